@@ -1,0 +1,1 @@
+"""Frozen values that flow through kdiag. Nothing here reads, prints or decides."""

@@ -1,0 +1,199 @@
+"""IP addresses, networks and sets of addresses. Address text is parsed here, once."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Family(enum.StrEnum):
+    """An IP family, spelled as in the Kubernetes API."""
+
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+
+    @property
+    def bits(self) -> int:
+        """Length of an address in bits."""
+        return 32 if self is Family.IPV4 else 128
+
+
+class Protocol(enum.StrEnum):
+    """A transport protocol that a Service port can have."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+def family_of(item: Address | Network) -> Family:
+    """The family of an address or a network."""
+    return Family.IPV4 if item.version == 4 else Family.IPV6
+
+
+@lru_cache(maxsize=65536)
+def parse_address(text: str) -> Address | None:
+    """The address that `text` spells (IPv6 brackets and a zone are dropped), or None if it spells none."""
+    bare = text.strip()
+    if bare.startswith("[") and bare.endswith("]"):
+        bare = bare[1:-1]
+    try:
+        return ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=65536)
+def parse_network(text: str) -> Network | None:
+    """The network that `text` spells (host bits are cleared; a bare address is a network of one), or None."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SocketAddress:
+    """An address and a port, printed `10.0.0.1:80` or `[fd00::1]:80`."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        if self.address.version == 6:
+            return f"[{self.address}]:{self.port}"
+        return f"{self.address}:{self.port}"
+
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """A set of addresses of one family: sorted, disjoint, not adjacent, inclusive integer ranges."""
+
+    family: Family
+    ranges: tuple[Range, ...]
+
+    @staticmethod
+    def everything(family: Family) -> AddressSet:
+        """All addresses of a family."""
+        return AddressSet(family, ((0, (1 << family.bits) - 1),))
+
+    @staticmethod
+    def nothing(family: Family) -> AddressSet:
+        """The empty set."""
+        return AddressSet(family, ())
+
+    @staticmethod
+    def of(family: Family, items: Iterable[Address | Network]) -> AddressSet:
+        """The union of addresses and networks; those of the other family are left out."""
+        ranges: list[Range] = []
+        for item in items:
+            if family_of(item) is not family:
+                continue
+            if isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
+                ranges.append((int(item.network_address), int(item.broadcast_address)))
+            else:
+                ranges.append((int(item), int(item)))
+        return AddressSet(family, _merge(ranges))
+
+    @staticmethod
+    def span(family: Family, first: int, last: int) -> AddressSet:
+        """The addresses from `first` to `last`, both included."""
+        return AddressSet(family, ((first, last),) if first <= last else ())
+
+    def __bool__(self) -> bool:
+        return bool(self.ranges)
+
+    def __contains__(self, address: Address) -> bool:
+        if family_of(address) is not self.family:
+            return False
+        value = int(address)
+        index = bisect_right(self.ranges, (value, 1 << 129)) - 1
+        return index >= 0 and self.ranges[index][0] <= value <= self.ranges[index][1]
+
+    def __and__(self, other: AddressSet) -> AddressSet:
+        left, right = self.ranges, other.ranges
+        out: list[Range] = []
+        i = j = 0
+        while i < len(left) and j < len(right):
+            low = max(left[i][0], right[j][0])
+            high = min(left[i][1], right[j][1])
+            if low <= high:
+                out.append((low, high))
+            if left[i][1] < right[j][1]:
+                i += 1
+            else:
+                j += 1
+        return AddressSet(self.family, tuple(out))
+
+    def __or__(self, other: AddressSet) -> AddressSet:
+        return AddressSet(self.family, _merge([*self.ranges, *other.ranges]))
+
+    def __sub__(self, other: AddressSet) -> AddressSet:
+        return self & other.complement()
+
+    def complement(self) -> AddressSet:
+        """All addresses of the family that are not in the set."""
+        out: list[Range] = []
+        low = 0
+        for first, last in self.ranges:
+            if low < first:
+                out.append((low, first - 1))
+            low = last + 1
+        top = (1 << self.family.bits) - 1
+        if low <= top:
+            out.append((low, top))
+        return AddressSet(self.family, tuple(out))
+
+    @property
+    def size(self) -> int:
+        """How many addresses the set holds."""
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def first(self) -> Address:
+        """The lowest address; the set must not be empty."""
+        return _address(self.family, self.ranges[0][0])
+
+    def networks(self) -> tuple[Network, ...]:
+        """The set as the fewest CIDR blocks, in ascending order."""
+        out: list[Network] = []
+        for first, last in self.ranges:
+            out.extend(
+                ipaddress.summarize_address_range(
+                    _address(self.family, first), _address(self.family, last)
+                )
+            )
+        return tuple(out)
+
+    def describe(self, limit: int = 4) -> str:
+        """CIDR blocks in words, at most `limit` of them, `any` for the whole family."""
+        if self == AddressSet.everything(self.family):
+            return "any"
+        blocks = self.networks()
+        texts = [str(b.network_address) if b.num_addresses == 1 else str(b) for b in blocks[:limit]]
+        more = f" and {len(blocks) - limit} more" if len(blocks) > limit else ""
+        return ", ".join(texts) + more if texts else "none"
+
+
+def _address(family: Family, value: int) -> Address:
+    return ipaddress.IPv4Address(value) if family is Family.IPV4 else ipaddress.IPv6Address(value)
+
+
+def _merge(ranges: list[Range]) -> tuple[Range, ...]:
+    out: list[Range] = []
+    for first, last in sorted(ranges):
+        if out and first <= out[-1][1] + 1:
+            if last > out[-1][1]:
+                out[-1] = (out[-1][0], last)
+        else:
+            out.append((first, last))
+    return tuple(out)

@@ -1,0 +1,312 @@
+"""Kubernetes objects, reduced to the fields that decide where a packet goes.
+
+Built by `kdiag.parse.api`. Absent lists are empty tuples, absent scalars None. Times are timezone-aware UTC.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from kdiag.model.addresses import Address, Family, Network, Protocol
+
+
+class TrafficPolicy(enum.StrEnum):
+    """internalTrafficPolicy and externalTrafficPolicy; absent means Cluster."""
+
+    CLUSTER = "Cluster"
+    LOCAL = "Local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ObjectKey:
+    """Namespace and name. Cluster-scoped objects have an empty namespace."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """The part of an object's metadata that is used."""
+
+    key: ObjectKey
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    deleted_at: datetime | None = None
+    """metadata.deletionTimestamp: when the object will go, set means it is going."""
+    uid: str = ""
+    owner_kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePort:
+    """One port of a Service. `name` is empty for an unnamed port; `target_port` is a number, a name or None."""
+
+    name: str
+    protocol: Protocol
+    port: int
+    target_port: int | str | None = None
+    node_port: int | None = None
+
+    @property
+    def label(self) -> str:
+        """`80/TCP`, the form reports use."""
+        return f"{self.port}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancerIngress:
+    """One entry of status.loadBalancer.ingress. `ip_mode` is None, `VIP` or `Proxy`."""
+
+    ip: Address | None = None
+    hostname: str | None = None
+    ip_mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A Service. `cluster_ips` is empty for headless, ExternalName and pending Services."""
+
+    meta: Metadata
+    type: str = "ClusterIP"
+    headless: bool = False
+    cluster_ips: tuple[Address, ...] = ()
+    ip_families: tuple[Family, ...] = ()
+    ip_family_policy: str | None = None
+    ports: tuple[ServicePort, ...] = ()
+    external_ips: tuple[Address, ...] = ()
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+    source_ranges: tuple[Network, ...] = ()
+    selector: Mapping[str, str] | None = None
+    """None or empty: the Service has no selector and its endpoints are made by somebody else."""
+    affinity_s: int | None = None
+    """sessionAffinity ClientIP time-out in seconds; None without affinity."""
+    internal_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    external_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    health_check_node_port: int | None = None
+    publish_not_ready: bool = False
+    traffic_distribution: str | None = None
+    load_balancer_class: str | None = None
+
+    @property
+    def key(self) -> ObjectKey:
+        """Namespace and name."""
+        return self.meta.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint of a slice. Only the first address is used, as kube-proxy does.
+
+    `address` is parsed, `address_text` as the API had it. Conditions are None where the API left them out.
+    `node_name` comes from nodeName, else from topology["kubernetes.io/hostname"] (v1beta1).
+    """
+
+    address: Address
+    address_text: str
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+    node_name: str | None = None
+    zone: str | None = None
+    zone_hints: tuple[str, ...] = ()
+    node_hints: tuple[str, ...] = ()
+    target_kind: str | None = None
+    target: ObjectKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlicePort:
+    """One port of a slice. `port` None means all ports, which kube-proxy skips."""
+
+    name: str
+    protocol: Protocol
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSlice:
+    """An EndpointSlice. `service` comes from the label kubernetes.io/service-name; None without it."""
+
+    meta: Metadata
+    service: ObjectKey | None
+    address_type: str
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[SlicePort, ...] = ()
+    managed_by: str | None = None
+
+    @property
+    def family(self) -> Family | None:
+        """The family of its addresses; None for FQDN."""
+        return {"IPv4": Family.IPV4, "IPv6": Family.IPV6}.get(self.address_type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyEndpoints:
+    """A core/v1 Endpoints object, read for what only it can show (truncation, mirroring) and for old proxies."""
+
+    meta: Metadata
+    addresses: tuple[tuple[Address, str, Protocol, int], ...] = ()
+    """Ready addresses: address, port name, protocol, port."""
+    not_ready_addresses: tuple[tuple[Address, str, Protocol, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerPort:
+    """One declared container port."""
+
+    name: str
+    protocol: Protocol
+    port: int
+    host_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container (init containers that restart always, i.e. sidecars, are listed too)."""
+
+    name: str
+    image: str = ""
+    command: tuple[str, ...] = ()
+    """command followed by args."""
+    ports: tuple[ContainerPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A Pod. `ready` is its Ready condition."""
+
+    meta: Metadata
+    node_name: str | None = None
+    host_network: bool = False
+    phase: str = "Unknown"
+    ips: tuple[Address, ...] = ()
+    ready: bool = False
+    containers: tuple[Container, ...] = ()
+
+    @property
+    def key(self) -> ObjectKey:
+        """Namespace and name."""
+        return self.meta.key
+
+    @property
+    def terminated(self) -> bool:
+        """True once the pod has ended; its address may then belong to another pod."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A Node. `addresses` are (type, text) pairs as the API has them."""
+
+    meta: Metadata
+    pod_cidrs: tuple[Network, ...] = ()
+    addresses: tuple[tuple[str, str], ...] = ()
+    ready: bool = True
+    kubelet_version: str = ""
+    os: str = "linux"
+    provider_id: str = ""
+    pod_capacity: int | None = None
+    taints: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.meta.key.name
+
+    @property
+    def zone(self) -> str | None:
+        """Label topology.kubernetes.io/zone."""
+        return self.meta.labels.get("topology.kubernetes.io/zone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigMap:
+    """A ConfigMap of kube-system (or of a CNI's namespace)."""
+
+    meta: Metadata
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSet:
+    """A DaemonSet's pod template."""
+
+    meta: Metadata
+    containers: tuple[Container, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceCidr:
+    """A networking.k8s.io ServiceCIDR."""
+
+    meta: Metadata
+    cidrs: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterState:
+    """One reading of the API. Objects that could not be decoded are missing here and listed as gaps by the parser.
+
+    `seen` names the kinds that were there to read (`services`, `endpointslices`, `endpoints`, `nodes`, `pods`,
+    `configmaps`, `daemonsets`, `servicecidrs`): an empty tuple of a kind that is not in `seen` says nothing.
+    `sources` maps a kind to the path inside the snapshot that it was read from.
+    """
+
+    server_version: str | None = None
+    services: tuple[Service, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
+    endpoints: tuple[LegacyEndpoints, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    config_maps: tuple[ConfigMap, ...] = ()
+    daemon_sets: tuple[DaemonSet, ...] = ()
+    service_cidrs: tuple[ServiceCidr, ...] = ()
+    seen: frozenset[str] = frozenset()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def service_by_key(self) -> Mapping[ObjectKey, Service]:
+        """Services by namespace and name."""
+        return {service.key: service for service in self.services}
+
+    @cached_property
+    def node_by_name(self) -> Mapping[str, Node]:
+        """Nodes by name."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def slices_by_service(self) -> Mapping[ObjectKey, tuple[EndpointSlice, ...]]:
+        """Slices by the Service that their label names."""
+        out: dict[ObjectKey, list[EndpointSlice]] = {}
+        for item in self.slices:
+            if item.service is not None:
+                out.setdefault(item.service, []).append(item)
+        return {key: tuple(items) for key, items in out.items()}
+
+    @cached_property
+    def pods_by_address(self) -> Mapping[Address, tuple[Pod, ...]]:
+        """Pods that have not ended, by address (several for host-network pods)."""
+        out: dict[Address, list[Pod]] = {}
+        for pod in self.pods:
+            if not pod.terminated:
+                for address in pod.ips:
+                    out.setdefault(address, []).append(pod)
+        return {address: tuple(pods) for address, pods in out.items()}
+
+    @cached_property
+    def pods_by_node(self) -> Mapping[str, tuple[Pod, ...]]:
+        """Pods by the node that they were bound to."""
+        out: dict[str, list[Pod]] = {}
+        for pod in self.pods:
+            if pod.node_name:
+                out.setdefault(pod.node_name, []).append(pod)
+        return {name: tuple(pods) for name, pods in out.items()}

@@ -1,0 +1,190 @@
+"""What happens to a packet: the type that expectation and reality share.
+
+A `DataPlane` maps a `Frontend` (an address that clients use, and where the client is) to a `Behaviour`. A behaviour
+cuts the clients of that position into cases; in each case one of several `Outcome`s happens. The actual data plane has
+several where a rule could not be understood, the expected one where more than one outcome is legal.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kdiag.model.addresses import Address, AddressSet, Family, Protocol, SocketAddress, family_of
+from kdiag.model.cluster import ObjectKey
+
+
+class FrontendKind(enum.StrEnum):
+    """Which field of a Service the address comes from."""
+
+    CLUSTER_IP = "ClusterIP"
+    EXTERNAL_IP = "ExternalIP"
+    LOAD_BALANCER_IP = "LoadBalancerIP"
+    NODE_PORT = "NodePort"
+
+
+class Position(enum.StrEnum):
+    """Where the client is, seen from the node: a pod on it, the node itself, or anywhere outside."""
+
+    POD = "pod"
+    NODE = "node"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ServicePortKey:
+    """A Service port: `namespace/name`, port name (may be empty), protocol. kube-proxy's ServicePortName."""
+
+    service: ObjectKey
+    port_name: str
+    protocol: Protocol
+
+    def __str__(self) -> str:
+        return f"{self.service}:{self.port_name}" if self.port_name else str(self.service)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Frontend:
+    """An address that clients use, and the position of the client."""
+
+    address: Address
+    protocol: Protocol
+    port: int
+    kind: FrontendKind
+    position: Position
+
+    @property
+    def family(self) -> Family:
+        """The address family."""
+        return family_of(self.address)
+
+    @property
+    def label(self) -> str:
+        """`10.96.0.10:53/UDP`, the form reports use."""
+        return f"{SocketAddress(self.address, self.port)}/{self.protocol}"
+
+
+class Disposition(enum.StrEnum):
+    """How a packet ends."""
+
+    BACKEND = "backend"
+    """Translated to a backend and let through."""
+    UNTRANSLATED = "untranslated"
+    """Let through with its destination unchanged."""
+    REJECTED = "rejected"
+    """Refused with an answer."""
+    DROPPED = "dropped"
+    """Thrown away without an answer."""
+    UNKNOWN = "unknown"
+    """Taken by a target whose effect is not known."""
+
+
+class Masquerade(enum.StrEnum):
+    """Whether the source address is rewritten, and by whom."""
+
+    NO = "no"
+    PROXY = "proxy"
+    """By kube-proxy's own rule."""
+    OTHER = "other"
+    """By somebody else's rule (a CNI's, Docker's)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Fate:
+    """One way a packet can end. `backend` is set only for BACKEND; `affinity_s` is the ClientIP time-out it gets.
+
+    A packet that was translated and then dropped or rejected keeps its backend: the drop happened after.
+    """
+
+    disposition: Disposition
+    backend: SocketAddress | None = None
+    masquerade: Masquerade = Masquerade.NO
+    affinity_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A distribution over fates: the shares (0 to 1) add up to 1. Sorted by fate."""
+
+    shares: tuple[tuple[Fate, float], ...]
+
+    @property
+    def backends(self) -> tuple[SocketAddress, ...]:
+        """Where the translated and delivered share goes, ascending."""
+        return tuple(
+            sorted({fate.backend for fate, _ in self.shares if fate.backend and fate.disposition is Disposition.BACKEND})
+        )
+
+    @property
+    def dispositions(self) -> frozenset[Disposition]:
+        """Every way that some share ends."""
+        return frozenset(fate.disposition for fate, _ in self.shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRef:
+    """A rule of a dump, for evidence."""
+
+    source: str
+    line: int
+    text: str
+    table: str = ""
+    chain: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSet:
+    """Clients of one position: their addresses and the interfaces that they come in by.
+
+    `interfaces` None means that no rule asked and none was needed; the empty name stands for "any other interface".
+    """
+
+    addresses: AddressSet
+    interfaces: frozenset[str] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses) and (self.interfaces is None or bool(self.interfaces))
+
+    def __and__(self, other: ClientSet) -> ClientSet:
+        if self.interfaces is None:
+            interfaces = other.interfaces
+        elif other.interfaces is None:
+            interfaces = self.interfaces
+        else:
+            interfaces = self.interfaces & other.interfaces
+        return ClientSet(addresses=self.addresses & other.addresses, interfaces=interfaces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Some of the clients, and the outcomes that are possible (actual) or legal (expected) for them.
+
+    `rules` are the lines that the outcomes were read from, in the order the packet meets them (empty for an
+    expectation). `unclear` are the rules that could not be understood and on which the choice between several
+    actual outcomes hangs. `paths` maps a fate to the rules on its way.
+    """
+
+    clients: ClientSet
+    outcomes: tuple[Outcome, ...]
+    unclear: tuple[RuleRef, ...] = ()
+    paths: Mapping[Fate, tuple[RuleRef, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """What happens to the packets of all clients of a frontend; the cases are disjoint.
+
+    `service_port` is the Service port it belongs to, None for what no Service owns.
+    """
+
+    cases: tuple[Case, ...]
+    service_port: ServicePortKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlane:
+    """Everything a node does with Service addresses."""
+
+    node: str
+    behaviours: Mapping[Frontend, Behaviour]

@@ -1,0 +1,119 @@
+"""Where the expected and the actual data plane of a node part, and why."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from kdiag.model.addresses import Family, SocketAddress
+from kdiag.model.dataplane import ClientSet, Frontend, Outcome, RuleRef, ServicePortKey
+
+
+class Symptom(enum.StrEnum):
+    """What is wrong for the packets of one case."""
+
+    NOT_PROGRAMMED = "not programmed"
+    NO_SUCH_SERVICE = "no such Service"
+    MISSING_ENDPOINT = "endpoint missing"
+    STALE_ENDPOINT = "stale endpoint"
+    WRONG_PORT = "wrong port"
+    UNBALANCED = "not balanced"
+    REFUSED = "refused although endpoints exist"
+    NOT_REFUSED = "not refused although no endpoint is usable"
+    MASQUERADE_MISSING = "masquerade missing"
+    MASQUERADE_NEEDLESS = "masquerade needless"
+    AFFINITY = "session affinity differs"
+
+
+class CauseKind(enum.StrEnum):
+    """What brought a group of differences about. One check in `kdiag.checks` reports each."""
+
+    NEVER_WROTE = "kube-proxy never wrote here"
+    FLUSHED = "a chain of kube-proxy was flushed"
+    BASE_JUMP = "a jump from a built-in chain is missing"
+    NODE_PORT_DISPATCH = "the jump to the NodePort chain is missing"
+    TWO_BACKENDS = "two iptables backends hold Service rules"
+    STALE_NODE = "the node stopped following the API"
+    FOREIGN_RULE = "a rule of somebody else takes the traffic"
+    FORWARD_POLICY = "the policy of a filter chain drops the traffic"
+    MASQUERADE_RULE = "the masquerade rule or mark is missing"
+    LOCAL_DETECTION = "local pods are told from others by the wrong range"
+    BROKEN_CHAIN = "the Service's chain leads nowhere"
+    MISSING_FRONTEND = "the address is not programmed"
+    STALE_FRONTEND = "the address is programmed and no Service has it"
+    MISSING_ENDPOINT = "an endpoint is missing"
+    STALE_ENDPOINT = "an endpoint is stale"
+    WRONG_PORT = "an endpoint is reached at the wrong port"
+    UNBALANCED = "the endpoints do not get equal shares"
+    REFUSED = "the traffic is refused although endpoints exist"
+    NOT_REFUSED = "the traffic is not refused although no endpoint is usable"
+    MASQUERADE_MISSING = "masquerade is missing for one Service"
+    MASQUERADE_NEEDLESS = "masquerade is needless for one Service"
+    AFFINITY = "session affinity differs"
+    SOURCE_RANGES = "the load balancer's source ranges are not those of the Service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One case of one frontend where no actual outcome is a legal one.
+
+    `backends` are the endpoints concerned (missing, stale, at the wrong port); `rules` the lines that make the
+    difference, most telling first; `expected` and `actual` short phrases.
+    """
+
+    node: str
+    frontend: Frontend
+    service_port: ServicePortKey | None
+    port_label: str | None
+    """`80/TCP`: the Service's own port, also for NodePorts."""
+    clients: ClientSet
+    symptom: Symptom
+    expected: str
+    actual: str
+    expected_outcomes: tuple[Outcome, ...] = ()
+    actual_outcome: Outcome | None = None
+    backends: tuple[SocketAddress, ...] = ()
+    rules: tuple[RuleRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceGroup:
+    """Differences of one node that have one cause.
+
+    `rules` are the lines at fault; `detail` one sentence that names them; `expected` and `actual` short phrases on
+    the cause itself. `differences` may be empty where the cause is plain but nothing was found to suffer.
+    """
+
+    cause: CauseKind
+    node: str
+    family: Family
+    detail: str
+    expected: str = ""
+    actual: str = ""
+    rules: tuple[RuleRef, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """Service ports of a node on which no verdict is possible, because of rules that were not understood.
+
+    `unsettled` is True where the API changed while it was read, so that the ports are judged another time.
+    """
+
+    node: str
+    reason: str
+    service_ports: tuple[ServicePortKey, ...]
+    rules: tuple[RuleRef, ...] = ()
+    unsettled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Everything that `compare` says of one node: ordered and without repetition."""
+
+    node: str
+    groups: tuple[DifferenceGroup, ...] = ()
+    unclear: tuple[Unclear, ...] = ()
+    judged: int = 0
+    """Frontends compared."""

@@ -1,0 +1,46 @@
+"""A snapshot: raw text and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kdiag.model.report import Gap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What one API request or one command printed.
+
+    `source` is the path inside the snapshot, used in evidence. `exit_status` and `stderr` are None and empty
+    where the snapshot does not say.
+    """
+
+    source: str
+    content: bytes
+    exit_status: int | None = None
+    stderr: str = ""
+
+    def text(self) -> str:
+        """The content as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.content.decode("utf-8", errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that was gathered from a cluster.
+
+    `api` maps a kind (`services`, `endpointslices-v1`, `pods`, … : the file name without its ending) to the list
+    as the API gave it before the nodes were read, `api_after` to the list read afterwards (empty when the API was
+    read once). `nodes` maps a node name to its probes, and those (`iptables-save`, `ip-addr`, `kube-proxy`: the
+    file name without its last ending) to what they printed.
+    """
+
+    name: str
+    taken_at: datetime | None = None
+    api: Mapping[str, Recording] = field(default_factory=dict)
+    api_after: Mapping[str, Recording] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, Recording]] = field(default_factory=dict)
+    manifest: Mapping[str, object] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()

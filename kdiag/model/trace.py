@@ -1,0 +1,98 @@
+"""The way of a packet through one node's rules, for people to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdiag.model.dataplane import ClientSet, Fate, Frontend, RuleRef, ServicePortKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceStep:
+    """One rule passed, or one policy met.
+
+    `hook` is the netfilter hook (`PREROUTING`), `table` and `chain` where the rule stands, `action` what it does in the
+    words of netfilter (`jump KUBE-SERVICES`, `mark 0x4000/0x4000`, `DNAT to 10.244.1.3:80`, `MASQUERADE`,
+    `REJECT with icmp-port-unreachable`, `policy ACCEPT`). `share` is the branch's share after the rule (0 to 1).
+    `rule` is None for a policy. `depth` counts the chains entered since the hook.
+    """
+
+    hook: str
+    table: str
+    chain: str
+    action: str
+    share: float
+    depth: int
+    rule: RuleRef | None = None
+    unclear: bool = False
+    """True if it could not be told whether the rule matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceBranch:
+    """One fate of some of the clients, with every rule passed on the way.
+
+    `share` is its probability for these clients. `endpoint` says whose address the backend is (`pod default/nginx on
+    node01, ready`), empty without a backend. `legal` is False if the expectation does not allow this fate, None where
+    no expectation exists or the branch is unclear. `source_address` is the source that the backend sees, in words.
+    """
+
+    clients: ClientSet
+    fate: Fate
+    share: float
+    steps: tuple[TraceStep, ...]
+    endpoint: str = ""
+    source_address: str = ""
+    legal: bool | None = None
+    unclear: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceVerdict:
+    """One line: does the frontend work from this position on this node? `ok` None means that it cannot be told."""
+
+    node: str
+    frontend: Frontend
+    ok: bool | None
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceWalk:
+    """The walk that was chosen to be shown in full."""
+
+    node: str
+    frontend: Frontend
+    expected: str
+    branches: tuple[TraceBranch, ...]
+    missing: tuple[str, ...] = ()
+    """What ought to have happened and does not, e.g. endpoints that no branch reaches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceEndpoint:
+    """One endpoint of the Service port as the API has it."""
+
+    address: str
+    pod: str | None
+    node: str | None
+    state: str
+    """`ready`, `serving, terminating`, `not ready`, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Answer to `kdiag trace`. `title` names the target; `notes` say what could not be seen or was left out."""
+
+    title: str
+    service_port: ServicePortKey | None
+    endpoints: tuple[TraceEndpoint, ...]
+    verdicts: tuple[TraceVerdict, ...]
+    walk: TraceWalk | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> bool:
+        """True if any verdict is a plain no."""
+        return any(verdict.ok is False for verdict in self.verdicts)

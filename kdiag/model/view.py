@@ -1,0 +1,79 @@
+"""What a check looks at: the parsed snapshot, node by node, with both data planes compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from kdiag.model.addresses import Network
+from kdiag.model.cluster import ClusterState, Node, Pod
+from kdiag.model.dataplane import DataPlane
+from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
+from kdiag.model.facts import Facts
+from kdiag.model.host import HostFacts
+from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
+from kdiag.model.rules import Ruleset
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """One node.
+
+    `recorded` is False for a node that the API lists and the snapshot has nothing of. `config` is what its kube-proxy
+    really runs with (its own /configz first, then its flags and files, then the ConfigMap); `configs` are all readings.
+    `mode` is the mode its rules show; None if none could be told. `rulesets` are all rule sets that could be read.
+    """
+
+    name: str
+    recorded: bool = True
+    node: Node | None = None
+    host: HostFacts = field(default_factory=HostFacts)
+    proxy_pod: Pod | None = None
+    config: ProxyConfig | None = None
+    configs: tuple[ProxyConfig, ...] = ()
+    version: Version | None = None
+    version_source: str = ""
+    mode: ProxyMode | None = None
+    other_proxy: str | None = None
+    """The product that replaces kube-proxy here (`Cilium`, …), None if none does."""
+    rulesets: tuple[Ruleset, ...] = ()
+    expected: DataPlane | None = None
+    actual: DataPlane | None = None
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The whole cluster, read only.
+
+    `cluster` is the later reading of the API, `before` the earlier one (the same object if there was one reading).
+    `reserved` are ranges that the user named with --reserved. `settle_s` is the lag in seconds that is normal.
+    """
+
+    name: str
+    taken_at: datetime | None
+    cluster: ClusterState
+    before: ClusterState
+    facts: Facts
+    nodes: tuple[NodeView, ...]
+    cluster_config: ProxyConfig | None = None
+    """kube-proxy's configuration as the cluster states it (its ConfigMap, or what most nodes run with)."""
+    reserved: tuple[Network, ...] = ()
+    settle_s: float = 30.0
+
+    @cached_property
+    def node_by_name(self) -> Mapping[str, NodeView]:
+        """Node views by node name."""
+        return {node.name: node for node in self.nodes}
+
+    def groups(self, cause: CauseKind) -> tuple[DifferenceGroup, ...]:
+        """All difference groups of one cause, by node."""
+        return tuple(
+            group
+            for node in self.nodes
+            if node.comparison is not None
+            for group in node.comparison.groups
+            if group.cause is cause
+        )
