@@ -293,6 +293,11 @@ class ClusterState:
         return {key: tuple(items) for key, items in out.items()}
 
     @cached_property
+    def endpoints_by_service(self) -> Mapping[ObjectKey, LegacyEndpoints]:
+        """Endpoints objects by the Service they belong to, which is the one of the same name."""
+        return {item.meta.key: item for item in self.endpoints}
+
+    @cached_property
     def pods_by_address(self) -> Mapping[Address, tuple[Pod, ...]]:
         """Pods that have not ended, by address (several for host-network pods)."""
         out: dict[Address, list[Pod]] = {}
@@ -301,6 +306,32 @@ class ClusterState:
                 for address in pod.ips:
                     out.setdefault(address, []).append(pod)
         return {address: tuple(pods) for address, pods in out.items()}
+
+    @cached_property
+    def pods_by_label(self) -> Mapping[tuple[str, str, str], tuple[Pod, ...]]:
+        """All pods, ended ones too, by (namespace, label key, label value)."""
+        out: dict[tuple[str, str, str], list[Pod]] = {}
+        for pod in self.pods:
+            for label, value in pod.meta.labels.items():
+                out.setdefault((pod.key.namespace, label, value), []).append(pod)
+        return {key: tuple(pods) for key, pods in out.items()}
+
+    def pods_selected_by(self, service: Service) -> tuple[Pod, ...]:
+        """The pods, ended ones too, whose labels the Service's selector matches; none without a selector."""
+        if not service.selector:
+            return ()
+        wanted = [(service.key.namespace, label, value) for label, value in sorted(service.selector.items())]
+        rarest = min((self.pods_by_label.get(item, ()) for item in wanted), key=len)
+        return tuple(
+            pod
+            for pod in rarest
+            if all(pod.meta.labels.get(label) == value for label, value in service.selector.items())
+        )
+
+    @cached_property
+    def pod_by_key(self) -> Mapping[ObjectKey, Pod]:
+        """Pods, ended ones too, by namespace and name."""
+        return {pod.key: pod for pod in self.pods}
 
     @cached_property
     def pods_by_node(self) -> Mapping[str, tuple[Pod, ...]]:

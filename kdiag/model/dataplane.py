@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from kdiag.model.addresses import Address, AddressSet, Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ObjectKey
+from kdiag.model.rules import Rule, Ruleset
 
 
 class FrontendKind(enum.StrEnum):
@@ -124,20 +125,74 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleRef:
-    """A rule of a dump, for evidence."""
+    """A rule of a dump that a packet passed or that is at fault, for evidence.
+
+    `source` is the dump's path inside the snapshot, `line` is 1-based. `hook` and `action` say where the packet met
+    the rule and what it did (see `TraceStep`); `foreign` is True if the rule is not kube-proxy's.
+    """
 
     source: str
     line: int
     text: str
     table: str = ""
     chain: str = ""
+    hook: str = ""
+    action: str = ""
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One step of a packet's way, linked to the step before it.
+
+    Millions of these are made and few are read, so a step only points at what it passed; `rule` None is the policy of
+    a built-in chain. `weight` is the share of the packets that is left after the step, `depth` counts the chains
+    entered since the hook.
+    """
+
+    previous: Passed | None
+    ruleset: Ruleset
+    rule: Rule | None
+    hook: str
+    table: str
+    chain: str
+    action: str
+    weight: float
+    depth: int
+    foreign: bool
+    unclear: bool = False
+
+    def steps(self) -> tuple[Passed, ...]:
+        """All steps up to this one, first step first."""
+        out: list[Passed] = []
+        step: Passed | None = self
+        while step is not None:
+            out.append(step)
+            step = step.previous
+        return tuple(reversed(out))
+
+    def ref(self) -> RuleRef:
+        """This step as evidence; a policy points at the line that declares the chain."""
+        declared = self.ruleset.chain(self.table, self.chain)
+        line = self.rule.line if self.rule else (declared.line if declared else 0)
+        text = self.rule.text if self.rule else f":{self.chain} {declared.policy if declared else ''}".rstrip()
+        return RuleRef(
+            source=self.ruleset.source,
+            line=line,
+            text=text,
+            table=self.table,
+            chain=self.chain,
+            hook=self.hook,
+            action=self.action,
+            foreign=self.foreign,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSet:
     """Clients of one position: their addresses and the interfaces that they come in by.
 
-    `interfaces` None means that no rule asked and none was needed; the empty name stands for "any other interface".
+    `interfaces` None means that it is not known which.
     """
 
     addresses: AddressSet
@@ -160,15 +215,14 @@ class ClientSet:
 class Case:
     """Some of the clients, and the outcomes that are possible (actual) or legal (expected) for them.
 
-    `rules` are the lines that the outcomes were read from, in the order the packet meets them (empty for an
-    expectation). `unclear` are the rules that could not be understood and on which the choice between several
-    actual outcomes hangs. `paths` maps a fate to the rules on its way.
+    `paths` maps each actual fate to the last step of the way that leads to it; it is empty for an expectation.
+    `unclear` are the steps whose match could not be decided and on which the choice between several outcomes hangs.
     """
 
     clients: ClientSet
     outcomes: tuple[Outcome, ...]
     unclear: tuple[RuleRef, ...] = ()
-    paths: Mapping[Fate, tuple[RuleRef, ...]] = field(default_factory=dict)
+    paths: Mapping[Fate, Passed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,15 @@ import enum
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Family, SocketAddress
-from kdiag.model.dataplane import ClientSet, Frontend, Outcome, RuleRef, ServicePortKey
+from kdiag.model.dataplane import (
+    ClientSet,
+    Frontend,
+    FrontendKind,
+    Outcome,
+    Position,
+    RuleRef,
+    ServicePortKey,
+)
 
 
 class Symptom(enum.StrEnum):
@@ -74,6 +82,40 @@ class Difference:
     actual_outcome: Outcome | None = None
     backends: tuple[SocketAddress, ...] = ()
     rules: tuple[RuleRef, ...] = ()
+    decided_by: RuleRef | None = None
+    """The rule of somebody else, or the policy of a built-in chain, that decided the packets' way."""
+    in_service_chain: bool = False
+    """True if the packets reached a chain of the Service before it went wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A structural fault that a plane sees in the rules themselves, before any packet is followed.
+
+    It explains the differences of `family` whose frontend kind, client position and symptom are among the named ones
+    (None: any). A condition with `stands_alone` is reported even if it explains none.
+    """
+
+    cause: CauseKind
+    family: Family
+    detail: str
+    expected: str = ""
+    actual: str = ""
+    rules: tuple[RuleRef, ...] = ()
+    positions: frozenset[Position] | None = None
+    kinds: frozenset[FrontendKind] | None = None
+    symptoms: frozenset[Symptom] | None = None
+    stands_alone: bool = True
+
+    def explains(self, difference: Difference) -> bool:
+        """True if the difference is what the condition would bring about."""
+        frontend = difference.frontend
+        return (
+            frontend.family is self.family
+            and (self.positions is None or frontend.position in self.positions)
+            and (self.kinds is None or frontend.kind in self.kinds)
+            and (self.symptoms is None or difference.symptom in self.symptoms)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,14 @@ class Recording:
     """What one API request or one command printed.
 
     `source` is the path inside the snapshot, used in evidence. `exit_status` and `stderr` are None and empty
-    where the snapshot does not say.
+    where the snapshot does not say; `http_status` is that of an API request, None for a command or where unknown.
     """
 
     source: str
     content: bytes
     exit_status: int | None = None
     stderr: str = ""
+    http_status: int | None = None
 
     def text(self) -> str:
         """The content as text; bytes that are not UTF-8 become U+FFFD."""

@@ -4,7 +4,64 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdiag.model.dataplane import ClientSet, Fate, Frontend, RuleRef, ServicePortKey
+from kdiag.model.addresses import Address, Protocol
+from kdiag.model.cluster import ObjectKey
+from kdiag.model.dataplane import ClientSet, Fate, Frontend, Position, RuleRef, ServicePortKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceTarget:
+    """A Service to trace. An empty namespace in `service` means that any namespace will do."""
+
+    service: ObjectKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressTarget:
+    """An address to trace: a cluster IP, an external or load-balancer IP, or a node's address with a node port."""
+
+    address: Address
+    port_number: int
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePortTarget:
+    """A node port on a node that was given by name."""
+
+    node: str
+    node_port: int
+    protocol: Protocol
+
+
+TracePlace = ServiceTarget | AddressTarget | NodePortTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceClient:
+    """Who sends the packet. `pod` is set for Position.POD, `node` for Position.NODE, neither for Position.EXTERNAL.
+
+    An empty namespace in `pod` means that any namespace will do.
+    """
+
+    position: Position
+    pod: ObjectKey | None = None
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceTarget:
+    """What the user asked `kdiag trace` for; nothing of it has been looked up yet.
+
+    `text` is the target as typed. `client` None means every position. `node` is the node whose rules are walked, None
+    for all. `service_port` is a port's name or number out of the Service's ports, None for all of them.
+    """
+
+    text: str
+    place: TracePlace
+    client: TraceClient | None = None
+    node: str | None = None
+    service_port: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

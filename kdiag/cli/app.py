@@ -1,0 +1,83 @@
+"""The command `kdiag` put together: its commands in the order that its help lists them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from kdiag import __version__
+from kdiag.cli import check_cidrs, check_endpoints, check_nodes, check_rules, explain, flags, preflight, trace
+from kdiag.cli.command import Command
+from kdiag.errors import UsageError
+
+PROGRAM = "kdiag"
+
+COMMANDS: tuple[Command, ...] = (
+    preflight.COMMAND,
+    check_cidrs.COMMAND,
+    check_rules.COMMAND,
+    check_endpoints.COMMAND,
+    check_nodes.COMMAND,
+    trace.COMMAND,
+    flags.COMMAND,
+    explain.COMMAND,
+)
+
+
+class _Group(TyperGroup):
+    """Takes the commands in the order given, and helps with a mistyped one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from kdiag.model.lookup import did_you_mean
+
+            near = did_you_mean(args[0], self.list_commands(ctx))
+            raise UsageError(f"there is no command {args[0]}", hint=near or f"see '{PROGRAM} --help'")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Tells whether every Kubernetes Service address works on every node, and if not, which rule is at fault.
+
+    kdiag compares what the API says should happen to a packet with what the rules on each node make of it.
+    It reads recorded clusters and changes nothing.
+
+    Exit codes: 0 nothing found, 1 findings, 2 wrong usage, 3 nothing found but evidence is missing, 70 a bug.
+    """
+
+
+def _command() -> click.Command:
+    app = typer.Typer(
+        cls=_Group,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        suggest_commands=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_root)
+    for command in COMMANDS:
+        app.command(command.slug, help=command.summary + "\n\n" + command.details, short_help=command.summary)(
+            command.function
+        )
+    return typer.main.get_command(app)
+
+
+COMMAND: Any = _command()
+"""The click command; `main` runs it and `docs` describes it."""

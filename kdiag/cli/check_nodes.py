@@ -1,0 +1,13 @@
+"""`kdiag check-nodes`: the family KD4."""
+
+from __future__ import annotations
+
+from kdiag.cli.command import Command
+from kdiag.cli.judge import judging
+
+COMMAND = Command(
+    slug="check-nodes",
+    summary="Check the health of nodes and their kube-proxy.",
+    details="Does kube-proxy run, does it keep up, and is the kernel set up for it? Runs the checks KD4xx.",
+    function=judging("KD4"),
+)

@@ -1,0 +1,101 @@
+"""The files that are written out of the program: `python -m kdiag.cli.docs` writes them, `--check` only compares."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from kdiag.checks import CHECKS
+from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
+from kdiag.render.documents import DOCUMENTS
+from kdiag.render.json import schema_text
+from kdiag.render.reference import checks_markdown
+
+_COMPLETIONS = (("bash", "kdiag.bash"), ("zsh", "_kdiag"), ("fish", "kdiag.fish"))
+"""Shell and file name: what packages put into /usr/share/bash-completion and its like."""
+
+
+def generated_files() -> Mapping[str, str]:
+    """The text of every generated file, by its path in the project."""
+    files = {"docs/checks.md": checks_markdown(CHECKS), "docs/cli.md": cli_markdown()}
+    for slug, document_type in DOCUMENTS:
+        files[f"docs/{slug}.schema.json"] = schema_text(slug, document_type)
+    for shell, file_name in _COMPLETIONS:
+        files[f"completions/{file_name}"] = _completion_script(shell)
+    return files
+
+
+def cli_markdown() -> str:
+    """The text of docs/cli.md."""
+    lines = [
+        "# Command line",
+        "",
+        "<!-- Written by `make docs` out of kdiag/cli; changes belong there. -->",
+    ]
+    for command in COMMANDS:
+        described = COMMAND.commands[command.slug]
+        lines.extend(["", f"## {PROGRAM} {command.slug}", "", command.summary])
+        for paragraph in command.details.split("\n\n"):
+            lines.extend(["", paragraph])
+        context = click.Context(described, info_name=command.slug, help_option_names=["-h", "--help"])
+        usage = " ".join(described.collect_usage_pieces(context))
+        lines.extend(["", "```", f"{PROGRAM} {command.slug} {usage}", "```", ""])
+        lines.extend(_parameters(described, context))
+    return "\n".join(lines) + "\n"
+
+
+def _completion_script(shell: str) -> str:
+    completion = get_completion_class(shell)
+    if completion is None:
+        raise ValueError(f"click cannot complete in {shell}")
+    script: str = completion(COMMAND, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source()
+    return script.strip() + "\n"
+
+
+def _parameters(command: click.Command, context: click.Context) -> Iterator[str]:
+    yield "| | | default |"
+    yield "|---|---|---|"
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option):
+            words = [f"`{word}`" for word in parameter.opts]
+            if not parameter.is_flag:
+                words[-1] = f"{words[-1][:-1]} {parameter.make_metavar(context)}`"
+            text = parameter.help or ""
+            default = "" if parameter.is_flag or parameter.default is None else f"`{_plain(parameter.default)}`"
+        else:
+            words, text, default = [f"`{parameter.metavar}`"], getattr(parameter, "help", "") or "", ""
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (", ".join(words), text, default)) + " |"
+
+
+def _plain(default: object) -> str:
+    return str(getattr(default, "value", default))
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the files into the project in the working directory; with `--check` lists those that are out of date."""
+    root = Path.cwd()
+    if not (root / "pyproject.toml").is_file():
+        print("error: this is not the project's directory", file=sys.stderr)
+        return 2
+    stale = [
+        path
+        for path, text in generated_files().items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text
+    ]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"error: {path} is out of date: run make docs", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(generated_files()[path], encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""`kdiag explain`: the documentation of the checks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kdiag.cli import options
+from kdiag.cli.command import Command
+from kdiag.cli.judge import EXIT_CLEAN, named_codes
+from kdiag.cli.output import emit, style_for
+
+
+def explain(
+    code: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CODE]",
+            help="A check, by code or name; KD2 stands for all codes that begin so. Default: a list of all.",
+            show_default=False,
+            autocompletion=options.complete_codes,
+        ),
+    ] = None,
+    color: options.ColourOption = options.Colour.AUTO,
+    debug: options.DebugOption = False,
+) -> int:
+    """One page, several, or the list."""
+    from kdiag.checks import CHECKS
+    from kdiag.render.reference import check_list, check_page
+
+    del debug
+    style = style_for(color)
+    if code is None:
+        emit(check_list(CHECKS, style))
+        return EXIT_CLEAN
+    wanted = named_codes("CODE", [code])
+    emit("\n\n".join(check_page(check, style) for check in CHECKS if check.code in wanted))
+    return EXIT_CLEAN
+
+
+COMMAND = Command(
+    slug="explain",
+    summary="Explain a check, or list all of them.",
+    details="What the check reports, what the fault does to traffic, how it is found, and what to do about it.",
+    function=explain,
+)

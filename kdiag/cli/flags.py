@@ -1,0 +1,37 @@
+"""`kdiag flags`: the settings that several components must agree on."""
+
+from __future__ import annotations
+
+from kdiag.cli import options
+from kdiag.cli.command import Command
+from kdiag.cli.judge import EXIT_CLEAN
+from kdiag.cli.output import emit, style_for
+from kdiag.cli.snapshots import open_wanted
+
+
+def flags(
+    snapshot: options.SnapshotOption = None,
+    demo: options.DemoOption = False,
+    output: options.OutputOption = options.OutputFormat.TEXT,
+    color: options.ColourOption = options.Colour.AUTO,
+    debug: options.DebugOption = False,
+) -> int:
+    """Options → settings → answer; the exit code is 0, for this command judges nothing."""
+    from kdiag import pipeline
+    from kdiag.render import format_named
+
+    del debug
+    facts = pipeline.collect_settings(open_wanted(snapshot, demo=demo))
+    emit(format_named(output.value).facts(facts, style_for(color)))
+    return EXIT_CLEAN
+
+
+COMMAND = Command(
+    slug="flags",
+    summary="Show what the components were told about address ranges.",
+    details=(
+        "Every flag, configuration key and API object that states the range of Services, pods or node ports, the address of "
+        "the cluster DNS or the mode of kube-proxy, with the place where it stands. Judges nothing: that is for check-cidrs."
+    ),
+    function=flags,
+)

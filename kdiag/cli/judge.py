@@ -1,0 +1,140 @@
+"""The one signature of `preflight` and the `check-…` commands: options → diagnosis → answer → exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from kdiag.cli import options
+from kdiag.cli.output import emit, style_for
+from kdiag.cli.snapshots import open_wanted
+from kdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdiag.model.cluster import ObjectKey
+    from kdiag.model.report import Report
+
+EXIT_CLEAN = 0
+EXIT_FINDINGS = 1
+EXIT_INCOMPLETE = 3
+
+
+def judging(family: str) -> Callable[..., int]:
+    """The function of a command that runs the checks whose codes begin with `family` (empty: all)."""
+
+    def judge(
+        service: options.ServiceArgument = None,
+        snapshot: options.SnapshotOption = None,
+        demo: options.DemoOption = False,
+        output: options.OutputOption = options.OutputFormat.TEXT,
+        fail_on: options.FailOnOption = options.FailOn.ERROR,
+        select: options.SelectOption = None,
+        ignore: options.IgnoreOption = None,
+        no_nodes: options.NoNodesOption = False,
+        node: options.NodesOption = None,
+        namespace: options.NamespaceOption = None,
+        all_namespaces: options.AllNamespacesOption = False,
+        reserved: options.ReservedOption = None,
+        settle: options.SettleOption = options.DEFAULT_SETTLE_S,
+        color: options.ColourOption = options.Colour.AUTO,
+        debug: options.DebugOption = False,
+    ) -> int:
+        from kdiag import pipeline
+        from kdiag.parse.target import parse_reserved
+        from kdiag.render import format_named
+
+        del debug  # the handler in kdiag.cli.main looks at the arguments itself, for it must know of it at any time
+        if no_nodes and node:
+            raise UsageError("--node and --no-nodes exclude each other")
+        services = wanted_services(service, namespace, all_namespaces=all_namespaces)
+        scope = pipeline.Scope(
+            select=selected_codes(family, select or ()),
+            ignore=named_codes("--ignore", ignore or ()),
+            services=services,
+            namespace=None if services else namespace,
+            nodes=tuple(dict.fromkeys(node or ())),
+            without_nodes=no_nodes,
+            reserved=tuple(parse_reserved(text) for text in reserved or ()),
+            settle_s=settle,
+        )
+        refuse_if_nothing_is_left(scope.select, scope.ignore)
+        report = pipeline.diagnose(open_wanted(snapshot, demo=demo), scope)
+        emit(format_named(output.value).report(report, style_for(color)))
+        return exit_code(report, fail_on)
+
+    return judge
+
+
+def exit_code(report: Report, fail_on: options.FailOn) -> int:
+    """1 with findings at or above `fail_on`, else 3 with a failed gap, else 0: findings win over gaps."""
+    from kdiag.model.report import GapKind, Severity
+
+    if any(finding.severity.rank <= Severity(fail_on.value).rank for finding in report.findings):
+        return EXIT_FINDINGS
+    if any(gap.kind is GapKind.FAILED for gap in report.gaps):
+        return EXIT_INCOMPLETE
+    return EXIT_CLEAN
+
+
+def wanted_services(service: str | None, namespace: str | None, *, all_namespaces: bool) -> tuple[ObjectKey, ...]:
+    """The Service argument, read; empty without one. An empty namespace in it means that any will do."""
+    if namespace is not None and all_namespaces:
+        raise UsageError("--namespace and --all-namespaces exclude each other")
+    if service is None:
+        return ()
+    from kdiag.parse.target import parse_service_name
+
+    return (parse_service_name(service, namespace=namespace, any_namespace=all_namespaces),)
+
+
+def selected_codes(family: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """What Scope.select gets: nothing for all checks, the family for all of a family, else the codes one by one."""
+    named = named_codes("--select", texts)
+    if not texts:
+        return (family,) if family else ()
+    chosen = tuple(code for code in named if code.startswith(family))
+    if not chosen:
+        raise UsageError(
+            f"--select {','.join(texts)} names no check of this command, which runs {family}xx",
+            hint="kdiag preflight runs all of them",
+        )
+    return chosen
+
+
+def named_codes(option: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The codes that words like `KD204,KD3` or `stale-endpoint` stand for, ascending. Raises UsageError."""
+    if not texts:
+        return ()
+    from kdiag.checks import CHECKS
+    from kdiag.model.lookup import did_you_mean
+
+    out: set[str] = set()
+    for word in (part.strip() for text in texts for part in text.split(",")):
+        found = {
+            check.code
+            for check in CHECKS
+            if check.slug == word.lower() or (len(word) > 2 and check.code.startswith(word.upper()))
+        }
+        if not found:
+            known = [name for check in CHECKS for name in (check.code, check.slug)]
+            raise UsageError(
+                f"{option}: there is no check {word!r}",
+                hint=did_you_mean(word, known) or "kdiag explain lists all checks",
+            )
+        out |= found
+    return tuple(sorted(out))
+
+
+def refuse_if_nothing_is_left(select: Sequence[str], ignore: Sequence[str]) -> None:
+    """Raises UsageError if no check would run: a report of nothing looks like good news."""
+    from kdiag.checks import CHECKS
+
+    if not ignore:
+        return
+    left = [
+        check
+        for check in CHECKS
+        if check.code not in ignore and (not select or any(check.code.startswith(code) for code in select))
+    ]
+    if not left:
+        raise UsageError("--select and --ignore leave no check to run", hint="kdiag explain lists all checks")

@@ -1,0 +1,106 @@
+"""`kdiag trace`: the way of a packet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdiag.cli import options
+from kdiag.cli.command import Command
+from kdiag.cli.judge import EXIT_CLEAN, EXIT_FINDINGS, EXIT_INCOMPLETE
+from kdiag.cli.output import emit, style_for
+from kdiag.cli.snapshots import open_wanted
+from kdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdiag.model.trace import Trace
+
+
+def trace(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Where the packet goes: svc/NAME, NAMESPACE/NAME, IP:PORT/PROTOCOL or NODE:NODEPORT.",
+            show_default=False,
+        ),
+    ],
+    client: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="CLIENT",
+            help="Where it comes from: pod/NAME, node/NAME or external. Default: all three.",
+            show_default=False,
+        ),
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", metavar="NAME", help="Walk the rules of this node. Default: all.", show_default=False),
+    ] = None,
+    service_port: Annotated[
+        str | None,
+        typer.Option("--port", metavar="NAME|NUMBER", help="Trace only this port of the Service.", show_default=False),
+    ] = None,
+    snapshot: options.SnapshotOption = None,
+    demo: options.DemoOption = False,
+    output: options.OutputOption = options.OutputFormat.TEXT,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Namespace of a Service or pod that is named without one. Default: default.",
+            show_default=False,
+        ),
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Look a name without a namespace up in all of them.")
+    ] = False,
+    settle: options.SettleOption = options.DEFAULT_SETTLE_S,
+    color: options.ColourOption = options.Colour.AUTO,
+    debug: options.DebugOption = False,
+) -> int:
+    """Options → trace → answer → exit code."""
+    from kdiag import pipeline
+    from kdiag.parse.target import parse_trace_target
+    from kdiag.render import format_named
+
+    del debug
+    if namespace is not None and all_namespaces:
+        raise UsageError("--namespace and --all-namespaces exclude each other")
+    wanted = parse_trace_target(
+        target,
+        namespace=namespace,
+        any_namespace=all_namespaces,
+        client=client,
+        node=node,
+        service_port=service_port,
+    )
+    found = pipeline.trace(open_wanted(snapshot, demo=demo), wanted, pipeline.Scope(settle_s=settle))
+    emit(format_named(output.value).trace(found, style_for(color)))
+    return exit_code(found)
+
+
+def exit_code(found: Trace) -> int:
+    """1 if it does not work somewhere, else 3 if that cannot be told everywhere, else 0."""
+    if found.broken:
+        return EXIT_FINDINGS
+    if any(verdict.ok is None for verdict in found.verdicts):
+        return EXIT_INCOMPLETE
+    return EXIT_CLEAN
+
+
+COMMAND = Command(
+    slug="trace",
+    summary="Show the way of a packet to a Service, rule by rule.",
+    details=(
+        "First whether it works, for every node and place of the client; then one walk in full, that of --node and --from "
+        "or else the most telling one: the rules in the order in which the packet meets them, with the line of the dump, "
+        "down to the endpoint; and what ought to have happened.\n\n"
+        "Exit codes: 0 it works everywhere, 1 it does not, 3 it cannot be told."
+    ),
+    function=trace,
+)

@@ -1,0 +1,112 @@
+"""The comparison of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kdiag.compare.causes import group
+from kdiag.compare.judge import judge, judge_unexpected
+from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, RuleRef, ServicePortKey
+from kdiag.model.difference import Comparison, Condition, Difference, Unclear
+
+
+def compare(
+    expected: DataPlane,
+    actual: DataPlane,
+    *,
+    earlier: DataPlane | None = None,
+    conditions: Sequence[Condition] = (),
+    port_labels: Mapping[ServicePortKey, str] | None = None,
+    filter_seen: bool = True,
+) -> Comparison:
+    """Compare a node's expected with its actual data plane.
+
+    `earlier` is the expectation from the API as it was before the node was read. A frontend that it has otherwise is in
+    motion: it is right if either reading allows what is there; what neither reading allows is a difference only as far
+    as both readings ask for the same endpoints, and is else unsettled. `conditions` are the structural faults that the
+    plane saw. Frontends that `actual` lacks were not read, and are not judged.
+    """
+    node = expected.node
+    labels = port_labels or {}
+    differences: list[Difference] = []
+    undecided: dict[tuple[RuleRef, ...], dict[ServicePortKey, None]] = {}
+    moving: dict[ServicePortKey, None] = {}
+    judged = 0
+    for frontend, behaviour in expected.behaviours.items():
+        real = actual.behaviours.get(frontend)
+        if real is None:
+            continue
+        judged += 1
+        label = labels.get(behaviour.service_port) if behaviour.service_port else None
+        verdict = judge(node, frontend, behaviour, real, label, filter_seen=filter_seen)
+        if verdict.undecided and behaviour.service_port:
+            undecided.setdefault(verdict.unclear, {})[behaviour.service_port] = None
+        found = verdict.differences
+        before = _before(earlier, frontend)
+        if found and earlier is not None and not _same(before, behaviour):
+            found = _settled(node, frontend, before, real, found, filter_seen)
+            if len(found) < len(verdict.differences) and behaviour.service_port:
+                moving[behaviour.service_port] = None
+        differences += found
+    for frontend, real in actual.behaviours.items():
+        if frontend in expected.behaviours:
+            continue
+        judged += 1
+        if earlier is not None and frontend in earlier.behaviours:
+            # Deleted while the node was read.
+            if real.service_port:
+                moving[real.service_port] = None
+            continue
+        differences += judge_unexpected(node, frontend, real)
+    unclear = [
+        Unclear(
+            node=node,
+            reason="a rule on the way is not understood",
+            service_ports=tuple(sorted(ports)),
+            rules=rules,
+        )
+        for rules, ports in sorted(undecided.items(), key=lambda entry: str(entry[0]))
+    ]
+    if moving:
+        unclear.append(
+            Unclear(
+                node=node,
+                reason="the API changed while the node was read",
+                service_ports=tuple(sorted(moving)),
+                unsettled=True,
+            )
+        )
+    return Comparison(node=node, groups=group(node, differences, conditions), unclear=tuple(unclear), judged=judged)
+
+
+def _before(earlier: DataPlane | None, frontend: Frontend) -> Behaviour | None:
+    return earlier.behaviours.get(frontend) if earlier is not None else None
+
+
+def _same(before: Behaviour | None, now: Behaviour) -> bool:
+    return before is not None and before.cases == now.cases
+
+
+def _settled(
+    node: str,
+    frontend: Frontend,
+    before: Behaviour | None,
+    real: Behaviour,
+    found: tuple[Difference, ...],
+    filter_seen: bool,
+) -> tuple[Difference, ...]:
+    """Of the differences from the later reading, those that the earlier one shows too."""
+    if before is None:
+        # Created while the node was read: nothing can be asked of it yet.
+        return ()
+    earlier = judge(node, frontend, before, real, None, filter_seen=filter_seen)
+    kept = []
+    for item in found:
+        for other in earlier.differences:
+            if other.symptom is not item.symptom or not (other.clients & item.clients):
+                continue
+            # Missing is what both readings have, stale what neither has.
+            if not item.backends or set(item.backends) & set(other.backends):
+                kept.append(item)
+                break
+    return tuple(kept)

@@ -1,0 +1,283 @@
+"""One frontend judged: where no possible outcome is a legal one, there is a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kdiag.compare.outcomes import Fault, agree, describe, distance, faults
+from kdiag.model.dataplane import (
+    Behaviour,
+    Case,
+    ClientSet,
+    Disposition,
+    Fate,
+    Frontend,
+    Outcome,
+    Passed,
+    RuleRef,
+    ServicePortKey,
+)
+from kdiag.model.difference import Difference, Symptom
+from kdiag.walk.walker import PROXY_PREFIXES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came out for a frontend: differences, and the rules on which an undecided verdict hangs."""
+
+    differences: tuple[Difference, ...] = ()
+    unclear: tuple[RuleRef, ...] = ()
+    undecided: bool = False
+
+
+def judge(
+    node: str, frontend: Frontend, expected: Behaviour, actual: Behaviour, port_label: str | None, *, filter_seen: bool
+) -> Verdict:
+    """Compare the two behaviours of a frontend, case by case."""
+    differences: list[Difference] = []
+    unclear: dict[RuleRef, None] = {}
+    undecided = False
+    by_clients = {case.clients: case for case in expected.cases}
+    for case in actual.cases:
+        same = by_clients.get(case.clients)
+        pairs: Iterable[tuple[ClientSet, Case]] = (
+            [(case.clients, same)]
+            if same is not None
+            else [(both, other) for other in expected.cases if (both := case.clients & other.clients)]
+        )
+        for clients, legal in pairs:
+            good = [
+                any(agree(outcome, allowed, filter_seen=filter_seen) for allowed in legal.outcomes)
+                for outcome in case.outcomes
+            ]
+            if all(good):
+                continue
+            if any(good) or _hangs_on_unknown(case):
+                undecided = True
+                unclear.update(dict.fromkeys(case.unclear))
+                continue
+            differences += _differences(node, frontend, expected.service_port, port_label, clients, case, legal)
+    return Verdict(differences=merged(differences), unclear=tuple(unclear), undecided=undecided)
+
+
+def judge_unexpected(node: str, frontend: Frontend, actual: Behaviour) -> tuple[Difference, ...]:
+    """An address that the rules serve and no Service has."""
+    found = []
+    for case in actual.cases:
+        if len(case.outcomes) != 1:
+            continue
+        outcome = case.outcomes[0]
+        served = outcome.backends or outcome.dispositions & {Disposition.REJECTED, Disposition.DROPPED}
+        if not served:
+            continue
+        fates = tuple(fate for fate, _ in outcome.shares)
+        found.append(
+            Difference(
+                node=node,
+                frontend=frontend,
+                service_port=actual.service_port,
+                port_label=f"{frontend.port}/{frontend.protocol}",
+                clients=case.clients,
+                symptom=Symptom.NO_SUCH_SERVICE,
+                expected="no Service has this address",
+                actual=describe(outcome),
+                actual_outcome=outcome,
+                backends=outcome.backends,
+                rules=_dispatch_rules(case, fates),
+            )
+        )
+    return merged(found)
+
+
+def _hangs_on_unknown(case: Case) -> bool:
+    """True if every way ends in a target that is not known: whether that is a fault cannot be told."""
+    return all(Disposition.UNKNOWN in outcome.dispositions for outcome in case.outcomes)
+
+
+def _differences(
+    node: str,
+    frontend: Frontend,
+    service_port: ServicePortKey | None,
+    port_label: str | None,
+    clients: ClientSet,
+    case: Case,
+    legal: Case,
+) -> Iterator[Difference]:
+    outcome = case.outcomes[0]
+    nearest = min(legal.outcomes, key=lambda allowed: distance(outcome, allowed))
+    for fault in faults(outcome, nearest) or (_unnamed(outcome),):
+        yield Difference(
+            node=node,
+            frontend=frontend,
+            service_port=service_port,
+            port_label=port_label,
+            clients=clients,
+            symptom=fault.symptom,
+            expected=_expected_words(fault, nearest),
+            actual=_actual_words(fault, outcome),
+            expected_outcomes=legal.outcomes,
+            actual_outcome=outcome,
+            backends=fault.backends,
+            rules=_telling_rules(fault, case),
+            decided_by=_decided_by(fault, case),
+            in_service_chain=any(_reaches_service_chain(case.paths.get(fate)) for fate in fault.fates),
+        )
+
+
+def _decided_by(fault: Fault, case: Case) -> RuleRef | None:
+    masquerade = fault.symptom in (Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS)
+    for fate in fault.fates:
+        passed = case.paths.get(fate)
+        if passed is None:
+            continue
+        step = _foreign_source_decision(passed) if masquerade else _foreign_decision(passed)
+        if step is not None:
+            return step.ref()
+        if passed.rule is None and passed.action == "policy DROP":
+            return passed.ref()
+    return None
+
+
+def _unnamed(outcome: Outcome) -> Fault:
+    """Outcomes that do not agree and yet no fault has a name: the shares of several ends differ."""
+    return Fault(symptom=Symptom.UNBALANCED, fates=tuple(fate for fate, _ in outcome.shares))
+
+
+def _expected_words(fault: Fault, legal: Outcome) -> str:
+    match fault.symptom:
+        case Symptom.MASQUERADE_MISSING:
+            return "source address masqueraded"
+        case Symptom.MASQUERADE_NEEDLESS:
+            return "source address kept"
+        case Symptom.AFFINITY:
+            return _affinity_words(legal)
+        case _:
+            return describe(legal)
+
+
+def _actual_words(fault: Fault, outcome: Outcome) -> str:
+    match fault.symptom:
+        case Symptom.MASQUERADE_MISSING:
+            return "source address kept"
+        case Symptom.MASQUERADE_NEEDLESS:
+            return "source address masqueraded"
+        case Symptom.AFFINITY:
+            return _affinity_words(outcome)
+        case _:
+            return describe(outcome)
+
+
+def _affinity_words(outcome: Outcome) -> str:
+    found = sorted({fate.affinity_s for fate, _ in outcome.shares if fate.affinity_s is not None})
+    return f"ClientIP affinity for {', '.join(str(item) for item in found)} s" if found else "no session affinity"
+
+
+def _telling_rules(fault: Fault, case: Case) -> tuple[RuleRef, ...]:
+    """The lines that make the difference, most telling first."""
+    found: dict[RuleRef, None] = {}
+    for fate in fault.fates[:8]:
+        passed = case.paths.get(fate)
+        if passed is None:
+            continue
+        for step in _telling_steps(fault.symptom, passed):
+            found[step.ref()] = None
+    return tuple(found)
+
+
+def _telling_steps(symptom: Symptom, passed: Passed) -> list[Passed]:
+    steps = passed.steps()
+    match symptom:
+        case Symptom.STALE_ENDPOINT | Symptom.WRONG_PORT | Symptom.NO_SUCH_SERVICE:
+            chosen = [step for step in steps if step.action.startswith(("DNAT", "REDIRECT"))]
+        case Symptom.MISSING_ENDPOINT | Symptom.UNBALANCED:
+            chosen = [step for step in steps if _leads_to_endpoint(step)]
+        case Symptom.MASQUERADE_NEEDLESS:
+            chosen = [step for step in steps if step.action == "jump KUBE-MARK-MASQ"]
+        case Symptom.REFUSED | Symptom.NOT_REFUSED:
+            chosen = [step for step in steps[-1:] if step.hook]
+        case Symptom.AFFINITY:
+            chosen = [step for step in steps if step.action.startswith("DNAT")]
+        case _:
+            chosen = [step for step in steps if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT")][-1:]
+    return chosen or list(steps[-1:])
+
+
+def _leads_to_endpoint(step: Passed) -> bool:
+    return step.action.startswith("jump KUBE-SEP-") or (step.action.startswith("DNAT") and step.foreign)
+
+
+def _reaches_service_chain(passed: Passed | None) -> bool:
+    """True if the way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, …)."""
+    return passed is not None and any(
+        step.rule is not None and (step.rule.target or "").startswith(PROXY_PREFIXES) for step in passed.steps()
+    )
+
+
+def _foreign_decision(passed: Passed) -> Passed | None:
+    """The step at which somebody else's rule decides the packet's way, if one does."""
+    for step in passed.steps():
+        if not step.foreign or step.rule is None:
+            continue
+        target = step.rule.target
+        if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT"):
+            # RETURN ends a built-in chain just as ACCEPT does; deeper down it decides nothing by itself.
+            if target in ("ACCEPT", "DNAT", "REDIRECT") or (target == "RETURN" and step.depth == 0):
+                return step
+        if target in ("DROP", "REJECT", "NOTRACK", "CT", "TPROXY", "NFQUEUE", "QUEUE"):
+            return step
+    return None
+
+
+def _foreign_source_decision(passed: Passed) -> Passed | None:
+    """The step at which somebody else's rule keeps a packet from being masqueraded, if one does."""
+    for step in passed.steps():
+        if step.foreign and step.rule is not None and step.table == "nat" and step.hook == "POSTROUTING":
+            if step.rule.target == "ACCEPT" or (step.rule.target == "RETURN" and step.depth == 0):
+                return step
+        if step.foreign and step.rule is not None and step.rule.target == "MARK":
+            return step
+    return None
+
+
+def _dispatch_rules(case: Case, fates: tuple[Fate, ...]) -> tuple[RuleRef, ...]:
+    found: dict[RuleRef, None] = {}
+    for fate in fates[:8]:
+        passed = case.paths.get(fate)
+        for step in passed.steps() if passed else ():
+            if step.rule is not None and step.chain in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"):
+                if step.rule.target not in ("KUBE-NODEPORTS", "KUBE-MARK-MASQ"):
+                    found[step.ref()] = None
+    return tuple(found)
+
+
+def merged(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    """Differences of one frontend that say the same of several sets of clients, as one."""
+    found: dict[tuple[object, ...], Difference] = {}
+    for item in differences:
+        key = (item.frontend, item.symptom, item.expected, item.actual, item.backends, item.rules)
+        before = found.get(key)
+        if before is None:
+            found[key] = item
+            continue
+        interfaces = None
+        if before.clients.interfaces is not None and item.clients.interfaces is not None:
+            interfaces = before.clients.interfaces | item.clients.interfaces
+        clients = ClientSet(addresses=before.clients.addresses | item.clients.addresses, interfaces=interfaces)
+        found[key] = Difference(
+            node=item.node,
+            frontend=item.frontend,
+            service_port=item.service_port,
+            port_label=item.port_label,
+            clients=clients,
+            symptom=item.symptom,
+            expected=item.expected,
+            actual=item.actual,
+            expected_outcomes=before.expected_outcomes,
+            actual_outcome=before.actual_outcome,
+            backends=item.backends,
+            rules=item.rules,
+            decided_by=item.decided_by,
+            in_service_chain=item.in_service_chain,
+        )
+    return tuple(found.values())

@@ -1,0 +1,145 @@
+"""The data plane that a correct kube-proxy makes on one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kdiag.expect.behaviour import LocalDetector, Situation, expected_cases
+from kdiag.expect.endpoints import candidates_of
+from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
+from kdiag.expect.selection import ProxyRules, select
+from kdiag.model.addresses import Family, family_of
+from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
+from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, Position, ServicePortKey
+from kdiag.model.host import HostFacts
+from kdiag.model.proxy import DetectLocalMode, ProxyConfig, Version
+from kdiag.walk.network import NodeNetwork
+
+# What is assumed of a proxy whose release nothing tells: the newest one that was read.
+NEWEST: Version = (1, 37)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeContext:
+    """What is known of one node when its data plane is worked out.
+
+    `config` is the configuration that the cluster's kube-proxies ought to have; `networks` holds one entry per family
+    that the node has.
+    """
+
+    node_name: str
+    node: Node | None
+    host: HostFacts
+    config: ProxyConfig | None
+    version: Version | None
+    networks: Mapping[Family, NodeNetwork]
+
+    @property
+    def rules(self) -> ProxyRules:
+        """Release, gates and node, as the endpoint choice needs them."""
+        return ProxyRules(
+            version=self.version or NEWEST,
+            gates=self.config.feature_gates if self.config else {},
+            node_name=self.node_name,
+            node=self.node,
+        )
+
+
+def detector_of(family: Family, context: NodeContext) -> LocalDetector:
+    """The local detector of one family (detectLocalMode; ClusterCIDR by default, a no-op without a range)."""
+    config = context.config
+    if config is None:
+        return LocalDetector()
+    match config.detect_local_mode or DetectLocalMode.CLUSTER_CIDR:
+        case DetectLocalMode.CLUSTER_CIDR:
+            return LocalDetector(network=config.cluster_cidr(family))
+        case DetectLocalMode.NODE_CIDR:
+            ranges = context.node.pod_cidrs if context.node else ()
+            return LocalDetector(network=next((item for item in ranges if family_of(item) is family), None))
+        case DetectLocalMode.BRIDGE_INTERFACE:
+            return LocalDetector(interface=config.bridge_interface)
+        case DetectLocalMode.INTERFACE_NAME_PREFIX:
+            prefix = config.interface_name_prefix
+            return LocalDetector(interface=f"{prefix}+" if prefix else None)
+
+
+def expected_data_plane(cluster: ClusterState, context: NodeContext) -> DataPlane:
+    """What packets to every Service address ought to meet on the node.
+
+    Two Services that claim one address (a fault of its own) leave it to the first of them by name.
+    """
+    behaviours: dict[Frontend, Behaviour] = {}
+    services = sorted((item for item in cluster.services if is_served(item)), key=lambda item: item.key)
+    for family, network in context.networks.items():
+        rules = context.rules
+        at = node_port_addresses(family, network, context.host, context.config, rules)
+        detector = detector_of(family, context)
+        for service in services:
+            for service_port in service.ports:
+                for frontend, behaviour in _port_behaviours(
+                    cluster,
+                    context,
+                    network,
+                    detector,
+                    service,
+                    service_port,
+                    addresses_of(service, service_port, family, rules, at),
+                ):
+                    behaviours.setdefault(frontend, behaviour)
+    return DataPlane(node=context.node_name, behaviours=behaviours)
+
+
+def _port_behaviours(
+    cluster: ClusterState,
+    context: NodeContext,
+    network: NodeNetwork,
+    detector: LocalDetector,
+    service: Service,
+    service_port: ServicePort,
+    targets: Iterable[ServiceAddress],
+) -> Iterable[tuple[Frontend, Behaviour]]:
+    targets = tuple(targets)
+    if not targets:
+        return
+    rules = context.rules
+    selections = tuple(
+        dict.fromkeys(
+            select(candidates, service, rules)
+            for candidates in candidates_of(cluster, service, service_port, network.family, rules.version)
+        )
+    )
+    key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
+    masquerade_all = bool(context.config and context.config.masquerade_all)
+    for target in targets:
+        for position in Position:
+            if target.address.is_loopback and position is not Position.NODE:
+                continue
+            clients = network.clients(position, target.address)
+            if not clients:
+                continue
+            cases = expected_cases(
+                [
+                    Situation(
+                        service=service,
+                        target=target,
+                        position=position,
+                        selection=selection,
+                        rules=rules,
+                        detector=detector,
+                        masquerade_all=masquerade_all,
+                        target_is_local=target.address in network.local,
+                    )
+                    for selection in selections
+                ],
+                clients,
+                network,
+            )
+            frontend = Frontend(
+                address=target.address,
+                protocol=service_port.protocol,
+                port=target.port,
+                kind=target.kind,
+                position=position,
+            )
+            yield frontend, Behaviour(cases=cases, service_port=key)

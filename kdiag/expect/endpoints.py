@@ -1,0 +1,121 @@
+"""From EndpointSlices to the endpoints of a Service port, as kube-proxy reads them.
+
+Source: pkg/proxy/endpointslicecache.go of 1.19 to 1.30; differences between releases are named where they matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+from kdiag.model.addresses import Address, Family, SocketAddress, family_of
+from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Service, ServicePort
+from kdiag.model.proxy import Version
+
+IGNORED_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+# With more contradictions than this in one Service port, the ways to settle them are not listed one by one.
+MAX_CONTRADICTIONS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One endpoint of a Service port. Conditions have their defaults filled in."""
+
+    at: SocketAddress
+    ready: bool
+    serving: bool
+    terminating: bool
+    node_name: str | None
+    zone_hints: frozenset[str]
+    node_hints: frozenset[str]
+
+    @property
+    def last_resort(self) -> bool:
+        """Serving while terminating: used when nothing is ready (from 1.26 by default)."""
+        return self.serving and self.terminating
+
+
+Candidates = tuple[Candidate, ...]
+
+
+def candidates_of(
+    cluster: ClusterState, service: Service, service_port: ServicePort, family: Family, version: Version
+) -> tuple[Candidates, ...]:
+    """The endpoints of a Service port in one family, in address order.
+
+    Usually one tuple. When slices contradict each other about an endpoint, kube-proxy keeps whichever it met first, so
+    that healthy nodes differ: then every way to settle it is returned.
+    """
+    slices = [
+        item
+        for item in cluster.slices_by_service.get(service.key, ())
+        if item.family is family and not any(label in item.meta.labels for label in IGNORED_LABELS)
+    ]
+    if not slices and "endpointslices" not in cluster.seen:
+        found = list(_from_legacy(cluster, service, service_port, family))
+    else:
+        found = list(_from_slices(slices, service_port, version))
+    # By address alone up to 1.21: of two ports of one address only one is kept (faults.md, dataplane.md 6.2).
+    by_place: dict[object, list[Candidate]] = {}
+    for candidate in found:
+        place = candidate.at.address if version <= (1, 21) else candidate.at
+        versions = by_place.setdefault(place, [])
+        if candidate not in versions:
+            versions.append(candidate)
+    places = sorted(by_place, key=str)
+    contradictory = [place for place in places if len(by_place[place]) > 1]
+    if len(contradictory) > MAX_CONTRADICTIONS:
+        contradictory = contradictory[:MAX_CONTRADICTIONS]
+    ways = [by_place[place] if place in contradictory else by_place[place][:1] for place in places]
+    return tuple(tuple(sorted(way, key=lambda candidate: candidate.at)) for way in product(*ways))
+
+
+def _from_slices(slices: Iterable[EndpointSlice], service_port: ServicePort, version: Version) -> Iterable[Candidate]:
+    for item in slices:
+        for port in item.ports:
+            if port.port is None or port.name != service_port.name or port.protocol is not service_port.protocol:
+                continue
+            for endpoint in item.endpoints:
+                yield _candidate(endpoint, port.port, version)
+
+
+def _candidate(endpoint: Endpoint, port: int, version: Version) -> Candidate:
+    ready = endpoint.ready is not False
+    # Serving and terminating exist from 1.21 on; older proxies know ready only.
+    serving = ready if endpoint.serving is None or version < (1, 21) else endpoint.serving
+    terminating = bool(endpoint.terminating) and version >= (1, 21)
+    return Candidate(
+        at=SocketAddress(endpoint.address, port),
+        ready=ready,
+        serving=serving,
+        terminating=terminating,
+        node_name=endpoint.node_name,
+        zone_hints=frozenset(endpoint.zone_hints),
+        node_hints=frozenset(endpoint.node_hints),
+    )
+
+
+def _from_legacy(
+    cluster: ClusterState, service: Service, service_port: ServicePort, family: Family
+) -> Iterable[Candidate]:
+    for item in cluster.endpoints:
+        if item.meta.key != service.key:
+            continue
+        for address, port_name, protocol, port in item.addresses:
+            if port_name == service_port.name and protocol is service_port.protocol and family_of(address) is family:
+                yield Candidate(
+                    at=SocketAddress(address, port),
+                    ready=True,
+                    serving=True,
+                    terminating=False,
+                    node_name=_node_of(cluster, address),
+                    zone_hints=frozenset(),
+                    node_hints=frozenset(),
+                )
+
+
+def _node_of(cluster: ClusterState, address: Address) -> str | None:
+    for pod in cluster.pods_by_address.get(address, ()):
+        return pod.node_name
+    return None

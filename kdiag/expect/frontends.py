@@ -1,0 +1,104 @@
+"""The addresses at which a node offers a Service port."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdiag.expect.endpoints import IGNORED_LABELS
+from kdiag.expect.selection import ProxyRules
+from kdiag.model.addresses import Address, Family, Network, family_of, parse_network
+from kdiag.model.cluster import Service, ServicePort
+from kdiag.model.dataplane import FrontendKind
+from kdiag.model.host import HostFacts
+from kdiag.model.proxy import ProxyConfig
+from kdiag.walk.network import NodeNetwork
+
+LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAddress:
+    """One address of a Service port. `source_ranges` restrict who may use it; empty means anybody."""
+
+    kind: FrontendKind
+    address: Address
+    port: int
+    source_ranges: tuple[Network, ...] = ()
+
+
+def is_served(service: Service) -> bool:
+    """False for what kube-proxy skips: headless, ExternalName, no address yet, another proxy's by label."""
+    if service.headless or service.type == "ExternalName" or not service.cluster_ips:
+        return False
+    return not any(label in service.meta.labels for label in IGNORED_LABELS)
+
+
+def addresses_of(
+    service: Service,
+    service_port: ServicePort,
+    family: Family,
+    rules: ProxyRules,
+    node_ports_at: Iterable[Address],
+) -> tuple[ServiceAddress, ...]:
+    """Every address of a Service port in one family. A family without a ClusterIP has no address at all."""
+    cluster_ips = [address for address in service.cluster_ips if family_of(address) is family]
+    if not cluster_ips:
+        return ()
+    found = [
+        ServiceAddress(kind=FrontendKind.CLUSTER_IP, address=address, port=service_port.port) for address in cluster_ips
+    ]
+    found += [
+        ServiceAddress(kind=FrontendKind.EXTERNAL_IP, address=address, port=service_port.port)
+        for address in service.external_ips
+        if family_of(address) is family
+    ]
+    # `ipMode: Proxy` tells kube-proxy to leave the address alone (gate LoadBalancerIPMode, on from 1.30).
+    skips_proxied = rules.gate("LoadBalancerIPMode", on_from=(1, 30)) and rules.version >= (1, 29)
+    ranges = tuple(network for network in service.source_ranges if family_of(network) is family)
+    found += [
+        ServiceAddress(
+            kind=FrontendKind.LOAD_BALANCER_IP, address=ingress.ip, port=service_port.port, source_ranges=ranges
+        )
+        for ingress in service.ingress
+        if ingress.ip is not None
+        and family_of(ingress.ip) is family
+        and not (skips_proxied and ingress.ip_mode == "Proxy")
+    ]
+    if service_port.node_port:
+        found += [
+            ServiceAddress(kind=FrontendKind.NODE_PORT, address=address, port=service_port.node_port)
+            for address in node_ports_at
+        ]
+    return tuple(dict.fromkeys(found))
+
+
+def node_port_addresses(
+    family: Family, network: NodeNetwork, host: HostFacts, config: ProxyConfig | None, rules: ProxyRules
+) -> tuple[Address, ...]:
+    """The addresses of the node at which NodePorts are open (nodePortAddresses; all of them if unset)."""
+    chosen = config.node_port_addresses if config and config.node_port_addresses else ()
+    own = [_address(family, value) for low, high in network.own.ranges for value in range(low, min(high, low + 63) + 1)]
+    networks = [
+        parsed for text in chosen if (parsed := parse_network(text)) is not None and family_of(parsed) is family
+    ]
+    if "primary" in chosen:
+        internal = [text for kind, text in (rules.node.addresses if rules.node else ()) if kind == "InternalIP"]
+        own = [address for address in own if str(address) in internal]
+    elif chosen and not any(item.prefixlen == 0 for item in networks):
+        own = [address for address in own if any(address in item for item in networks)]
+    if family is Family.IPV4 and not chosen and _localhost_open(host, config, rules):
+        own.append(LOCALHOST)
+    return tuple(own)
+
+
+def _localhost_open(host: HostFacts, config: ProxyConfig | None, rules: ProxyRules) -> bool:
+    """NodePorts on 127.0.0.1 need route_localnet, which kube-proxy sets unless localhostNodePorts is off (from 1.26)."""
+    if host.sysctls.get("net.ipv4.conf.all.route_localnet") != "1":
+        return False
+    return rules.version < (1, 26) or not config or config.localhost_node_ports is not False
+
+
+def _address(family: Family, value: int) -> Address:
+    return ipaddress.IPv4Address(value) if family is Family.IPV4 else ipaddress.IPv6Address(value)

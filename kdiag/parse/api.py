@@ -1,0 +1,247 @@
+"""API lists → ClusterState.
+
+A list is decoded in two steps, its frame first and then each object by itself: one odd object costs one gap and not
+the run, and a list that was cut short is told from a short list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from kdiag.model.cluster import ClusterState
+from kdiag.model.report import Gap
+from kdiag.model.snapshot import Recording
+from kdiag.parse import api_objects, api_raw
+
+_Wire = TypeVar("_Wire", bound=api_raw.Raw)
+_Model = TypeVar("_Model")
+
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind(Generic[_Wire, _Model]):
+    """How one kind is read. `plural` is its name in `ClusterState.seen`, `list_kind` the kind of its lists."""
+
+    plural: str
+    list_kind: str
+    decoder: msgspec.json.Decoder[_Wire]
+    convert: Callable[[_Wire, api_objects.Complain], _Model]
+
+
+_SERVICES = _Kind(
+    plural="services",
+    list_kind="ServiceList",
+    decoder=msgspec.json.Decoder(api_raw.Service),
+    convert=api_objects.service,
+)
+_SLICES = _Kind(
+    plural="endpointslices",
+    list_kind="EndpointSliceList",
+    decoder=msgspec.json.Decoder(api_raw.EndpointSlice),
+    convert=api_objects.endpoint_slice,
+)
+_ENDPOINTS = _Kind(
+    plural="endpoints",
+    list_kind="EndpointsList",
+    decoder=msgspec.json.Decoder(api_raw.Endpoints),
+    convert=api_objects.legacy_endpoints,
+)
+_NODES = _Kind(
+    plural="nodes", list_kind="NodeList", decoder=msgspec.json.Decoder(api_raw.Node), convert=api_objects.node
+)
+_PODS = _Kind(plural="pods", list_kind="PodList", decoder=msgspec.json.Decoder(api_raw.Pod), convert=api_objects.pod)
+_CONFIG_MAPS = _Kind(
+    plural="configmaps",
+    list_kind="ConfigMapList",
+    decoder=msgspec.json.Decoder(api_raw.ConfigMap),
+    convert=api_objects.config_map,
+)
+_DAEMON_SETS = _Kind(
+    plural="daemonsets",
+    list_kind="DaemonSetList",
+    decoder=msgspec.json.Decoder(api_raw.DaemonSet),
+    convert=api_objects.daemon_set,
+)
+_SERVICE_CIDRS = _Kind(
+    plural="servicecidrs",
+    list_kind="ServiceCIDRList",
+    decoder=msgspec.json.Decoder(api_raw.ServiceCidr),
+    convert=api_objects.service_cidr,
+)
+
+_LIST = msgspec.json.Decoder(api_raw.ObjectList)
+_STATUS = msgspec.json.Decoder(api_raw.Status)
+_NAMED = msgspec.json.Decoder(api_raw.NamedObject)
+_VERSION = msgspec.json.Decoder(api_raw.VersionInfo)
+
+_REQUIRED = ("services", "nodes", "pods")
+_SLICE_VERSIONS = ("endpointslices-v1", "endpointslices", "endpointslices-v1beta1")
+_CIDR_VERSIONS = ("servicecidrs-v1", "servicecidrs", "servicecidrs-v1beta1")
+
+
+def parse_cluster(api: Mapping[str, Recording]) -> tuple[ClusterState, tuple[Gap, ...]]:
+    """The cluster as one reading of the API shows it, and what of it could not be read.
+
+    Of several versions of a kind the best that the server has is taken (`endpointslices-v1` before
+    `endpointslices-v1beta1`). `<namespace>-configmaps` and `<namespace>-daemonsets` add to `configmaps` and
+    `daemonsets`. A kind that the server does not have (404) is no gap; one that it refused, that is damaged or that
+    has more pages is, and so is a snapshot without services, nodes, pods, or without any endpoints. A list with more
+    pages is read but not `seen`. Kinds that kdiag does not know are ignored.
+    """
+    reader = _Reader(api)
+    services = reader.first(("services",), _SERVICES)
+    slices = reader.first(_SLICE_VERSIONS, _SLICES)
+    endpoints = reader.first(("endpoints",), _ENDPOINTS)
+    nodes = reader.first(("nodes",), _NODES)
+    pods = reader.first(("pods",), _PODS)
+    config_maps = reader.all(_CONFIG_MAPS)
+    daemon_sets = reader.all(_DAEMON_SETS)
+    service_cidrs = reader.first(_CIDR_VERSIONS, _SERVICE_CIDRS)
+    version = reader.version()
+    reader.require()
+    state = ClusterState(
+        server_version=version,
+        services=tuple(services),
+        slices=tuple(slices),
+        endpoints=tuple(endpoints),
+        nodes=tuple(nodes),
+        pods=tuple(pods),
+        config_maps=tuple({item.meta.key: item for item in config_maps}.values()),
+        daemon_sets=tuple({item.meta.key: item for item in daemon_sets}.values()),
+        service_cidrs=tuple(service_cidrs),
+        seen=frozenset(reader.seen),
+        sources=dict(sorted(reader.sources.items())),
+    )
+    return state, tuple(sorted(set(reader.gaps), key=lambda gap: (gap.subject, gap.reason)))
+
+
+class _Reader:
+    """Reads recordings one kind after the other and notes gaps."""
+
+    def __init__(self, api: Mapping[str, Recording]) -> None:
+        self.api = api
+        self.gaps: list[Gap] = []
+        self.seen: set[str] = set()
+        self.sources: dict[str, str] = {}
+
+    def first(self, names: Iterable[str], kind: _Kind[_Wire, _Model]) -> list[_Model]:
+        """The objects of the first recording of `names` that the server had."""
+        for recording_name in names:
+            objects = self._objects(recording_name, kind) if recording_name in self.api else None
+            if objects is not None:
+                return objects
+        return []
+
+    def all(self, kind: _Kind[_Wire, _Model]) -> list[_Model]:
+        """The objects of all recordings of a kind: `configmaps`, `kube-system-configmaps`, …"""
+        out: list[_Model] = []
+        for recording_name in sorted(self.api):
+            if recording_name == kind.plural or recording_name.endswith(f"-{kind.plural}"):
+                out.extend(self._objects(recording_name, kind) or ())
+        return out
+
+    def version(self) -> str | None:
+        """The server's version, as `v1.30.3`."""
+        recording = self.api.get("version")
+        if recording is None:
+            return None
+        try:
+            found = _VERSION.decode(recording.content.removeprefix(_BYTE_ORDER_MARK)).git_version
+        except _MALFORMED as error:
+            self._gap("version", f"not valid JSON: {error}")
+            return None
+        if not found:
+            self._gap("version", "the API server did not tell its version")
+            return None
+        self.sources["version"] = recording.source
+        return found
+
+    def require(self) -> None:
+        """Notes the kinds that kdiag cannot do without and that no recording has."""
+        told = {gap.subject for gap in self.gaps}
+        for plural in _REQUIRED:
+            if plural not in self.seen and plural not in told:
+                self._gap(plural, f"the snapshot has no list of {plural}")
+        if not self.seen & {"endpointslices", "endpoints"} and not told & {*_SLICE_VERSIONS, "endpoints"}:
+            self._gap("endpointslices", "the snapshot has neither EndpointSlices nor Endpoints")
+
+    def _objects(self, recording_name: str, kind: _Kind[_Wire, _Model]) -> list[_Model] | None:
+        """The objects of one recording; None if it holds no list of them."""
+        recording = self.api[recording_name]
+        frame = self._frame(recording_name, recording)
+        if frame is None:
+            return None
+        if frame.kind not in (None, "List", kind.list_kind) or (frame.items is msgspec.UNSET and frame.kind is None):
+            found = frame.kind or "something else"
+            self._gap(recording_name, f"not a list of {kind.plural} but {found}{_circumstances(recording)}")
+            return None
+        items = frame.items if isinstance(frame.items, list) else []
+        if frame.metadata is not None and frame.metadata.continue_:
+            self._gap(recording_name, f"the list ends after {len(items)} objects and the server had more")
+        else:
+            self.seen.add(kind.plural)
+        self.sources.setdefault(kind.plural, recording.source)
+        out: list[_Model] = []
+        for index, item in enumerate(items):
+            left_out: list[str] = []
+            try:
+                out.append(kind.convert(kind.decoder.decode(item), left_out.append))
+            except (*_MALFORMED, ValueError, OverflowError) as error:
+                self._odd(recording_name, item, index, f"not read: {error}")
+            else:
+                if left_out:
+                    more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+                    self._odd(recording_name, item, index, f"left out: {'; '.join(left_out[:3])}{more}")
+        return out
+
+    def _frame(self, recording_name: str, recording: Recording) -> api_raw.ObjectList | None:
+        """The list with its objects still encoded; None if there is none, and a gap unless the server lacks the kind."""
+        content = recording.content.removeprefix(_BYTE_ORDER_MARK)
+        try:
+            frame = _LIST.decode(content)
+        except _MALFORMED as error:
+            if recording.http_status != 404:  # an aggregated API may answer in plain text
+                what = f"not valid JSON or cut short: {error}" if content.strip() else "empty"
+                self._gap(recording_name, what + _circumstances(recording))
+            return None
+        if frame.kind == "Status":
+            self._refused(recording_name, _STATUS.decode(content))
+            return None
+        return frame
+
+    def _refused(self, recording_name: str, status: api_raw.Status) -> None:
+        if status.code == 404 or status.reason == "NotFound":
+            return
+        if status.code in (401, 403):
+            word = "forbidden" if status.code == 403 else "unauthorized"
+            reason = f"cannot list {recording_name}: {word}; the permission to list it is missing"
+        else:
+            reason = f"cannot list {recording_name}: {status.message or status.reason or 'the API server refused'}"
+        self._gap(recording_name, reason)
+
+    def _odd(self, recording_name: str, item: msgspec.Raw, index: int, reason: str) -> None:
+        """A gap that names one object, by its number (from 0) if it has no name."""
+        try:
+            meta = _NAMED.decode(item).metadata
+            subject = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+        except _MALFORMED:
+            subject = ""
+        if not subject.isprintable():  # no API server has such names: do not show them to a terminal
+            subject = ""
+        self._gap(f"{recording_name} {subject or f'item {index}'}", reason)
+
+    def _gap(self, subject: str, reason: str) -> None:
+        self.gaps.append(Gap(subject=subject, reason=reason))
+
+
+def _circumstances(recording: Recording) -> str:
+    """What else is known of an answer that is no JSON, in brackets."""
+    known = [f"HTTP status {recording.http_status}"] if recording.http_status not in (None, 200) else []
+    known += recording.stderr.split("\n")[:1] if recording.stderr else []
+    return f" ({'; '.join(known)})" if known else ""

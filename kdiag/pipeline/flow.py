@@ -1,0 +1,149 @@
+"""From a snapshot to what the user asked for: a report, the settings, or a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kdiag import __version__
+from kdiag.checks import CHECKS
+from kdiag.checks.interface import Check
+from kdiag.errors import UsageError
+from kdiag.gather.store import demo_snapshot, read_snapshot
+from kdiag.model.addresses import Network
+from kdiag.model.cluster import ObjectKey
+from kdiag.model.facts import Facts
+from kdiag.model.lookup import find_node, find_service
+from kdiag.model.report import Finding, Gap, GapKind, Report
+from kdiag.model.snapshot import Snapshot
+from kdiag.model.trace import Trace, TraceTarget
+from kdiag.model.view import View
+from kdiag.pipeline.tracing import follow
+from kdiag.pipeline.viewing import build_view, read_cluster, settings_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What the user asked for.
+
+    `select` and `ignore` are codes or their beginnings (`KD2`); an empty `select` means all. `services` and `namespace`
+    narrow the findings to these Services; findings on the cluster or a whole node stay. `settle_s` is the lag in
+    seconds that is normal for a proxy.
+    """
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    services: tuple[ObjectKey, ...] = ()
+    namespace: str | None = None
+    nodes: tuple[str, ...] = ()
+    without_nodes: bool = False
+    reserved: tuple[Network, ...] = ()
+    settle_s: float = 30.0
+
+
+def open_snapshot(path: Path | None, *, demo: bool) -> Snapshot:
+    """The snapshot at a path, or the demo cluster that comes with kdiag."""
+    if demo:
+        return demo_snapshot()
+    if path is None:
+        raise UsageError("no snapshot was named", hint="use --snapshot PATH, or --demo for the demo cluster")
+    return read_snapshot(path)
+
+
+def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
+    """Judge the cluster of a snapshot.
+
+    Raises TargetError if the scope names a Service or a node that is not there.
+    """
+    cluster, _ = read_cluster(snapshot)
+    wanted = tuple(find_service(cluster, key).key for key in scope.services)
+    nodes = tuple(find_node(cluster, name, also=snapshot.nodes) for name in scope.nodes)
+    view, gaps = build_view(
+        snapshot,
+        nodes=nodes,
+        without_nodes=scope.without_nodes,
+        reserved=scope.reserved,
+        settle_s=scope.settle_s,
+    )
+    chosen = [check for check in CHECKS if _is_chosen(check, scope)]
+    findings = [finding for check in chosen for finding in check.run(view)]
+    shown = [finding for finding in findings if _concerns(finding, wanted, scope.namespace)]
+    return Report(
+        cluster=view.name,
+        kdiag_version=__version__,
+        server_version=view.cluster.server_version,
+        taken_at=view.taken_at,
+        nodes_known=len(view.nodes),
+        nodes_judged=sum(1 for node in view.nodes if node.comparison is not None),
+        services_judged=_services_judged(view),
+        frontends_judged=sum(node.comparison.judged for node in view.nodes if node.comparison is not None),
+        findings=tuple(sorted(shown, key=_finding_order)),
+        gaps=tuple(sorted(_relevant(gaps, chosen), key=_gap_order)),
+        modes={node.name: str(node.mode) for node in view.nodes if node.mode is not None},
+    )
+
+
+def collect_settings(snapshot: Snapshot) -> Facts:
+    """Every address setting that the snapshot states, with its source."""
+    return settings_of(snapshot)
+
+
+def trace(snapshot: Snapshot, target: TraceTarget, scope: Scope) -> Trace:
+    """Follow packets to a target. Raises TargetError if the snapshot does not hold what it names."""
+    view, gaps = build_view(snapshot, nodes=(), settle_s=scope.settle_s)
+    found = follow(view, target)
+    about = {verdict.node for verdict in found.verdicts}
+    unseen = [f"{gap.node}: {gap.subject}: {gap.reason}" for gap in gaps if gap.node and gap.node not in about]
+    return replace(found, notes=(*found.notes, *sorted(unseen)))
+
+
+def _is_chosen(check: Check, scope: Scope) -> bool:
+    if any(check.code.startswith(code) for code in scope.ignore):
+        return False
+    return not scope.select or any(check.code.startswith(code) for code in scope.select)
+
+
+def _concerns(finding: Finding, services: tuple[ObjectKey, ...], namespace: str | None) -> bool:
+    if not services and namespace is None:
+        return True
+    names = {name for name in (finding.service, *(item.service for item in finding.affected)) if name}
+    if not names:
+        return True
+    wanted = {str(key) for key in services}
+    return any(name in wanted or (namespace is not None and name.startswith(f"{namespace}/")) for name in names)
+
+
+def _services_judged(view: View) -> int:
+    judged = {
+        behaviour.service_port.service
+        for node in view.nodes
+        if node.comparison is not None and node.expected is not None
+        for behaviour in node.expected.behaviours.values()
+        if behaviour.service_port is not None
+    }
+    return len(judged)
+
+
+def _relevant(gaps: Iterable[Gap], checks: list[Check]) -> list[Gap]:
+    """Without a check that looks at nodes, what is missing of the nodes is of no interest."""
+    if any(check.needs_nodes for check in checks):
+        return list(dict.fromkeys(gaps))
+    return [gap for gap in dict.fromkeys(gaps) if gap.node is None or gap.kind is GapKind.NOT_ASKED]
+
+
+def _finding_order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
+    return (
+        finding.severity.rank,
+        finding.code,
+        finding.node or "",
+        finding.service or "",
+        finding.port or "",
+        finding.frontend or "",
+        finding.message,
+    )
+
+
+def _gap_order(gap: Gap) -> tuple[int, str, str, str]:
+    kinds = (GapKind.FAILED, GapKind.NOT_APPLICABLE, GapKind.NOT_ASKED)
+    return (kinds.index(gap.kind), gap.node or "", gap.subject, gap.reason)

@@ -1,0 +1,261 @@
+"""One node: its evidence read, its two data planes made and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from kdiag.compare import compare
+from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
+from kdiag.model.addresses import Family, Network
+from kdiag.model.cluster import ClusterState, Node
+from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
+from kdiag.model.difference import Comparison
+from kdiag.model.host import HostFacts
+from kdiag.model.proxy import DetectLocalMode, ProxyConfig, Version, parse_version
+from kdiag.model.report import Gap, GapKind
+from kdiag.model.snapshot import Recording
+from kdiag.model.view import NodeView
+from kdiag.parse.proxy_config import proxy_pod, proxy_version
+from kdiag.planes.detection import plane_of, replacement_of
+from kdiag.planes.interface import NodeEvidence, ReadingOrder
+from kdiag.planes.rulesets import read_ipsets, read_rulesets
+from kdiag.walk.network import NodeNetwork, node_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeInput:
+    """All that is needed to judge one node. `config` is what its proxy runs with, `cluster_config` what it ought to."""
+
+    evidence: NodeEvidence
+    cluster: ClusterState
+    before: ClusterState
+    configs: tuple[ProxyConfig, ...]
+    config: ProxyConfig | None
+    cluster_config: ProxyConfig | None
+    from_rules: ProxyConfig | None
+    service_ranges: tuple[Network, ...]
+    port_labels: Mapping[ServicePortKey, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeResult:
+    """A node's view, and what could not be seen on it."""
+
+    view: NodeView
+    gaps: tuple[Gap, ...]
+
+
+def read_evidence(node_name: str, probes: Mapping[str, Recording], host: HostFacts) -> NodeEvidence:
+    """Everything recorded on a node, with its rule sets and ipsets parsed."""
+    rulesets, ruleset_gaps = read_rulesets(node_name, probes, host.iptables_version)
+    ipsets, ipset_gaps = read_ipsets(node_name, probes)
+    return NodeEvidence(
+        node_name=node_name,
+        probes=probes,
+        host=host,
+        rulesets=rulesets,
+        ipsets=ipsets,
+        gaps=(*ruleset_gaps, *ipset_gaps),
+    )
+
+
+def unexamined(
+    node_name: str,
+    cluster: ClusterState,
+    configs: tuple[ProxyConfig, ...],
+    config: ProxyConfig | None,
+    *,
+    asked: bool,
+) -> tuple[NodeView, Gap]:
+    """A node of which nothing was recorded, or that the user left out."""
+    node = cluster.node_by_name.get(node_name)
+    reason = _no_netfilter(node)
+    if not asked:
+        gap = Gap(node=node_name, subject="rules", reason="the node was left out", kind=GapKind.NOT_ASKED)
+    elif reason is not None:
+        gap = Gap(node=node_name, subject="rules", reason=reason, kind=GapKind.NOT_APPLICABLE)
+    else:
+        gap = Gap(node=node_name, subject="rules", reason="nothing was recorded from this node")
+    view = NodeView(
+        name=node_name,
+        recorded=False,
+        node=node,
+        proxy_pod=proxy_pod(node_name, cluster),
+        configs=configs,
+        config=config,
+    )
+    return view, gap
+
+
+def _no_netfilter(node: Node | None) -> str | None:
+    """Why a node has no netfilter rules to read; None if it ought to have some."""
+    if node is None:
+        return None
+    labels = node.meta.labels
+    if node.os == "windows":
+        return "a Windows node has no netfilter rules"
+    if labels.get("type") == "virtual-kubelet" or any("virtual-kubelet.io" in taint for taint in node.taints):
+        return "a virtual node has no netfilter rules"
+    if labels.get("eks.amazonaws.com/compute-type") == "fargate":
+        return "a Fargate node cannot be logged in to"
+    return None
+
+
+def examine_node(given: NodeInput) -> NodeResult:
+    """Judge one recorded node."""
+    evidence, cluster = given.evidence, given.cluster
+    name = evidence.node_name
+    node = cluster.node_by_name.get(name)
+    gaps = list(evidence.gaps)
+    version, version_source = proxy_version(name, evidence.host, cluster)
+    if version is None:
+        version, version_source = parse_version(cluster.server_version), "the API server's release (assumed)"
+    view = NodeView(
+        name=name,
+        node=node,
+        host=evidence.host,
+        proxy_pod=proxy_pod(name, cluster),
+        config=given.config,
+        configs=given.configs,
+        version=version,
+        version_source=version_source,
+        rulesets=evidence.rulesets,
+    )
+    plane = plane_of(evidence, given.config)
+    product = replacement_of(cluster)
+    if product is not None and (plane is None or not plane.signs(evidence)):
+        reason = f"{product} does kube-proxy's work here; use its own tools to look at its rules"
+        gaps.append(Gap(node=name, subject="rules", reason=reason, kind=GapKind.NOT_APPLICABLE))
+        return NodeResult(view=replace(view, other_proxy=product), gaps=tuple(gaps))
+    if plane is None:
+        if not evidence.rulesets:
+            gaps.append(Gap(node=name, subject="rules", reason="no rules were recorded on this node"))
+            return NodeResult(view=view, gaps=tuple(gaps))
+        gaps.append(Gap(node=name, subject="rules", reason="nothing shows which proxy this node runs"))
+        return NodeResult(view=view, gaps=tuple(gaps))
+    view = replace(view, mode=plane.mode)
+    if plane.read is None:
+        gaps.append(Gap(node=name, subject="rules", reason=f"{plane.mode} mode: not read yet"))
+        return NodeResult(view=view, gaps=tuple(gaps))
+    context = node_context(given, version)
+    expected, set_aside = _without_node_local(expected_data_plane(cluster, context), evidence.host, name)
+    gaps += set_aside
+    reading = plane.read(
+        evidence,
+        ReadingOrder(
+            expected=expected,
+            networks=context.networks,
+            version=version,
+            local_ranges=_local_ranges(context),
+        ),
+    )
+    gaps += reading.gaps
+    earlier = None
+    if given.before is not cluster:
+        earlier, _ = _without_node_local(expected_data_plane(given.before, context), evidence.host, name)
+    comparison = compare(
+        expected,
+        reading.data_plane,
+        earlier=earlier,
+        conditions=reading.conditions,
+        port_labels=given.port_labels,
+        filter_seen=reading.filter_seen,
+    )
+    gaps += _unclear_gaps(comparison)
+    return NodeResult(
+        view=replace(view, expected=expected, actual=reading.data_plane, comparison=comparison), gaps=tuple(gaps)
+    )
+
+
+def node_context(given: NodeInput, version: Version | None) -> NodeContext:
+    """What expectation needs to know of the node: its network per family, and the configuration it ought to have."""
+    name = given.evidence.node_name
+    node = given.cluster.node_by_name.get(name)
+    pods = given.cluster.pods_by_node.get(name, ())
+    networks: dict[Family, NodeNetwork] = {}
+    for family in Family:
+        network = node_network(family, given.evidence.host, node, pods, given.service_ranges)
+        if network.own:
+            networks[family] = network
+    return NodeContext(
+        node_name=name,
+        node=node,
+        host=given.evidence.host,
+        config=_wanted_config(given),
+        version=version,
+        networks=networks,
+    )
+
+
+def _wanted_config(given: NodeInput) -> ProxyConfig | None:
+    """The configuration to judge the node by.
+
+    Each node by its own, but for the pods' range, which is one for the whole cluster: a node that has another one is
+    at fault. Where no configuration says how pods are told from others, what most nodes' rules show is taken.
+    """
+    own, shared, shown = given.config, given.cluster_config, given.from_rules
+    if own is None:
+        return shown
+    if (own.detect_local_mode or DetectLocalMode.CLUSTER_CIDR) is not DetectLocalMode.CLUSTER_CIDR:
+        return own
+    ranges = shared.cluster_cidrs if shared and shared.cluster_cidrs is not None else own.cluster_cidrs
+    if ranges is None and shown is not None:
+        return replace(
+            own,
+            cluster_cidrs=shown.cluster_cidrs,
+            detect_local_mode=shown.detect_local_mode,
+            bridge_interface=shown.bridge_interface,
+            interface_name_prefix=shown.interface_name_prefix,
+            masquerade_all=own.masquerade_all if own.masquerade_all is not None else shown.masquerade_all,
+        )
+    return replace(own, cluster_cidrs=ranges)
+
+
+def _local_ranges(context: NodeContext) -> dict[Family, Network]:
+    found = {}
+    for family in context.networks:
+        network = detector_of(family, context).network
+        if network is not None:
+            found[family] = network
+    return found
+
+
+def _without_node_local(plane: DataPlane, host: HostFacts, node_name: str) -> tuple[DataPlane, tuple[Gap, ...]]:
+    """Set aside ClusterIPs that a node-local DNS cache answers for: its interface has the address."""
+    taken = {item.address for item in host.addresses or () if fnmatchcase(item.interface, "nodelocaldns*")}
+    if not taken:
+        return plane, ()
+    aside = {
+        str(behaviour.service_port.service)
+        for frontend, behaviour in plane.behaviours.items()
+        if frontend.address in taken and frontend.kind is FrontendKind.CLUSTER_IP and behaviour.service_port
+    }
+    rest = {frontend: behaviour for frontend, behaviour in plane.behaviours.items() if frontend.address not in taken}
+    gaps = tuple(
+        Gap(
+            node=node_name,
+            subject=service,
+            reason="the node-local DNS cache answers for its ClusterIP on this node",
+            kind=GapKind.NOT_APPLICABLE,
+        )
+        for service in sorted(aside)
+    )
+    return DataPlane(node=plane.node, behaviours=rest), gaps
+
+
+def _unclear_gaps(comparison: Comparison) -> list[Gap]:
+    gaps = []
+    for item in comparison.unclear:
+        services = sorted({str(service_port.service) for service_port in item.service_ports})
+        named = ", ".join(services[:5]) + (f" and {len(services) - 5} more" if len(services) > 5 else "")
+        where = "; ".join(f"{rule.source}:{rule.line} {rule.text}" for rule in item.rules[:3])
+        gaps.append(
+            Gap(
+                node=comparison.node,
+                subject=f"not settled: {named}" if item.unsettled else f"cannot tell: {named}",
+                reason=f"{item.reason}: {where}" if where else item.reason,
+            )
+        )
+    return gaps

@@ -1,0 +1,131 @@
+"""From a snapshot to the view that checks look at."""
+
+from __future__ import annotations
+
+from kdiag.model.addresses import Network
+from kdiag.model.cluster import ClusterState
+from kdiag.model.dataplane import ServicePortKey
+from kdiag.model.facts import FactKind, Facts
+from kdiag.model.host import HostFacts
+from kdiag.model.proxy import ProxyConfig
+from kdiag.model.report import Gap, GapKind
+from kdiag.model.snapshot import Snapshot
+from kdiag.model.view import NodeView, View
+from kdiag.parse.api import parse_cluster
+from kdiag.parse.facts import collect_facts
+from kdiag.parse.host import parse_host
+from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
+from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
+from kdiag.planes.detection import config_from_rules
+
+
+def read_cluster(snapshot: Snapshot) -> tuple[ClusterState, tuple[Gap, ...]]:
+    """The API as it was when the nodes were read (the later reading, if there are two)."""
+    return parse_cluster({**snapshot.api, **snapshot.api_after})
+
+
+def build_view(
+    snapshot: Snapshot,
+    *,
+    nodes: tuple[str, ...] = (),
+    without_nodes: bool = False,
+    reserved: tuple[Network, ...] = (),
+    settle_s: float = 30.0,
+) -> tuple[View, tuple[Gap, ...]]:
+    """Parse the snapshot, work out both data planes of every node and compare them.
+
+    `nodes` narrows the work to these; `without_nodes` leaves all of them out. The gaps are the snapshot's own and all
+    that came up on the way.
+    """
+    cluster, gaps_found = read_cluster(snapshot)
+    gaps: list[Gap] = [*snapshot.gaps, *gaps_found]
+    before = cluster
+    if snapshot.api_after:
+        before, earlier_gaps = parse_cluster(snapshot.api)
+        gaps += earlier_gaps
+    gaps += cluster_config_map(cluster)[1]
+
+    known = sorted({*cluster.node_by_name, *snapshot.nodes})
+    recorded = {} if without_nodes else {name: snapshot.nodes[name] for name in known if name in snapshot.nodes}
+    hosts: dict[str, HostFacts] = {}
+    configs: dict[str, tuple[ProxyConfig, ...]] = {}
+    for name in known:
+        probes = recorded.get(name, {})
+        hosts[name], host_gaps = parse_host(probes, node=name)
+        configs[name], config_gaps = proxy_configs_of_node(name, probes, hosts[name], cluster)
+        gaps += (*host_gaps, *config_gaps)
+    effective = {name: effective_config(found) for name, found in configs.items()}
+    cluster_config = cluster_proxy_config(cluster, effective)
+    facts = collect_facts(cluster, hosts, configs, snapshot.api)
+
+    examined = [name for name in recorded if not nodes or name in nodes]
+    evidence = {name: read_evidence(name, recorded[name], hosts[name]) for name in examined}
+    from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
+    labels = port_labels(cluster)
+    views: list[NodeView] = []
+    for name in known:
+        if name not in evidence:
+            view, gap = unexamined(
+                name, cluster, configs[name], effective[name], asked=not without_nodes and (not nodes or name in nodes)
+            )
+            views.append(view)
+            gaps += [gap]
+            continue
+        found = examine_node(
+            NodeInput(
+                evidence=evidence[name],
+                cluster=cluster,
+                before=before,
+                configs=configs[name],
+                config=effective[name],
+                cluster_config=cluster_config,
+                from_rules=from_rules,
+                service_ranges=facts.networks(FactKind.SERVICE_RANGE),
+                port_labels=labels,
+            )
+        )
+        views.append(found.view)
+        gaps += found.gaps
+    return (
+        View(
+            name=snapshot.name,
+            taken_at=snapshot.taken_at,
+            cluster=cluster,
+            before=before,
+            facts=facts,
+            nodes=tuple(views),
+            cluster_config=cluster_config,
+            reserved=reserved,
+            settle_s=settle_s,
+        ),
+        tuple(_one_for_all(gaps, known) if without_nodes else gaps),
+    )
+
+
+def settings_of(snapshot: Snapshot) -> Facts:
+    """Every address setting in the snapshot, with its source."""
+    cluster, _ = read_cluster(snapshot)
+    hosts = {name: parse_host(probes, node=name)[0] for name, probes in snapshot.nodes.items()}
+    configs = {
+        name: proxy_configs_of_node(name, probes, hosts[name], cluster)[0] for name, probes in snapshot.nodes.items()
+    }
+    return collect_facts(cluster, hosts, configs, snapshot.api)
+
+
+def port_labels(cluster: ClusterState) -> dict[ServicePortKey, str]:
+    """`80/TCP` for each Service port: what its Service calls it, also where a NodePort is meant."""
+    return {
+        ServicePortKey(service=service.key, port_name=item.name, protocol=item.protocol): item.label
+        for service in cluster.services
+        for item in service.ports
+    }
+
+
+def _one_for_all(gaps: list[Gap], nodes: list[str]) -> list[Gap]:
+    """With --no-nodes, one gap instead of one per node."""
+    rest = [gap for gap in gaps if gap.node is None]
+    if nodes:
+        rest.append(
+            Gap(subject="the nodes", reason=f"{len(nodes)} nodes were left out by --no-nodes", kind=GapKind.NOT_ASKED)
+        )
+    return rest

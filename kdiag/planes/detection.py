@@ -1,0 +1,123 @@
+"""Which plane a node runs, what replaces kube-proxy there, and what its rules tell of its configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from kdiag.model.addresses import Family, Network
+from kdiag.model.cluster import ClusterState
+from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode
+from kdiag.model.rules import Rule, Ruleset
+from kdiag.planes import PLANES
+from kdiag.planes.interface import NodeEvidence, Plane
+
+RULES_SOURCE = "the rules of most nodes"
+
+
+def plane_of(evidence: NodeEvidence, config: ProxyConfig | None) -> Plane | None:
+    """The plane that the node's kube-proxy runs in; None if nothing shows one.
+
+    A running proxy's own answer is the truth. Without one, what is in the kernel counts, the configured mode first;
+    then what the log announced last; then the configuration (an empty mode is iptables on Linux).
+    """
+    by_mode = {plane.mode: plane for plane in PLANES}
+    answered = _mode(evidence.host.proxy_mode_answer)
+    if answered is not None:
+        return by_mode[answered]
+    stated = config.mode if config else None
+    signed = [plane for plane in PLANES if plane.signs(evidence)]
+    for plane in signed:
+        if plane.mode is stated:
+            return plane
+    if signed:
+        return signed[0]
+    logged = _mode(evidence.host.log.proxier if evidence.host.log else None)
+    if logged is not None:
+        return by_mode[logged]
+    if config is not None:
+        return by_mode[stated or ProxyMode.IPTABLES]
+    return None
+
+
+def _mode(text: str | None) -> ProxyMode | None:
+    try:
+        return ProxyMode((text or "").strip().lower())
+    except ValueError:
+        return None
+
+
+def replacement_of(cluster: ClusterState) -> str | None:
+    """The product that does kube-proxy's work in this cluster; None if none is seen."""
+    maps = {item.meta.key.name: item.data for item in cluster.config_maps}
+    cilium = maps.get("cilium-config", {})
+    if cilium.get("kube-proxy-replacement", "").lower() in ("true", "strict"):
+        return "Cilium"
+    if any(pod.meta.labels.get("app") in ("ovnkube-node", "ovnkube") for pod in cluster.pods):
+        return "OVN-Kubernetes"
+    if "proxyAll: true" in maps.get("antrea-config", {}).get("antrea-agent.conf", ""):
+        return "Antrea"
+    for pod in cluster.pods:
+        if pod.meta.labels.get("k8s-app") == "kube-router" and any(
+            "--run-service-proxy=true" in container.command or "--run-service-proxy" in container.command
+            for container in pod.containers
+        ):
+            return "kube-router"
+    return None
+
+
+def config_from_rules(rulesets: Sequence[Ruleset]) -> ProxyConfig | None:
+    """How local pods are told from others, as most rule sets show it. Used where no configuration says so."""
+    seen: Counter[tuple[Family, str]] = Counter()
+    networks: dict[str, Network] = {}
+    unconditional = 0
+    conditional = 0
+    for ruleset in rulesets:
+        found: set[str] = set()
+        for rule in _cluster_ip_masquerade_rules(ruleset):
+            if rule.source is not None and rule.source.negated and rule.source.networks:
+                networks[str(rule.source.networks[0])] = rule.source.networks[0]
+                found.add(str(rule.source.networks[0]))
+            elif rule.in_interface is not None and rule.in_interface.negated:
+                found.add(f"-i {rule.in_interface.name}")
+            else:
+                unconditional += 1
+                continue
+            conditional += 1
+        seen.update((ruleset.family, text) for text in found)
+    chosen = [_most_seen(seen, family) for family in Family]
+    texts = [text for text in chosen if text is not None]
+    interface = next((text.removeprefix("-i ") for text in texts if text.startswith("-i ")), None)
+    if not texts and not unconditional:
+        return None
+    if interface is not None:
+        prefix = interface.endswith("+")
+        return ProxyConfig(
+            source=RULES_SOURCE,
+            detect_local_mode=DetectLocalMode.INTERFACE_NAME_PREFIX if prefix else DetectLocalMode.BRIDGE_INTERFACE,
+            bridge_interface=None if prefix else interface,
+            interface_name_prefix=interface.removesuffix("+") if prefix else None,
+        )
+    return ProxyConfig(
+        source=RULES_SOURCE,
+        cluster_cidrs=tuple(networks[text] for text in texts),
+        masquerade_all=unconditional > conditional,
+    )
+
+
+def _most_seen(seen: Counter[tuple[Family, str]], family: Family) -> str | None:
+    mine = {text: count for (of, text), count in seen.items() if of is family}
+    return min(mine, key=lambda text: (-mine[text], text)) if mine else None
+
+
+def _cluster_ip_masquerade_rules(ruleset: Ruleset) -> Iterable[Rule]:
+    nat = ruleset.tables.get("nat")
+    for chain in nat.chains.values() if nat else ():
+        if chain.name == "KUBE-SERVICES" or chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")):
+            for rule in chain.rules:
+                if (
+                    rule.target == "KUBE-MARK-MASQ"
+                    and rule.destination is not None
+                    and "cluster IP" in (rule.comment or "")
+                ):
+                    yield rule

@@ -1,0 +1,66 @@
+"""What a data plane is: how it is recognised, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kdiag.model.addresses import Family, Network
+from kdiag.model.dataplane import DataPlane
+from kdiag.model.difference import Condition
+from kdiag.model.host import HostFacts
+from kdiag.model.proxy import ProxyMode, Version
+from kdiag.model.report import Gap
+from kdiag.model.rules import IpSet, Ruleset
+from kdiag.model.snapshot import Recording
+from kdiag.walk.network import NodeNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEvidence:
+    """Everything recorded on one node, parsed as far as all planes need it."""
+
+    node_name: str
+    probes: Mapping[str, Recording]
+    host: HostFacts
+    rulesets: tuple[Ruleset, ...] = ()
+    ipsets: Mapping[str, IpSet] | None = None
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOrder:
+    """What a plane is asked: the frontends that ought to exist, and the node that they are on.
+
+    `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
+    """
+
+    expected: DataPlane
+    networks: Mapping[Family, NodeNetwork]
+    version: Version | None
+    local_ranges: Mapping[Family, Network] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneReading:
+    """A node's data plane as it is, the structural faults seen on the way, and what could not be read."""
+
+    data_plane: DataPlane
+    conditions: tuple[Condition, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    filter_seen: bool = True
+    """False if only nat was recorded: refused, dropped and untouched packets then look alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """A data plane.
+
+    `signs` returns what in the evidence shows that this plane's rules are there (empty: nothing). `read` None means
+    that kdiag recognises the plane and does not read it yet. `probes` are the commands whose output it needs.
+    """
+
+    mode: ProxyMode
+    probes: tuple[str, ...]
+    signs: Callable[[NodeEvidence], tuple[str, ...]]
+    read: Callable[[NodeEvidence, ReadingOrder], PlaneReading] | None = None

@@ -1,0 +1,401 @@
+"""Structural faults of iptables mode that are seen in the rules before any packet is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from kdiag.model.addresses import Family
+from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
+from kdiag.model.difference import CauseKind, Condition, Symptom
+from kdiag.model.rules import Chain, Rule, Ruleset
+from kdiag.planes.interface import ReadingOrder
+from kdiag.walk.matches import read_mask
+from kdiag.walk.targets import options_of
+from kdiag.walk.walker import PROXY_PREFIXES
+
+FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
+FROM_NODE = frozenset({Position.NODE})
+NOT_SENT_ON = frozenset({Symptom.NOT_PROGRAMMED, Symptom.REFUSED})
+UNMASKED = frozenset({Symptom.MASQUERADE_MISSING})
+MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseJump:
+    """A jump that kube-proxy puts into a built-in chain, and what suffers without it."""
+
+    table: str
+    hook: str
+    target: str
+    since: tuple[int, int]
+    positions: frozenset[Position] | None
+    symptoms: frozenset[Symptom]
+    harm: str
+
+
+# dataplane.md 2.2; only jumps that every release of the named range keeps.
+BASE_JUMPS = (
+    BaseJump(
+        table="nat",
+        hook="PREROUTING",
+        target="KUBE-SERVICES",
+        since=(1, 16),
+        positions=FROM_WIRE,
+        symptoms=NOT_SENT_ON,
+        harm="packets that arrive from pods or from outside are not translated",
+    ),
+    BaseJump(
+        table="nat",
+        hook="OUTPUT",
+        target="KUBE-SERVICES",
+        since=(1, 16),
+        positions=FROM_NODE,
+        symptoms=NOT_SENT_ON,
+        harm="the node's own packets are not translated",
+    ),
+    BaseJump(
+        table="nat",
+        hook="POSTROUTING",
+        target="KUBE-POSTROUTING",
+        since=(1, 16),
+        positions=None,
+        symptoms=UNMASKED,
+        harm="nothing is masqueraded",
+    ),
+    BaseJump(
+        table="filter",
+        hook="FORWARD",
+        target="KUBE-FORWARD",
+        since=(1, 16),
+        positions=FROM_WIRE,
+        symptoms=frozenset({Symptom.REFUSED}),
+        harm="masqueraded Service traffic is not let through by a FORWARD policy of DROP",
+    ),
+    BaseJump(
+        table="filter",
+        hook="FORWARD",
+        target="KUBE-SERVICES",
+        since=(1, 18),
+        positions=FROM_WIRE,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="Services without endpoints are not refused for pods and outside clients",
+    ),
+    BaseJump(
+        table="filter",
+        hook="OUTPUT",
+        target="KUBE-SERVICES",
+        since=(1, 16),
+        positions=FROM_NODE,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="Services without endpoints are not refused for the node itself",
+    ),
+    BaseJump(
+        table="filter",
+        hook="FORWARD",
+        target="KUBE-EXTERNAL-SERVICES",
+        since=(1, 19),
+        positions=FROM_WIRE,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="external addresses without endpoints are not refused",
+    ),
+    BaseJump(
+        table="filter",
+        hook="INPUT",
+        target="KUBE-EXTERNAL-SERVICES",
+        since=(1, 16),
+        positions=None,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="NodePorts without endpoints are not refused",
+    ),
+    BaseJump(
+        table="filter",
+        hook="FORWARD",
+        target="KUBE-PROXY-FIREWALL",
+        since=(1, 25),
+        positions=FROM_WIRE,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="source ranges of load balancers are not enforced for forwarded packets",
+    ),
+    BaseJump(
+        table="filter",
+        hook="INPUT",
+        target="KUBE-PROXY-FIREWALL",
+        since=(1, 25),
+        positions=None,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="source ranges of load balancers are not enforced for addresses on the node",
+    ),
+    BaseJump(
+        table="filter",
+        hook="OUTPUT",
+        target="KUBE-PROXY-FIREWALL",
+        since=(1, 25),
+        positions=FROM_NODE,
+        symptoms=frozenset({Symptom.NOT_REFUSED}),
+        harm="source ranges of load balancers are not enforced for the node itself",
+    ),
+)
+
+
+def serves(ruleset: Ruleset) -> bool:
+    """True if the nat table has chains of Services, or the chain that leads to them."""
+    nat = ruleset.tables.get("nat")
+    if nat is None:
+        return False
+    return "KUBE-SERVICES" in nat.chains or any(name.startswith(PROXY_PREFIXES) for name in nat.chains)
+
+
+def has_base_jump(ruleset: Ruleset) -> bool:
+    """True if a built-in nat chain leads to KUBE-SERVICES."""
+    return any(
+        rule.target == "KUBE-SERVICES" for hook in ("PREROUTING", "OUTPUT") for rule in _rules(ruleset, "nat", hook)
+    )
+
+
+def reference(ruleset: Ruleset, rule: Rule) -> RuleRef:
+    """A rule as evidence."""
+    return RuleRef(source=ruleset.source, line=rule.line, text=rule.text, table=rule.table, chain=rule.chain)
+
+
+def chain_reference(ruleset: Ruleset, table: str, chain: Chain) -> RuleRef:
+    """The line that declares a chain, as evidence."""
+    return RuleRef(
+        source=ruleset.source,
+        line=chain.line,
+        text=f":{chain.name} {chain.policy or '-'}",
+        table=table,
+        chain=chain.name,
+    )
+
+
+def _rules(ruleset: Ruleset, table: str, name: str) -> tuple[Rule, ...]:
+    chain = ruleset.chain(table, name)
+    return chain.rules if chain else ()
+
+
+def two_backends(ruleset: Ruleset, others: tuple[Ruleset, ...], family: Family) -> Condition | None:
+    """Both backends of a family hold Service rules that are hooked: which one decides, no dump shows."""
+    for other in others:
+        if has_base_jump(ruleset) and has_base_jump(other):
+            rules = tuple(
+                reference(item, rule)
+                for item in (ruleset, other)
+                for rule in _rules(item, "nat", "PREROUTING")
+                if rule.target == "KUBE-SERVICES"
+            )
+            return Condition(
+                cause=CauseKind.TWO_BACKENDS,
+                family=family,
+                detail=(
+                    f"{ruleset.source} and {other.source} both lead to KUBE-SERVICES. The kernel asks both backends; the "
+                    "one whose hooks were registered last decides, which no dump shows"
+                ),
+                expected="Service rules in one backend",
+                actual=f"Service rules in {ruleset.backend} and in {other.backend}",
+                rules=rules,
+            )
+    return None
+
+
+def conditions_of(
+    ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], order: ReadingOrder, family: Family
+) -> tuple[Condition, ...]:
+    """Every structural fault of one rule set, the one that explains most first."""
+    if not expected:
+        return ()
+    nat = ruleset.tables.get("nat")
+    proxy_chains = [name for name in nat.chains if name.startswith(("KUBE-SERVICES", *PROXY_PREFIXES))] if nat else []
+    if not proxy_chains:
+        return (
+            Condition(
+                cause=CauseKind.NEVER_WROTE,
+                family=family,
+                detail=f"{ruleset.source} has no chain of kube-proxy in its nat table",
+                expected="chains KUBE-SERVICES, KUBE-SVC-… in the nat table",
+                actual="none of them",
+                rules=(RuleRef(source=ruleset.source, line=0, text="(no KUBE-SERVICES chain)", table="nat"),),
+            ),
+        )
+    return (
+        *_base_jumps(ruleset, order, family),
+        *_flushed(ruleset, expected, family),
+        *_node_port_dispatch(ruleset, expected, family),
+        *_masquerading(ruleset, family),
+        *_local_detection(ruleset, order, family),
+    )
+
+
+def _base_jumps(ruleset: Ruleset, order: ReadingOrder, family: Family) -> Iterator[Condition]:
+    for jump in BASE_JUMPS:
+        if not ruleset.covers_table(jump.table):
+            continue
+        if order.version is None and jump.since > (1, 16):
+            continue
+        if order.version is not None and order.version < jump.since:
+            continue
+        rules = _rules(ruleset, jump.table, jump.hook)
+        if any(rule.target == jump.target for rule in rules):
+            continue
+        hook = ruleset.chain(jump.table, jump.hook)
+        where = () if hook is None else (chain_reference(ruleset, jump.table, hook),)
+        yield Condition(
+            cause=CauseKind.BASE_JUMP,
+            family=family,
+            detail=f"chain {jump.hook} of table {jump.table} has no jump to {jump.target}: {jump.harm}",
+            expected=f"{jump.table} {jump.hook}: -j {jump.target}",
+            actual="no such rule",
+            rules=where,
+            positions=jump.positions,
+            symptoms=jump.symptoms,
+        )
+
+
+def _flushed(ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: Family) -> Iterator[Condition]:
+    translated = [frontend for frontend, item in expected.items() if _sends_on(item)]
+    refused = [frontend for frontend, item in expected.items() if not _sends_on(item)]
+    cases: tuple[tuple[str, str, list[Frontend], frozenset[Symptom], frozenset[FrontendKind] | None], ...] = (
+        ("nat", "KUBE-SERVICES", translated, NOT_SENT_ON, None),
+        (
+            "nat",
+            "KUBE-NODEPORTS",
+            [frontend for frontend in translated if frontend.kind is FrontendKind.NODE_PORT],
+            NOT_SENT_ON,
+            frozenset({FrontendKind.NODE_PORT}),
+        ),
+        (
+            "filter",
+            "KUBE-SERVICES",
+            [frontend for frontend in refused if frontend.kind is FrontendKind.CLUSTER_IP],
+            frozenset({Symptom.NOT_REFUSED}),
+            frozenset({FrontendKind.CLUSTER_IP}),
+        ),
+    )
+    for table, name, frontends, symptoms, kinds in cases:
+        if not frontends or not ruleset.covers_table(table):
+            continue
+        chain = ruleset.chain(table, name)
+        if chain is not None and chain.rules:
+            continue
+        yield Condition(
+            cause=CauseKind.FLUSHED,
+            family=family,
+            detail=f"chain {name} of table {table} {'is empty' if chain else 'does not exist'}",
+            expected=f"{table} {name} with a rule for each address",
+            actual="no rules" if chain else "no such chain",
+            rules=(chain_reference(ruleset, table, chain),) if chain else (),
+            symptoms=symptoms,
+            kinds=kinds,
+            # An empty filter chain is right as long as nothing has to be refused from it.
+            stands_alone=table == "nat",
+        )
+
+
+def _sends_on(behaviour: Behaviour) -> bool:
+    return any(Disposition.BACKEND in outcome.dispositions for case in behaviour.cases for outcome in case.outcomes)
+
+
+def _node_port_dispatch(
+    ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: Family
+) -> Iterator[Condition]:
+    chain = ruleset.chain("nat", "KUBE-SERVICES")
+    if chain is None or not chain.rules:
+        return
+    wanted = any(frontend.kind is FrontendKind.NODE_PORT and _sends_on(item) for frontend, item in expected.items())
+    if not wanted or any(rule.target == "KUBE-NODEPORTS" for rule in chain.rules):
+        return
+    yield Condition(
+        cause=CauseKind.NODE_PORT_DISPATCH,
+        family=family,
+        detail="chain KUBE-SERVICES of table nat has no jump to KUBE-NODEPORTS, which ought to be its last rule",
+        expected="nat KUBE-SERVICES: -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS",
+        actual="no such rule",
+        rules=(reference(ruleset, chain.rules[-1]),),
+        kinds=frozenset({FrontendKind.NODE_PORT}),
+        symptoms=NOT_SENT_ON,
+    )
+
+
+def _masquerading(ruleset: Ruleset, family: Family) -> Iterator[Condition]:
+    marking = ruleset.chain("nat", "KUBE-MARK-MASQ")
+    post = ruleset.chain("nat", "KUBE-POSTROUTING")
+    bits = set()
+    for rule in marking.rules if marking else ():
+        if rule.target == "MARK":
+            for option in options_of(rule).values():
+                parsed = read_mask(option.values[0]) if option.values else None
+                if parsed is not None:
+                    bits.add(parsed[0])
+    masquerades = [rule for rule in (post.rules if post else ()) if rule.target in ("MASQUERADE", "SNAT")]
+    problem: str | None = None
+    rules: tuple[RuleRef, ...] = ()
+    wanted = ""
+    if marking is None or not bits:
+        problem = "chain KUBE-MARK-MASQ of table nat " + ("does not exist" if marking is None else "sets no mark")
+        rules = () if marking is None else (chain_reference(ruleset, "nat", marking),)
+        wanted = "nat KUBE-MARK-MASQ: -j MARK --set-xmark 0x4000/0x4000"
+    elif post is None or not masquerades:
+        problem = "chain KUBE-POSTROUTING of table nat " + ("does not exist" if post is None else "has no MASQUERADE")
+        rules = () if post is None else (chain_reference(ruleset, "nat", post),)
+        wanted = "nat KUBE-POSTROUTING: -j MASQUERADE"
+    else:
+        asked = _asked_bits(post)
+        if asked and not asked & bits:
+            problem = (
+                f"KUBE-MARK-MASQ sets mark {_hex(bits)} and KUBE-POSTROUTING asks for {_hex(asked)}: "
+                "kube-proxy and kubelet, or two proxies, use different mark bits"
+            )
+            rules = tuple(reference(ruleset, rule) for rule in ((*marking.rules, *post.rules)))
+            wanted = "one mark bit in both chains"
+    if problem is None:
+        return
+    yield Condition(
+        cause=CauseKind.MASQUERADE_RULE,
+        family=family,
+        detail=problem,
+        expected=wanted,
+        actual="no such rule" if "different" not in problem else problem,
+        rules=rules,
+        symptoms=MASKED,
+    )
+
+
+def _asked_bits(chain: Chain) -> set[int]:
+    found = set()
+    for rule in chain.rules:
+        for option in rule.matches:
+            if option.module == "mark" and option.values and (parsed := read_mask(option.values[0])) is not None:
+                found.add(parsed[0])
+    return found
+
+
+def _hex(bits: set[int]) -> str:
+    return ", ".join(hex(bit) for bit in sorted(bits))
+
+
+def _local_detection(ruleset: Ruleset, order: ReadingOrder, family: Family) -> Iterator[Condition]:
+    """The range in the masquerade rules' `! -s RANGE` is not the one that the cluster's pods have."""
+    wanted = order.local_ranges.get(family)
+    nat = ruleset.tables.get("nat")
+    if wanted is None or nat is None:
+        return
+    found: dict[str, list[Rule]] = {}
+    for chain in nat.chains.values():
+        if chain.name != "KUBE-SERVICES" and not chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")):
+            continue
+        for rule in chain.rules:
+            if rule.target == "KUBE-MARK-MASQ" and rule.source is not None and rule.source.negated:
+                for network in rule.source.networks:
+                    if network != wanted:
+                        found.setdefault(str(network), []).append(rule)
+    for text, rules in sorted(found.items()):
+        yield Condition(
+            cause=CauseKind.LOCAL_DETECTION,
+            family=family,
+            detail=f"the masquerade rules take {text} for the pods' range; the cluster's is {wanted}",
+            expected=f"! -s {wanted}",
+            actual=f"! -s {text} in {len(rules)} rules",
+            rules=tuple(reference(ruleset, rule) for rule in rules[:1]),
+            symptoms=MASKED | {Symptom.STALE_ENDPOINT, Symptom.MISSING_ENDPOINT, Symptom.REFUSED, Symptom.NOT_REFUSED},
+            positions=FROM_WIRE | FROM_NODE,
+        )

@@ -1,0 +1,157 @@
+"""Which recordings of a node hold iptables rules, and the rule sets in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kdiag.errors import ParseError
+from kdiag.model.addresses import Family
+from kdiag.model.report import Gap
+from kdiag.model.rules import Backend, IpSet, Ruleset, Table
+from kdiag.model.snapshot import Recording
+from kdiag.parse.ipset_save import parse_ipset_save
+from kdiag.parse.iptables_list import parse_iptables_list
+from kdiag.parse.iptables_save import parse_iptables_save
+
+COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+# Per table, best first: the save format loses nothing, a listing without -v hides interfaces.
+TABLE_FORMS = ("save-{table}", "save-c-{table}", "S-{table}", "Lnv-{table}", "Ln-{table}", "L-{table}")
+TABLES = ("nat", "filter", "mangle", "raw")
+
+
+def read_rulesets(
+    node_name: str, probes: Mapping[str, Recording], iptables_version: str | None
+) -> tuple[tuple[Ruleset, ...], tuple[Gap, ...]]:
+    """Every rule set recorded on a node, one for each family and backend."""
+    rulesets: list[Ruleset] = []
+    gaps: list[Gap] = []
+    default = _backend_in(iptables_version or "")
+    for family, command in COMMANDS.items():
+        for infix, backend in (("", default), ("-nft", Backend.NFT), ("-legacy", Backend.LEGACY)):
+            name = f"{command}{infix}"
+            found = _read_one(node_name, probes, name, family, backend, gaps)
+            if found is not None and not any(
+                other.family is found.family and other.backend is found.backend is not Backend.UNKNOWN
+                for other in rulesets
+            ):
+                rulesets.append(found)
+    return tuple(rulesets), tuple(gaps)
+
+
+def read_ipsets(node_name: str, probes: Mapping[str, Recording]) -> tuple[Mapping[str, IpSet] | None, tuple[Gap, ...]]:
+    """The node's ipsets; None if they were not recorded."""
+    recording = probes.get("ipset-save")
+    if recording is None:
+        return None, ()
+    ipsets, unread = parse_ipset_save(recording.text(), recording.source)
+    if not unread:
+        return ipsets, ()
+    reason = f"{len(unread)} lines not understood, first at line {unread[0].line}: {unread[0].text}"
+    return ipsets, (Gap(node=node_name, subject=recording.source, reason=reason),)
+
+
+def _backend_in(version_text: str) -> Backend:
+    if "nf_tables" in version_text:
+        return Backend.NFT
+    return Backend.LEGACY if "legacy" in version_text else Backend.UNKNOWN
+
+
+def _read_one(
+    node_name: str,
+    probes: Mapping[str, Recording],
+    name: str,
+    family: Family,
+    backend: Backend,
+    gaps: list[Gap],
+) -> Ruleset | None:
+    whole = probes.get(f"{name}-save")
+    if whole is not None:
+        if whole.exit_status:
+            gaps.append(
+                Gap(
+                    node=node_name,
+                    subject=whole.source,
+                    reason=f"{name}-save ended with status {whole.exit_status}: {_first_line(whole.stderr)}",
+                )
+            )
+            return None
+        ruleset = _parse(node_name, whole, name, None, family, backend, gaps)
+        if ruleset is not None:
+            return ruleset
+    parts: list[Ruleset] = []
+    for table in TABLES:
+        for form in TABLE_FORMS:
+            recording = probes.get(f"{name}-{form.format(table=table)}")
+            part = None if recording is None else _parse(node_name, recording, form, table, family, backend, gaps)
+            if part is not None:
+                parts.append(part)
+                break
+    return _joined(parts) if parts else None
+
+
+def _parse(
+    node_name: str,
+    recording: Recording,
+    form: str,
+    table: str | None,
+    family: Family,
+    backend: Backend,
+    gaps: list[Gap],
+) -> Ruleset | None:
+    covers = None if table is None else frozenset({table})
+    try:
+        if table is not None and form.startswith("L"):
+            ruleset = parse_iptables_list(
+                recording.text(), family=family, table=table, backend=backend, source=recording.source
+            )
+        else:
+            ruleset = parse_iptables_save(
+                recording.text(), family=family, backend=backend, source=recording.source, covers=covers, table=table
+            )
+    except ParseError as error:
+        gaps.append(Gap(node=node_name, subject=recording.source, reason=error.message))
+        return None
+    if not ruleset.complete:
+        gaps.append(
+            Gap(
+                node=node_name,
+                subject=recording.source,
+                reason="the dump ends before COMMIT: it was cut off, and rules may be missing from it",
+            )
+        )
+        return None
+    if ruleset.unread:
+        first = ruleset.unread[0]
+        gaps.append(
+            Gap(
+                node=node_name,
+                subject=recording.source,
+                reason=f"{len(ruleset.unread)} lines not understood, first at line {first.line}: {first.text}",
+            )
+        )
+    return ruleset
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
+def _joined(parts: list[Ruleset]) -> Ruleset:
+    """Tables that were dumped one by one, as one rule set that covers just these tables."""
+    tables: dict[str, Table] = {}
+    covers: set[str] = set()
+    for part in parts:
+        tables.update(part.tables)
+        covers |= part.covers or set(part.tables)
+    first = parts[0]
+    return Ruleset(
+        family=first.family,
+        backend=first.backend,
+        source=first.source,
+        tables=tables,
+        covers=frozenset(covers),
+        unread=tuple(line for part in parts for line in part.unread),
+        hides_interfaces=any(part.hides_interfaces for part in parts),
+        version=first.version,
+    )

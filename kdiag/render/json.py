@@ -1,0 +1,37 @@
+"""JSON output, and the JSON Schemas of what it prints."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from kdiag.render.documents import Document, flags_document, report_document, trace_document
+from kdiag.render.interface import Format
+
+
+def schema_text(slug: str, document_type: type[msgspec.Struct]) -> str:
+    """The published JSON Schema (2020-12) of a document, as a file's text."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"kdiag {slug}, version 1",
+        **msgspec.json.schema(document_type),
+    }
+    return _text(schema)
+
+
+def _text(value: object) -> str:
+    # Pure ASCII: no locale, terminal or bidirectional override can do anything to it.
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _json(document: Document) -> str:
+    return _text(msgspec.to_builtins(document))
+
+
+JSON = Format(
+    slug="json",
+    report=lambda report, _style: _json(report_document(report)),
+    trace=lambda trace, _style: _json(trace_document(trace)),
+    facts=lambda facts, _style: _json(flags_document(facts)),
+)

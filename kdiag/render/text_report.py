@@ -1,0 +1,153 @@
+"""A report as text: findings by severity and code, what was not examined, one summary line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+
+from kdiag.model.report import Affected, Evidence, Finding, Gap, GapKind, Report, Severity
+from kdiag.render.layout import count, cut_middle, paragraphs, some, table, visible
+from kdiag.render.style import Ink, Style
+
+AFFECTED_SHOWN = 10
+EVIDENCE_SHOWN = 8
+NODES_SHOWN = 5
+
+_INKS = {Severity.ERROR: Ink.ERROR, Severity.WARNING: Ink.WARNING, Severity.INFO: Ink.INFO}
+_GAP_HEADINGS = (
+    (GapKind.FAILED, "Not examined, although wanted"),
+    (GapKind.NOT_APPLICABLE, "Not examined, because there is nothing to see"),
+    (GapKind.NOT_ASKED, "Not examined, as asked"),
+)
+_INDENT = "  "
+
+
+def report_text(report: Report, style: Style) -> str:
+    """The whole report. Findings with the same code stand together, and a hint that they share stands once, at the end."""
+    lines = paragraphs(_heading(report), style.width)
+    ordered = sorted(report.findings, key=_order)
+    for index, finding in enumerate(ordered):
+        following = ordered[index + 1] if index + 1 < len(ordered) else None
+        shared = following is not None and (finding.code, finding.hint) == (following.code, following.hint)
+        lines.append("")
+        lines.extend(_finding(finding, style, with_hint=not shared))
+    for kind, heading in _GAP_HEADINGS:
+        gaps = [gap for gap in report.gaps if gap.kind is kind]
+        if gaps:
+            lines.extend(["", style.ink(heading, Ink.HEADING)])
+            lines.extend(_gaps(gaps, style))
+    lines.extend(["", _summary(report, style)])
+    return "\n".join(lines) + "\n"
+
+
+def _heading(report: Report) -> str:
+    parts = [f"Cluster {report.cluster}"]
+    if report.server_version:
+        parts.append(f"Kubernetes {report.server_version}")
+    if report.taken_at is not None:
+        parts.append(f"recorded {report.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    modes = sorted(set(report.modes.values()))
+    if modes:
+        nodes_by_mode = [f"{mode} on {count(list(report.modes.values()).count(mode), 'node')}" for mode in modes]
+        parts.append(f"kube-proxy {' and '.join(nodes_by_mode)}")
+    return ", ".join(parts)
+
+
+def _order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
+    return (
+        finding.severity.rank,
+        finding.code,
+        finding.node or "",
+        finding.service or "",
+        finding.port or "",
+        finding.frontend or "",
+        finding.message,
+    )
+
+
+def _finding(finding: Finding, style: Style, *, with_hint: bool) -> list[str]:
+    severity = style.ink(finding.severity.value.upper(), _INKS[finding.severity])
+    place = " ".join(part for part in (finding.service, finding.port) if part)
+    headline = [f"{finding.code} {finding.slug}", finding.node or "", place]
+    lines = [f"{severity} " + style.ink("  ".join(visible(part) for part in headline if part), Ink.HEADING)]
+    lines.extend(paragraphs(finding.message or finding.title, style.width, indent=_INDENT))
+    fields = (("address", finding.frontend), ("expected", finding.expected), ("actual", finding.actual))
+    for label, value in fields:
+        if value:
+            first = f"{_INDENT}{label:<9} "
+            lines.extend(paragraphs(value, style.width, indent=" " * len(first), first=first))
+    lines.extend(_affected(finding, style))
+    lines.extend(_evidence(finding.evidence, style))
+    if finding.hint and with_hint:
+        lines.extend(paragraphs(finding.hint, style.width, indent=_INDENT * 2 + "    ", first=f"{_INDENT}hint: "))
+    return lines
+
+
+def _affected(finding: Finding, style: Style) -> list[str]:
+    """Left out where it would only repeat the headline; columns that say nothing are left out too."""
+    itself = Affected(node=finding.node, service=finding.service, port=finding.port)
+    items = finding.affected
+    if all(item == itself for item in items):
+        return []
+    columns = [
+        (header, [value or "" for value in values])
+        for header, values in (
+            ("NODE", [item.node for item in items]),
+            ("SERVICE", [item.service for item in items]),
+            ("PORT", [item.port for item in items]),
+        )
+        if any(values)
+    ]
+    lines = [f"{_INDENT}affected: {count(len(items), 'place')}"]
+    if columns:
+        rows = list(zip(*(values[:AFFECTED_SHOWN] for _, values in columns), strict=True))
+        lines.extend(table([header for header, _ in columns], rows, width=style.width, indent=_INDENT * 2))
+    if len(items) > AFFECTED_SHOWN:
+        lines.append(f"{_INDENT * 2}and {len(items) - AFFECTED_SHOWN} more")
+    return lines
+
+
+def _evidence(items: Sequence[Evidence], style: Style) -> list[str]:
+    """`PATH:LINE  TEXT`. A terminal gets what is too long for one line as two, the text cut in the middle."""
+    lines: list[str] = []
+    for item in items[:EVIDENCE_SHOWN]:
+        where = _INDENT + visible(f"{item.source}:{item.line}" if item.line else item.source)
+        text = visible(item.text)
+        if style.cut and len(where) + 2 + len(text) > style.width:
+            parts = [where, _INDENT * 2 + cut_middle(text, style.width - 2 * len(_INDENT))]
+        else:
+            parts = [f"{where}  {text}".rstrip()]
+        lines.extend(style.ink(part, Ink.FAINT) for part in parts)
+    if len(items) > EVIDENCE_SHOWN:
+        lines.append(f"{_INDENT}and {count(len(items) - EVIDENCE_SHOWN, 'more line', 'more lines')}")
+    return lines
+
+
+def _gaps(gaps: Sequence[Gap], style: Style) -> list[str]:
+    """One entry for each subject and reason, with the nodes that share it: 500 nodes may have the same trouble."""
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for gap in sorted(gaps, key=lambda gap: (gap.subject, gap.reason, gap.node or "")):
+        places = nodes.setdefault((gap.subject, gap.reason), [])
+        if gap.node and gap.node not in places:
+            places.append(gap.node)
+    lines: list[str] = []
+    for (subject, reason), places in nodes.items():
+        where = f" on {some(places, NODES_SHOWN)}" if places else ""
+        lines.extend(paragraphs(f"{subject}{where}: {reason}", style.width, indent=_INDENT * 2, first=_INDENT))
+    return lines
+
+
+def _summary(report: Report, style: Style) -> str:
+    counts = [
+        (severity, f"{count(report.count(severity), severity.value)}")
+        for severity in Severity
+        if severity is not Severity.INFO or report.count(severity)
+    ]
+    found = ", ".join(style.ink(text, _INKS[severity]) if report.count(severity) else text for severity, text in counts)
+    judged = (
+        f"judged {report.nodes_judged} of {count(report.nodes_known, 'node')}, "
+        f"{count(report.services_judged, 'Service')}, {count(report.frontends_judged, 'address', 'addresses')}"
+    )
+    failed = sum(1 for gap in report.gaps if gap.kind is GapKind.FAILED)
+    incomplete = f"; {count(failed, 'part')} not examined" if failed else ""
+    return f"{found}; {judged}{incomplete}"

@@ -1,0 +1,135 @@
+"""From the ends of a walk to cases: which clients meet which outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+from kdiag.model.addresses import AddressSet
+from kdiag.model.dataplane import Case, ClientSet, Fate, Outcome, Passed, RuleRef
+from kdiag.walk.walker import Leaf
+
+# Shares are sums of products of 31-bit fractions; what is below this is rounding.
+ROUNDING = 12
+MAX_WORLDS = 256
+
+
+def make_outcome(shares: Iterable[tuple[Fate, float]]) -> Outcome:
+    """Add up the shares of equal fates, scale them to 1 and sort them."""
+    total: dict[Fate, float] = {}
+    for fate, weight in shares:
+        total[fate] = total.get(fate, 0.0) + weight
+    whole = sum(total.values()) or 1.0
+    return Outcome(
+        shares=tuple(
+            (fate, round(weight / whole, ROUNDING))
+            for fate, weight in sorted(total.items(), key=lambda item: _fate_key(item[0]))
+        )
+    )
+
+
+def _fate_key(fate: Fate) -> tuple[str, int, int, int, str, int]:
+    backend = fate.backend
+    return (
+        fate.disposition,
+        backend.address.version if backend else 0,
+        int(backend.address) if backend else 0,
+        backend.port if backend else 0,
+        fate.masquerade,
+        -1 if fate.affinity_s is None else fate.affinity_s,
+    )
+
+
+def cut(sets: Sequence[ClientSet]) -> list[tuple[ClientSet, tuple[int, ...]]]:
+    """Cut the union of client sets into disjoint pieces; with each the indexes of the sets that it lies in.
+
+    Sets with the same indexes make one piece. Interfaces None ("not known") count as one interface of their own.
+    """
+    if not sets:
+        return []
+    first = sets[0]
+    if all(item == first for item in sets):
+        return [(first, tuple(range(len(sets))))]
+    family = first.addresses.family
+    names: dict[str | None, list[int]] = {}
+    for index, item in enumerate(sets):
+        for name in item.interfaces if item.interfaces is not None else (None,):
+            names.setdefault(name, []).append(index)
+    groups: dict[tuple[int, ...], list[str | None]] = {}
+    for name, indexes in names.items():
+        groups.setdefault(tuple(indexes), []).append(name)
+    pieces: list[tuple[ClientSet, tuple[int, ...]]] = []
+    for indexes_of_group, group in groups.items():
+        interfaces = None if group == [None] else frozenset(name for name in group if name is not None)
+        for ranges, members in _cut_addresses([(index, sets[index].addresses) for index in indexes_of_group]):
+            pieces.append((ClientSet(addresses=AddressSet(family, ranges), interfaces=interfaces), members))
+    pieces.sort(key=lambda piece: (piece[0].addresses.ranges, sorted(piece[0].interfaces or ())))
+    return pieces
+
+
+def _cut_addresses(
+    sets: list[tuple[int, AddressSet]],
+) -> list[tuple[tuple[tuple[int, int], ...], tuple[int, ...]]]:
+    """Sweep over the borders of all ranges; collect the stretches that lie in the same sets."""
+    borders: dict[int, tuple[list[int], list[int]]] = {}
+    for index, addresses in sets:
+        for low, high in addresses.ranges:
+            borders.setdefault(low, ([], []))[0].append(index)
+            borders.setdefault(high + 1, ([], []))[1].append(index)
+    found: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    inside: set[int] = set()
+    previous = 0
+    for border in sorted(borders):
+        if inside and border > previous:
+            stretches = found.setdefault(tuple(sorted(inside)), [])
+            if stretches and stretches[-1][1] + 1 == previous:
+                stretches[-1] = (stretches[-1][0], border - 1)
+            else:
+                stretches.append((previous, border - 1))
+        starts, ends = borders[border]
+        inside.difference_update(ends)
+        inside.update(starts)
+        previous = border
+    return [(tuple(stretches), members) for members, stretches in found.items()]
+
+
+def cases_of(leaves: Sequence[Leaf]) -> tuple[Case, ...]:
+    """The cases that a walk ends in. Where undecided rules were met, a case has one outcome for each way they may go."""
+    cases = []
+    for clients, members in cut([leaf.clients for leaf in leaves]):
+        here = [leaves[index] for index in members]
+        paths = _paths(here)
+        outcomes = _outcomes(here)
+        unclear = _unclear(here) if len(outcomes) > 1 else ()
+        cases.append(Case(clients=clients, outcomes=outcomes, unclear=unclear, paths=paths))
+    return tuple(cases)
+
+
+def _paths(leaves: Iterable[Leaf]) -> dict[Fate, Passed]:
+    paths: dict[Fate, Passed] = {}
+    for leaf in leaves:
+        if leaf.passed is not None:
+            paths.setdefault(leaf.fate, leaf.passed)
+    return paths
+
+
+def _unclear(leaves: Iterable[Leaf]) -> tuple[RuleRef, ...]:
+    found = {step.ref() for leaf in leaves if leaf.passed for step in leaf.passed.steps() if step.unclear}
+    return tuple(sorted(found, key=lambda ref: (ref.source, ref.line, ref.text)))
+
+
+def _outcomes(leaves: Sequence[Leaf]) -> tuple[Outcome, ...]:
+    numbers = sorted({number for leaf in leaves for number, _ in leaf.assumptions})
+    if not numbers:
+        return (make_outcome((leaf.fate, leaf.weight) for leaf in leaves),)
+    found: dict[Outcome, None] = {}
+    worlds = product((False, True), repeat=len(numbers)) if 2 ** len(numbers) <= MAX_WORLDS else ()
+    for ways in worlds:
+        world = dict(zip(numbers, ways, strict=True))
+        consistent = [leaf for leaf in leaves if all(world[number] is way for number, way in leaf.assumptions)]
+        if consistent:
+            found[make_outcome((leaf.fate, leaf.weight) for leaf in consistent)] = None
+    if not found:
+        # Too many ways to list: each end alone is possible.
+        found = {make_outcome([(leaf.fate, 1.0)]): None for leaf in leaves}
+    return tuple(found)

@@ -1,0 +1,80 @@
+"""A set of packets on its way: one destination, all the sources of a client position at once."""
+
+from __future__ import annotations
+
+from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.dataplane import Masquerade, Passed
+
+Assumption = tuple[int, bool]
+"""A rule that could not be decided (its line-independent number) and the way that was followed."""
+
+
+class Flow:
+    """The packets at one point of the walk. Changed only through `copy`, which a rule that splits calls.
+
+    `destination` is the address as an integer, as rules compare it. `weight` is the share (0 to 1) that random
+    matches have left; `assumptions` the undecided matches on the way. `looked_up` are the affinity lists that were
+    asked (name, seconds, chain jumped to on a hit): a client not seen before is in none.
+    """
+
+    __slots__ = (
+        "addresses",
+        "affinity_s",
+        "assumptions",
+        "connmark",
+        "destination",
+        "family",
+        "in_interfaces",
+        "local_origin",
+        "looked_up",
+        "mark",
+        "masquerade",
+        "original_destination",
+        "original_port",
+        "out_interfaces",
+        "passed",
+        "port",
+        "protocol",
+        "translated",
+        "untracked",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        *,
+        family: Family,
+        protocol: str,
+        destination: int,
+        port: int,
+        addresses: AddressSet,
+        in_interfaces: frozenset[str] | None,
+        local_origin: bool,
+    ) -> None:
+        self.family = family
+        self.protocol = protocol
+        self.destination = destination
+        self.port = port
+        self.addresses = addresses
+        self.in_interfaces = in_interfaces
+        self.local_origin = local_origin
+        self.out_interfaces: frozenset[str] | None = None
+        self.original_destination = destination
+        self.original_port = port
+        self.mark = 0
+        self.connmark = 0
+        self.translated = False
+        self.untracked = False
+        self.masquerade = Masquerade.NO
+        self.affinity_s: int | None = None
+        self.looked_up: tuple[tuple[str, int, str], ...] = ()
+        self.weight = 1.0
+        self.assumptions: tuple[Assumption, ...] = ()
+        self.passed: Passed | None = None
+
+    def copy(self) -> Flow:
+        """An independent copy."""
+        twin = Flow.__new__(Flow)
+        for slot in Flow.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        return twin

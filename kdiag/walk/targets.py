@@ -1,0 +1,159 @@
+"""What the targets of iptables do to a packet.
+
+Sources: iptables-extensions(8) of 1.8.9 and the kernel's net/netfilter/xt_*.c.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Mapping
+
+from kdiag.model.addresses import Family, SocketAddress, parse_address
+from kdiag.model.rules import Option, Rule
+from kdiag.walk.flow import Flow
+from kdiag.walk.matches import read_mask, read_number
+
+# Targets after which the packet goes on to the next rule, unchanged as far as its way is concerned.
+GOES_ON = frozenset(
+    "LOG NFLOG ULOG TRACE TCPMSS CLASSIFY DSCP TOS TTL HL CHECKSUM ECN IDLETIMER LED RATEEST SECMARK CONNSECMARK "
+    "AUDIT TEE SET TCPOPTSTRIP".split()
+)
+MARKING = frozenset({"MARK", "CONNMARK"})
+TRANSLATING = frozenset({"DNAT", "REDIRECT"})
+SOURCE_REWRITING = frozenset({"MASQUERADE", "SNAT"})
+
+
+class Verdict(enum.Enum):
+    """How the way of a packet ends before it is delivered."""
+
+    DROP = "DROP"
+    REJECT = "REJECT"
+    UNKNOWN = "UNKNOWN"
+
+
+def options_of(rule: Rule) -> Mapping[str, Option]:
+    """The target's options by name."""
+    return {option.name: option for option in rule.target_options}
+
+
+def _value(options: Mapping[str, Option], *names: str) -> str | None:
+    for name in names:
+        if name in options and options[name].values:
+            return options[name].values[0]
+    return None
+
+
+def mark(flow: Flow, rule: Rule) -> bool:
+    """Apply MARK or CONNMARK to the flow; False if the options were not understood (the flow is then unchanged)."""
+    options = options_of(rule)
+    current = flow.mark if rule.target == "MARK" else flow.connmark
+    text = _value(options, "set-xmark", "set-mark", "or-mark", "and-mark", "xor-mark")
+    if text is not None:
+        parsed = read_mask(text)
+        if parsed is None:
+            return False
+        value, mask = parsed
+        if "set-xmark" in options:
+            current = (current & ~mask) ^ value
+        elif "set-mark" in options:
+            current = (current & ~(mask | value)) | value
+        elif "or-mark" in options:
+            current |= value
+        elif "and-mark" in options:
+            current &= value
+        else:
+            current ^= value
+        if rule.target == "MARK":
+            flow.mark = current & 0xFFFFFFFF
+        else:
+            flow.connmark = current & 0xFFFFFFFF
+        return True
+    if rule.target == "CONNMARK" and ("save-mark" in options or "restore-mark" in options):
+        both = read_mask(f"0/{_value(options, 'mask')}") if "mask" in options else (0, 0xFFFFFFFF)
+        near = read_number(_value(options, "nfmask") or "")
+        far = read_number(_value(options, "ctmask") or "")
+        default = both[1] if both else 0xFFFFFFFF
+        nf_mask, ct_mask = (default if near is None else near), (default if far is None else far)
+        if "save-mark" in options:
+            flow.connmark = (flow.connmark & ~ct_mask) ^ (flow.mark & nf_mask)
+        else:
+            flow.mark = (flow.mark & ~nf_mask) ^ (flow.connmark & ct_mask)
+        return True
+    return False
+
+
+def new_destination(flow: Flow, rule: Rule, primary: int | None) -> tuple[int, int] | None:
+    """Where DNAT or REDIRECT sends the flow: address (as an integer) and port; None if that is not one place.
+
+    `primary` is the address that REDIRECT uses for packets that come from elsewhere, if it is known.
+    """
+    options = options_of(rule)
+    if rule.target == "REDIRECT":
+        ports = _value(options, "to-ports")
+        if ports is not None and not ports.isdigit():
+            return None
+        if flow.local_origin:
+            address: int | None = int(parse_address("127.0.0.1" if flow.family is Family.IPV4 else "::1") or 0)
+        else:
+            address = primary
+        return None if address is None else (address, int(ports) if ports else flow.port)
+    text = _value(options, "to-destination")
+    if text is None:
+        return None
+    target = read_destination(text, flow.family)
+    if target is None:
+        return None
+    address_text, port = target
+    if address_text is None:
+        return flow.destination, port if port is not None else flow.port
+    parsed = parse_address(address_text)
+    if parsed is None:
+        return None
+    return int(parsed), port if port is not None else flow.port
+
+
+def read_destination(text: str, family: Family) -> tuple[str | None, int | None] | None:
+    """`10.0.0.1:80`, `10.0.0.1`, `:80`, `[fd00::1]:80` as address text and port; None for a range of either."""
+    if text.startswith("["):
+        address_text, _, port_text = text[1:].partition("]")
+        port_text = port_text.removeprefix(":")
+    elif family is Family.IPV6 and text.count(":") > 1:
+        address_text, port_text = text, ""
+    else:
+        address_text, _, port_text = text.partition(":")
+    if "-" in address_text or "-" in port_text or (port_text and not port_text.isdigit()):
+        return None
+    return address_text or None, int(port_text) if port_text else None
+
+
+def describe(rule: Rule) -> str:
+    """The target in netfilter's words, for a trace."""
+    options = options_of(rule)
+    match rule.target:
+        case None:
+            return "no target"
+        case "DNAT":
+            return f"DNAT to {_value(options, 'to-destination') or '?'}"
+        case "REDIRECT":
+            return f"REDIRECT to port {_value(options, 'to-ports') or 'the same'}"
+        case "MARK" | "CONNMARK":
+            return " ".join([rule.target.lower(), *(str(option).removeprefix("--") for option in rule.target_options)])
+        case "REJECT":
+            return f"REJECT with {_value(options, 'reject-with') or 'icmp-port-unreachable'}"
+        case "SNAT":
+            return f"SNAT to {_value(options, 'to-source') or '?'}"
+        case "ACCEPT" | "DROP" | "RETURN" | "MASQUERADE":
+            return rule.target
+        case target:
+            return f"goto {target}" if rule.goto else f"jump {target}"
+
+
+def socket_address(flow: Flow) -> SocketAddress:
+    """The flow's present destination."""
+    address = (
+        ipaddress.IPv4Address(flow.destination)
+        if flow.family is Family.IPV4
+        else ipaddress.IPv6Address(flow.destination)
+    )
+    return SocketAddress(address, flow.port)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from kdiag.model.report import Affected, Evidence, Finding, Gap, Severity
+from kdiag.render.style import Style
+from kdiag.render.text_report import report_text
+from tests.render.samples import FLUSHED, HEALTHY, REPORT, STALE
+
+PIPE = Style()
+
+
+def only(finding: Finding) -> str:
+    return report_text(replace(HEALTHY, findings=(finding,)), PIPE)
+
+
+def test_healthy_report_is_short() -> None:
+    assert report_text(HEALTHY, PIPE) == (
+        "Cluster one-node\n\n0 errors, 0 warnings; judged 1 of 1 node, 1 Service, 1 address\n"
+    )
+
+
+def test_one_finding_in_full() -> None:
+    assert only(STALE).split("\n\n")[1] == (
+        "ERROR KD204 stale-endpoint  node02  default/local-cluster 80/TCP\n"
+        "  node02 sends connections to 10.244.1.9:80, which has not been an endpoint of default/local-cluster\n"
+        "  for 12 minutes.\n"
+        "  address   10.101.67.139:80/TCP\n"
+        "  expected  10.244.1.3:80\n"
+        "  actual    10.244.1.9:80\n"
+        "  nodes/node02/iptables-save.txt:412  -A KUBE-SEP-GEKJR4UBUI5ONAYW -p tcp -m comment --comment"
+        ' "default/local-cluster" -m tcp -j DNAT --to-destination 10.244.1.9:80\n'
+        "  cluster/endpointslices-v1.json\n"
+        "  hint: Look at the log of kube-proxy on node02, then restart it."
+    )
+
+
+def test_findings_come_by_severity_then_code() -> None:
+    text = report_text(REPORT, PIPE)
+    assert re.findall(r"^[A-Z]+ KD\d+", text, re.MULTILINE) == ["ERROR KD202", "ERROR KD204", "WARNING KD207"]
+
+
+def test_order_of_findings_does_not_matter() -> None:
+    backwards = replace(REPORT, findings=REPORT.findings[::-1], gaps=REPORT.gaps[::-1])
+    assert report_text(backwards, PIPE) == report_text(REPORT, PIPE)
+
+
+def test_heading_says_what_was_examined() -> None:
+    first = " ".join(report_text(REPORT, PIPE).split("\n\n")[0].split("\n"))
+    assert first == (
+        "Cluster three-nodes, Kubernetes v1.30.3, recorded 2026-11-23 06:05:04 UTC, "
+        "kube-proxy iptables on 2 nodes and ipvs on 1 node"
+    )
+
+
+def test_many_affected_are_bounded_and_say_so() -> None:
+    text = only(FLUSHED)
+    assert "  affected: 14 places\n    NODE    SERVICE\n    node01  default/web-00\n" in text
+    assert "default/web-09" in text
+    assert "default/web-10" not in text
+    assert "\n    and 4 more\n" in text
+
+
+def test_affected_that_repeats_the_headline_is_left_out() -> None:
+    assert "affected" not in only(STALE)
+
+
+def test_affected_without_any_place() -> None:
+    text = only(replace(STALE, affected=(Affected(),)))
+    assert "  affected: 1 place\n  nodes/" in text
+
+
+def test_much_evidence_is_bounded_and_says_so() -> None:
+    text = report_text(REPORT, PIPE)
+    assert "iptables-save.txt:8  -A X\n  and 3 more lines\n" in text
+
+
+def test_title_stands_in_for_a_message() -> None:
+    assert "\n  Endpoints do not get equal shares\n" in report_text(REPORT, PIPE)
+
+
+def test_shared_hint_is_printed_once_after_the_last() -> None:
+    second = replace(STALE, node="node03")
+    other = replace(STALE, node="node04", hint="Something else.")
+    text = report_text(replace(HEALTHY, findings=(STALE, second, other)), PIPE)
+    assert text.count("hint: Look at the log") == 1
+    assert text.index("node03") < text.index("hint: Look at the log") < text.index("node04")
+    assert text.count("hint: Something else.") == 1
+
+
+def test_gaps_are_grouped_and_nodes_with_the_same_trouble_share_a_line() -> None:
+    text = report_text(REPORT, PIPE)
+    assert (
+        "Not examined, although wanted\n"
+        "  iptables-save on node03, node04: connection refused; start sshd\n\n"
+        "Not examined, because there is nothing to see\n"
+        "  kube-scheduler: the control plane is managed\n\n"
+        "Not examined, as asked\n"
+        "  nodes: --no-nodes\n"
+    ) in text
+
+
+def test_many_nodes_with_the_same_gap() -> None:
+    gaps = tuple(Gap(node=f"node{number:03}", subject="ssh", reason="refused") for number in range(500))
+    text = report_text(replace(HEALTHY, gaps=(*gaps, gaps[0])), PIPE)
+    assert "  ssh on node000, node001, node002, node003, node004 and 495 more: refused\n" in text
+
+
+def test_summary_is_the_last_line_and_only_one() -> None:
+    lines = report_text(REPORT, PIPE).splitlines()
+    assert lines[-1] == ("2 errors, 1 warning; judged 2 of 3 nodes, 14 Services, 41 addresses; 2 parts not examined")
+    assert sum("judged" in line for line in lines) == 1
+
+
+def test_infos_are_counted_when_there_are_any() -> None:
+    assert "0 errors, 0 warnings, 1 info; judged" in only(replace(STALE, severity=Severity.INFO))
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_a_terminal_gets_no_line_that_is_too_long(width: int) -> None:
+    text = report_text(REPORT, Style(width=width, cut=True))
+    assert [line for line in text.splitlines()[:-1] if len(line) > width] == []
+    assert "--to-destination 10.244.1.9:80" in text
+
+
+def test_a_pipe_gets_rules_in_one_piece() -> None:
+    rule = "-A X " + "y" * 500
+    text = only(replace(STALE, evidence=(Evidence(source="s", line=1, text=rule),)))
+    assert f"\n  s:1  {rule}\n" in text
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    coloured = report_text(REPORT, Style(colour=True))
+    assert "\x1b[1;31mERROR\x1b[0m" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == report_text(REPORT, PIPE)
+
+
+def test_nothing_from_the_snapshot_reaches_the_terminal_unescaped() -> None:
+    evil = "\x1b[2J\u202e\x07\u200b\x9b31m"
+    finding = replace(
+        STALE,
+        node=evil,
+        service=evil,
+        port=evil,
+        frontend=evil,
+        expected=evil,
+        actual=evil,
+        message=evil,
+        hint=evil,
+        affected=(Affected(node=evil, service="x", port=evil),),
+        evidence=(Evidence(source=evil, line=1, text=evil),),
+    )
+    report = replace(
+        REPORT,
+        cluster=evil,
+        server_version=evil,
+        modes={"n": evil},
+        findings=(finding,),
+        gaps=(Gap(node=evil, subject=evil, reason=evil),),
+    )
+    text = report_text(report, PIPE)
+    assert {ch for ch in text if not ch.isprintable()} == {"\n"}
+    assert text.count("\\x1b[2J\\u202e") >= 14
