@@ -68,15 +68,16 @@ def _faults(view: View, state: ClusterState, service: Service) -> Mapping[Fault,
     """What is wrong with the Service's slices, with the slice that it is wrong in."""
     if not {"pods", "endpointslices"} <= state.seen:
         return {}
+    own = [item for item in slices_of(state, service) if item.managed_by == SLICE_CONTROLLER]
     found: dict[Fault, str] = {}
-    for item in slices_of(state, service):
-        if item.managed_by != SLICE_CONTROLLER:
-            continue
+    for item in own:
         for endpoint in item.endpoints:
             fault = _stale(view, state, service, endpoint)
             if fault is not None:
                 found.setdefault(fault, str(item.meta.key))
-    if _controller_works(state):
+    # The controller gives every Service with a selector a slice, be it an empty one. Without any it is not at work here,
+    # or has not come round to this Service; if that leaves the Service without endpoints, it is said all the same.
+    if own:
         for fault in _missing(view, state, service):
             found.setdefault(fault, "")
     return found
@@ -121,11 +122,6 @@ def _missing(view: View, state: ClusterState, service: Service) -> Iterable[Faul
                 yield Kind.MISSING, pod.key, str(address)
             elif not ready[address]:
                 yield Kind.HELD_BACK, pod.key, str(address)
-
-
-def _controller_works(state: ClusterState) -> bool:
-    """True if the cluster has slices of the EndpointSlice controller at all."""
-    return any(item.managed_by == SLICE_CONTROLLER for item in state.slices)
 
 
 def _is_young(view: View, pod: Pod) -> bool:

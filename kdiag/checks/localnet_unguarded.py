@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from kdiag.checks.evidence import from_host
 from kdiag.checks.interface import Check
+from kdiag.checks.proxy_release import seen_release
 from kdiag.model.addresses import Family
 from kdiag.model.proxy import ProxyMode, Version
 from kdiag.model.report import Evidence, Finding, Severity
@@ -53,7 +54,8 @@ def run(view: View) -> Iterable[Finding]:
 
 def _writer(node: NodeView) -> str | None:
     """Who ought to have written the guard, None if nobody is known to."""
-    if node.version is not None and node.version >= GUARDED_BY_PROXY and node.mode is ProxyMode.IPTABLES:
+    release = seen_release(node)
+    if release is not None and release >= GUARDED_BY_PROXY and node.mode is ProxyMode.IPTABLES:
         localhost = node.config.localhost_node_ports if node.config is not None else None
         if localhost is not False:
             return "kube-proxy"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from kdiag.checks.evidence import from_host
 from kdiag.checks.interface import Check
+from kdiag.checks.proxy_release import seen_release
 from kdiag.checks.service_endpoints import is_served
 from kdiag.model.addresses import Address, parse_address, parse_network
 from kdiag.model.cluster import ClusterState, Service, ServicePort
@@ -55,8 +56,10 @@ def _is_foreign(node: NodeView, socket: ListeningSocket) -> bool:
     if socket.process is not None:
         if socket.process.startswith(HOLDERS):
             return False
-    elif node.version is None or node.version < RELEASES_PORTS:
-        return False
+    else:
+        release = seen_release(node)
+        if release is None or release < RELEASES_PORTS:
+            return False
     return socket.address is None or _has_node_ports(node, socket.address)
 
 

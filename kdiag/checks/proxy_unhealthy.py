@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kdiag.checks.interface import Check
+from kdiag.checks.proxy_release import seen_release
 from kdiag.model.host import HealthAnswer
 from kdiag.model.proxy import Version
 from kdiag.model.report import Evidence, Finding, Severity
@@ -63,7 +64,8 @@ def _finding(node: NodeView, health: HealthAnswer) -> Finding | None:
 
 
 def _is_new(node: NodeView) -> bool:
-    return node.version is not None and node.version >= IDLE_IS_FRESH
+    release = seen_release(node)
+    return release is not None and release >= IDLE_IS_FRESH
 
 
 def _limit_s(node: NodeView) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kdiag.checks.evidence import from_statement
 from kdiag.checks.interface import Check
 from kdiag.checks.proxy_mode_mismatch import mode_statements
+from kdiag.checks.proxy_release import seen_release
 from kdiag.model.cluster import ClusterState
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Affected, Evidence, Finding, Severity
@@ -45,7 +46,8 @@ def run(view: View) -> Iterable[Finding]:
 
 
 def _version(_: ClusterState, node: NodeView) -> str | None:
-    return f"{node.version[0]}.{node.version[1]}" if node.version is not None else None
+    release = seen_release(node)
+    return f"{release[0]}.{release[1]}" if release is not None else None
 
 
 def _mode(state: ClusterState, node: NodeView) -> str | None:

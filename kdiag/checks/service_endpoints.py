@@ -148,9 +148,9 @@ def offer_of(state: ClusterState, service: Service, *, terminating: bool) -> Off
     ports: set[tuple[Family, str, Protocol]] = set()
     named: set[tuple[Family, str, Protocol]] = set()
     if reads_slices(state):
-        for item in slices_of(state, service):
+        for item in state.slices_by_service.get(service.key, ()):
             family = item.family
-            if family is None:  # slices_of has left these out; said again for the type checker
+            if family is None:
                 continue
             # kube-proxy skips a slice port without a number: it means "all ports", which it cannot program.
             triples = {(family, port.name, port.protocol) for port in item.ports if port.port is not None}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdiag.compare.outcomes import Fault, agree, describe, distance, faults
+from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import (
     Behaviour,
     Case,
@@ -15,6 +16,7 @@ from kdiag.model.dataplane import (
     Frontend,
     Outcome,
     Passed,
+    Position,
     RuleRef,
     ServicePortKey,
 )
@@ -58,7 +60,9 @@ def judge(
                 unclear.update(dict.fromkeys(case.unclear))
                 continue
             differences += _differences(node, frontend, expected.service_port, port_label, clients, case, legal)
-    return Verdict(differences=merged(differences), unclear=tuple(unclear), undecided=undecided)
+    whole = _whole(actual)
+    named = tuple(replace(item, who=_who(item, whole)) for item in merged(differences))
+    return Verdict(differences=named, unclear=tuple(unclear), undecided=undecided)
 
 
 def judge_unexpected(node: str, frontend: Frontend, actual: Behaviour) -> tuple[Difference, ...]:
@@ -87,7 +91,40 @@ def judge_unexpected(node: str, frontend: Frontend, actual: Behaviour) -> tuple[
                 rules=_dispatch_rules(case, fates),
             )
         )
-    return merged(found)
+    whole = _whole(actual)
+    return tuple(replace(item, who=_who(item, whole)) for item in merged(found))
+
+
+def _whole(behaviour: Behaviour) -> AddressSet:
+    """All clients of the position."""
+    whole = behaviour.cases[0].clients.addresses
+    for case in behaviour.cases[1:]:
+        whole = whole | case.clients.addresses
+    return whole
+
+
+ALL = {
+    Position.POD: "all pods on the node",
+    Position.NODE: "the node itself",
+    Position.EXTERNAL: "all clients outside the node",
+}
+SOME = {
+    Position.POD: "pods with the address",
+    Position.NODE: "the node's own packets from",
+    Position.EXTERNAL: "outside clients from",
+}
+
+
+def _who(difference: Difference, whole: AddressSet) -> str:
+    """The clients in words, shortest of "all", "all but" and a list."""
+    position = difference.frontend.position
+    clients = difference.clients.addresses
+    spared = whole - clients
+    if not spared:
+        return ALL[position]
+    if len(spared.ranges) <= 4 and len(spared.ranges) < len(clients.ranges):
+        return f"{ALL[position]} but {spared.describe()}"
+    return f"{SOME[position]} {clients.describe()}"
 
 
 def _hangs_on_unknown(case: Case) -> bool:
@@ -199,7 +236,11 @@ def _telling_steps(symptom: Symptom, passed: Passed) -> list[Passed]:
         case Symptom.AFFINITY:
             chosen = [step for step in steps if step.action.startswith("DNAT")]
         case _:
-            chosen = [step for step in steps if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT")][-1:]
+            chosen = [
+                step
+                for step in steps
+                if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT") and not step.action.startswith("mark")
+            ][-1:]
     return chosen or list(steps[-1:])
 
 
@@ -245,9 +286,10 @@ def _dispatch_rules(case: Case, fates: tuple[Fate, ...]) -> tuple[RuleRef, ...]:
     for fate in fates[:8]:
         passed = case.paths.get(fate)
         for step in passed.steps() if passed else ():
-            if step.rule is not None and step.chain in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"):
-                if step.rule.target not in ("KUBE-NODEPORTS", "KUBE-MARK-MASQ"):
-                    found[step.ref()] = None
+            if step.rule is None or step.rule.target in ("KUBE-NODEPORTS", "KUBE-MARK-MASQ"):
+                continue
+            if step.chain in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"):
+                found[step.ref()] = None
     return tuple(found)
 
 
@@ -264,20 +306,5 @@ def merged(differences: Iterable[Difference]) -> tuple[Difference, ...]:
         if before.clients.interfaces is not None and item.clients.interfaces is not None:
             interfaces = before.clients.interfaces | item.clients.interfaces
         clients = ClientSet(addresses=before.clients.addresses | item.clients.addresses, interfaces=interfaces)
-        found[key] = Difference(
-            node=item.node,
-            frontend=item.frontend,
-            service_port=item.service_port,
-            port_label=item.port_label,
-            clients=clients,
-            symptom=item.symptom,
-            expected=item.expected,
-            actual=item.actual,
-            expected_outcomes=before.expected_outcomes,
-            actual_outcome=before.actual_outcome,
-            backends=item.backends,
-            rules=item.rules,
-            decided_by=item.decided_by,
-            in_service_chain=item.in_service_chain,
-        )
+        found[key] = replace(before, clients=clients)
     return tuple(found.values())

@@ -41,6 +41,9 @@ _ENDINGS = ("", "json", "txt", "log", "conf")
 """Which of several files of one probe bears the probe's name, best first; the others keep their whole name."""
 
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar.zst", ".tar")
+_UNWRITTEN_ENDINGS = (".tar", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip")
+"""Endings that promise a form of archive which is not written."""
+
 _SECRET_KINDS = ("secret", "secrets", "kubeconfig")
 _SECRET_LIST = re.compile(rb'"kind"\s*:\s*"Secret(?:List)?"')
 _OWN_KEYS = ("format", "cluster", "taken_at", "files", "gaps")
@@ -96,6 +99,8 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     blotted out and Secrets left out. An existing archive is replaced; a directory must be new or empty.
     Raises SnapshotError if `path` cannot be written or a name does not fit into a path.
     """
+    if path.name.endswith(_UNWRITTEN_ENDINGS):
+        raise SnapshotError(f"cannot write snapshot {path} in this form", hint="name a .tar.gz file or a directory")
     files = _files(snapshot)
     empty: list[PathParts] = [(NODES, node) for node, probes in sorted(snapshot.nodes.items()) if not probes]
     for file_path in [*files, *empty]:

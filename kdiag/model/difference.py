@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from kdiag.model.addresses import Family, SocketAddress
+from kdiag.model.addresses import AddressSet, Family, SocketAddress
 from kdiag.model.dataplane import (
     ClientSet,
     Frontend,
@@ -86,6 +86,8 @@ class Difference:
     """The rule of somebody else, or the policy of a built-in chain, that decided the packets' way."""
     in_service_chain: bool = False
     """True if the packets reached a chain of the Service before it went wrong."""
+    who: str = ""
+    """The clients in words: `all pods on the node`, `clients from 10.244.1.77`, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,8 @@ class Condition:
     positions: frozenset[Position] | None = None
     kinds: frozenset[FrontendKind] | None = None
     symptoms: frozenset[Symptom] | None = None
+    clients: AddressSet | None = None
+    """Only differences all of whose clients are among these addresses."""
     stands_alone: bool = True
 
     def explains(self, difference: Difference) -> bool:
@@ -115,6 +119,7 @@ class Condition:
             and (self.positions is None or frontend.position in self.positions)
             and (self.kinds is None or frontend.kind in self.kinds)
             and (self.symptoms is None or difference.symptom in self.symptoms)
+            and (self.clients is None or not difference.clients.addresses - self.clients)
         )
 
 

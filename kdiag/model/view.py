@@ -14,7 +14,7 @@ from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
-from kdiag.model.rules import Ruleset
+from kdiag.model.rules import IpSet, Ruleset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class NodeView:
     other_proxy: str | None = None
     """The product that replaces kube-proxy here (`Cilium`, …), None if none does."""
     rulesets: tuple[Ruleset, ...] = ()
+    ipsets: Mapping[str, IpSet] | None = None
     expected: DataPlane | None = None
     actual: DataPlane | None = None
     comparison: Comparison | None = None

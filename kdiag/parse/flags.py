@@ -74,7 +74,7 @@ def parse_flags(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
         if word == "--" or word in _OPERATORS or _REDIRECT.match(word):
             break
         ends = word.endswith(";") and not word.endswith(r"\;")
-        bare = word.rstrip(";") if ends else word
+        bare = (word.rstrip(";") if ends else word).lstrip("\"'")
         if bare.startswith("-") and len(bare.lstrip("-")) > 0:
             if waiting is not None:
                 flags.append((waiting, "true"))

@@ -9,7 +9,7 @@ from kdiag.model.rules import Option
 
 @dataclass(slots=True)
 class Tail:
-    """A cursor over the words, and the parts of the rule that were read from them. A comment is one word, `/*…`."""
+    """A cursor over the words, and the parts of the rule that were read from them. A comment is one word, `/* …`."""
 
     words: list[str]
     target: str | None

@@ -9,8 +9,24 @@ from kdiag.parse.iptables_list_tail import Tail
 
 _ALL_ONES = 0xFFFFFFFF
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+")
-_LOG_FLAGS = ((1, "log-tcp-sequence"), (2, "log-tcp-options"), (4, "log-ip-options"), (8, "log-uid"), (32, "log-macdecode"))
-_LOG_LEVELS = {"emerg": 0, "alert": 1, "crit": 2, "error": 3, "warning": 4, "warn": 4, "notice": 5, "info": 6, "debug": 7}
+_LOG_FLAGS = (
+    (1, "log-tcp-sequence"),
+    (2, "log-tcp-options"),
+    (4, "log-ip-options"),
+    (8, "log-uid"),
+    (32, "log-macdecode"),
+)
+_LOG_LEVELS = {
+    "emerg": 0,
+    "alert": 1,
+    "crit": 2,
+    "error": 3,
+    "warning": 4,
+    "warn": 4,
+    "notice": 5,
+    "info": 6,
+    "debug": 7,
+}
 _LOG_DEFAULT_LEVEL = 4
 
 

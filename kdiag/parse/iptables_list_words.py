@@ -16,6 +16,7 @@ from kdiag.parse.iptables_list_targets import read_target
 
 _COMMENT_START = re.compile(r"(?:^|(?<=\s))/\* ")
 _COMMENT_END = re.compile(r" \*/(?=\s|$)")
+_COMMENT = "/* "
 _COMMENTS_MAX = 4
 """Comments of one rule that are told apart; iptables allows any number, one is usual."""
 _READINGS_MAX = 16
@@ -36,7 +37,7 @@ def read_words(text: str, target: str | None) -> Tail:
 
 
 def _ways(text: str, comments: int) -> Iterator[list[str]]:
-    """The text cut into words, in every way in which its comments may end. A comment is one word, `/*…`."""
+    """The text cut into words, in every way in which its comments may end. A comment is one word, `/* …`."""
     start = _COMMENT_START.search(text) if comments else None
     if start is None:
         yield text.split()
@@ -47,7 +48,7 @@ def _ways(text: str, comments: int) -> Iterator[list[str]]:
     # The end of an empty comment overlaps its start.
     for end in _COMMENT_END.finditer(f" {body}"):
         ended = True
-        comment = "/*" + body[: max(end.start() - 1, 0)]
+        comment = _COMMENT + body[: max(end.start() - 1, 0)]
         for rest in _ways(body[end.end() - 1 :], comments - 1):
             yield [*head, comment, *rest]
     if not ended:
@@ -58,10 +59,8 @@ def _read(words: list[str], target: str | None) -> Tail:
     tail = Tail(words=words, target=target)
     while tail.index < len(words):
         word = tail.peek()
-        if word.startswith("/*") and word != "/*":
-            _add_comment(tail, tail.take()[2:])
-        elif word == "/*" and tail.peek(1) != "":
-            tail.unknown.append(tail.take())
+        if word.startswith(_COMMENT):
+            _add_comment(tail, tail.take()[len(_COMMENT) :])
         elif word == "[goto]":
             tail.index += 1
             tail.goto = True

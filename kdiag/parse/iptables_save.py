@@ -13,8 +13,9 @@ from sys import intern
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
 from kdiag.model.rules import Backend, Chain, Rule, Ruleset, Table, UnreadLine
+from kdiag.parse.iptables_format import format_rule
 from kdiag.parse.iptables_remarks import not_a_dump, read_remark
-from kdiag.parse.iptables_rule import format_rule, parse_rule, split_words, without_rule_counters
+from kdiag.parse.iptables_rule import parse_rule, split_words, without_rule_counters
 from kdiag.parse.iptables_shortcut import quick_rule
 
 __all__ = ["format_rule", "parse_iptables_save"]
@@ -53,10 +54,6 @@ class _Reader:
     recognised: bool = False
     """True once a line was seen that only a rule dump has."""
 
-    def __post_init__(self) -> None:
-        if self.table is not None:
-            self.tables[self.table] = {}
-
     def not_read(
         self, number: int, text: str, reason: str, *, table: str | None = None, chain: str | None = None
     ) -> None:
@@ -78,9 +75,9 @@ class _Reader:
             self._declaration(number, text)
         elif head == "#":
             self._remark(number, text)
-        elif head == ":" and (found := _CHAIN.fullmatch(text)) and self.table is not None:
+        elif head == ":" and self.table is not None and (found := _CHAIN.fullmatch(text)):
             if not self.skipping:
-                self._declare(number, found[1], None if found[2] == "-" else found[2])
+                self._declare(number, self.table, found[1], None if found[2] == "-" else found[2])
         elif head == "*" and (found := _TABLE.fullmatch(text)):
             self._begin(number, text, found[1])
         elif text == "COMMIT":
@@ -100,7 +97,7 @@ class _Reader:
         if self.skipping:
             self.not_read(number, text, f"table {table} is shown a second time; this copy is not read")
         else:
-            self.tables[self.table] = {}
+            self.tables[table] = {}
 
     def _declaration(self, number: int, text: str) -> None:
         """`-P` or `-N` of `iptables -S`."""
@@ -112,14 +109,12 @@ class _Reader:
             return
         if self.table is None:
             self.table = _DEFAULT_TABLE
-            self.tables.setdefault(_DEFAULT_TABLE, {})
-        self._declare(number, found[1], found[2] if found.re is _POLICY else None)
+        self._declare(number, self.table, found[1], found[2] if found.re is _POLICY else None)
 
-    def _declare(self, number: int, chain: str, policy: str | None) -> None:
+    def _declare(self, number: int, table: str, chain: str, policy: str | None) -> None:
         self.recognised = True
-        chains = self.tables[self.table or _DEFAULT_TABLE]
-        known = chains.get(chain)
-        if known is None:
+        chains = self.tables.setdefault(table, {})
+        if chain not in chains:
             chains[intern(chain)] = _OpenChain(intern(policy) if policy else None, number)
 
     def _rule(self, number: int, text: str) -> None:
@@ -128,7 +123,7 @@ class _Reader:
         if rule is None:
             rule = self._any_rule(number, text)
         if rule is not None:
-            chains = self.tables[rule.table]
+            chains = self.tables.setdefault(rule.table, {})
             holder = chains.get(rule.chain)
             if holder is None:
                 holder = chains[rule.chain] = _OpenChain(None, number)
@@ -170,7 +165,7 @@ class _Reader:
         if self.committed or not ends_open or last is None or self.table is None:
             return
         number, text = last
-        for name, chain in self.tables[self.table].items():
+        for name, chain in self.tables.get(self.table, {}).items():
             if chain.rules and chain.rules[-1].line == number:
                 chain.rules.pop()
                 self.not_read(number, text, "the text is cut off in this line", chain=name)

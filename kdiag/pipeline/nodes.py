@@ -122,6 +122,7 @@ def examine_node(given: NodeInput) -> NodeResult:
         version=version,
         version_source=version_source,
         rulesets=evidence.rulesets,
+        ipsets=evidence.ipsets,
     )
     plane = plane_of(evidence, given.config)
     product = replacement_of(cluster)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdiag.model.addresses import Family, Network
-from kdiag.model.dataplane import DataPlane
+from kdiag.model.dataplane import ClientSet, DataPlane, Frontend
 from kdiag.model.difference import Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import ProxyMode, Version
@@ -14,6 +14,7 @@ from kdiag.model.report import Gap
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.walk.network import NodeNetwork
+from kdiag.walk.walker import Leaf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,13 @@ class Plane:
     """A data plane.
 
     `signs` returns what in the evidence shows that this plane's rules are there (empty: nothing). `read` None means
-    that kdiag recognises the plane and does not read it yet. `probes` are the commands whose output it needs.
+    that kdiag recognises the plane and does not read it yet. `follow` walks the packets of some clients to one frontend
+    and returns every end, for a trace; `read` does the same for all frontends. `probes` are the commands whose output
+    it needs.
     """
 
     mode: ProxyMode
     probes: tuple[str, ...]
     signs: Callable[[NodeEvidence], tuple[str, ...]]
     read: Callable[[NodeEvidence, ReadingOrder], PlaneReading] | None = None
+    follow: Callable[[NodeEvidence, NodeNetwork, Frontend, Sequence[ClientSet]], list[Leaf]] | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from kdiag.model.addresses import Family, Protocol
 from kdiag.model.cluster import ObjectKey
-from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, Position, ServicePortKey
+from kdiag.model.dataplane import Behaviour, ClientSet, DataPlane, Frontend, FrontendKind, Position, ServicePortKey
 from kdiag.model.difference import CauseKind, Condition
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Gap
@@ -18,7 +18,7 @@ from kdiag.walk.cases import cases_of
 from kdiag.walk.matches import Surroundings
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.program import Program
-from kdiag.walk.walker import PROXY_PREFIXES, Walker
+from kdiag.walk.walker import PROXY_PREFIXES, Leaf, Walker
 
 DISPATCH_CHAINS = (("nat", "KUBE-SERVICES"), ("filter", "KUBE-SERVICES"), ("filter", "KUBE-EXTERNAL-SERVICES"))
 # What an address that no Service has may still be told from: the words kube-proxy puts into its comments.
@@ -88,6 +88,16 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
         gaps=tuple(gaps),
         filter_seen=filter_seen,
     )
+
+
+def _follow(
+    evidence: NodeEvidence, network: NodeNetwork, frontend: Frontend, clients: Sequence[ClientSet]
+) -> list[Leaf]:
+    candidates = [ruleset for ruleset in evidence.rulesets if ruleset.family is frontend.family]
+    if not candidates:
+        return []
+    ruleset, _ = choose(candidates)
+    return Walker(Program(ruleset, Surroundings(network=network, ipsets=evidence.ipsets))).walk(frontend, clients)
 
 
 def choose(rulesets: list[Ruleset]) -> tuple[Ruleset, tuple[Ruleset, ...]]:
@@ -194,4 +204,5 @@ PLANE = Plane(
     probes=("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ip-addr", "ip-route"),
     signs=_signs,
     read=_read,
+    follow=_follow,
 )

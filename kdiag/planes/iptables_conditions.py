@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kdiag.model.addresses import Family
+from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
@@ -396,6 +396,8 @@ def _local_detection(ruleset: Ruleset, order: ReadingOrder, family: Family) -> I
             expected=f"! -s {wanted}",
             actual=f"! -s {text} in {len(rules)} rules",
             rules=tuple(reference(ruleset, rule) for rule in rules[:1]),
-            symptoms=MASKED | {Symptom.STALE_ENDPOINT, Symptom.MISSING_ENDPOINT, Symptom.REFUSED, Symptom.NOT_REFUSED},
-            positions=FROM_WIRE | FROM_NODE,
+            # The same range tells who is sent past a Local policy, so whole ways differ and not only the masquerade.
+            clients=AddressSet.of(
+                family, [wanted, *(item for rule in rules if rule.source for item in rule.source.networks)]
+            ),
         )

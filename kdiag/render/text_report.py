@@ -66,10 +66,7 @@ def _order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
 
 
 def _finding(finding: Finding, style: Style, *, with_hint: bool) -> list[str]:
-    severity = style.ink(finding.severity.value.upper(), _INKS[finding.severity])
-    place = " ".join(part for part in (finding.service, finding.port) if part)
-    headline = [f"{finding.code} {finding.slug}", finding.node or "", place]
-    lines = [f"{severity} " + style.ink("  ".join(visible(part) for part in headline if part), Ink.HEADING)]
+    lines = _headline(finding, style)
     lines.extend(paragraphs(finding.message or finding.title, style.width, indent=_INDENT))
     fields = (("address", finding.frontend), ("expected", finding.expected), ("actual", finding.actual))
     for label, value in fields:
@@ -81,6 +78,20 @@ def _finding(finding: Finding, style: Style, *, with_hint: bool) -> list[str]:
     if finding.hint and with_hint:
         lines.extend(paragraphs(finding.hint, style.width, indent=_INDENT * 2 + "    ", first=f"{_INDENT}hint: "))
     return lines
+
+
+def _headline(finding: Finding, style: Style) -> list[str]:
+    """`ERROR CODE slug  node  service port`: one line, or two on a terminal that is too narrow for it."""
+    word = finding.severity.value.upper()
+    check = f"{finding.code} {finding.slug}"
+    service_port = " ".join(part for part in (finding.service, finding.port) if part)
+    place = visible("  ".join(part for part in (finding.node or "", service_port) if part))
+    inked = style.ink(word, _INKS[finding.severity]) + " "
+    if not place:
+        return [inked + style.ink(check, Ink.HEADING)]
+    if style.cut and len(f"{word} {check}  {place}") > style.width:
+        return [inked + style.ink(check, Ink.HEADING), style.ink(f"{_INDENT}{place}", Ink.HEADING)]
+    return [inked + style.ink(f"{check}  {place}", Ink.HEADING)]
 
 
 def _affected(finding: Finding, style: Style) -> list[str]:

@@ -278,4 +278,5 @@ def _summary(trace: Trace, style: Style) -> str:
         return style.ink(text if len(unknown) < len(trace.verdicts) else "cannot tell in any case", Ink.WARNING)
     if not trace.verdicts:
         return "nothing to judge"
-    return style.ink(f"ok in all {count(len(trace.verdicts), 'case')}, on {everywhere}", Ink.GOOD)
+    number = len(trace.verdicts)
+    return style.ink(f"ok in {number} of {count(number, 'case')}, on {everywhere}", Ink.GOOD)

@@ -134,11 +134,10 @@ class Program:
         meaning = compile_matches(rule.modules, rule.matches, self.around)
         if rule.unknown:
             meaning.tests.append(cannot_tell)
-        hidden = self.ruleset.hides_interfaces and not rule.chain.startswith("KUBE-")
-        if hidden and rule.target is not None and rule.target not in GOES_ON:
+        decides = rule.target is not None and rule.target not in GOES_ON and not rule.target.startswith("KUBE-")
+        if self.ruleset.hides_interfaces and decides and not rule.chain.startswith("KUBE-"):
             # A listing without -v does not print -i and -o: such a rule may be narrower than it looks.
-            if not any((rule.target or "").startswith(prefix) for prefix in ("KUBE-",)):
-                meaning.tests.append(cannot_tell)
+            meaning.tests.append(cannot_tell)
         sources = _addresses(rule.source, family_set=AddressSet.everything(family))
         if meaning.sources is not None:
             sources = meaning.sources if sources is None else sources & meaning.sources

@@ -342,6 +342,11 @@ class TestWrite:
             with pytest.raises(SnapshotError, match="cannot write snapshot"):
                 write_snapshot(Snapshot(name="c"), path)
 
+    def test_an_archive_of_another_kind_does_not_become_a_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(SnapshotError, match="in this form"):
+            write_snapshot(Snapshot(name="c"), tmp_path / "x.tar.zst")
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_failed_archive_leaves_nothing_behind(self, tmp_path: Path) -> None:
         (tmp_path / "x.tar.gz").mkdir()
         with pytest.raises(SnapshotError, match="cannot write snapshot"):

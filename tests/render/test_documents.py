@@ -112,7 +112,7 @@ def test_findings_keep_the_order_of_the_report() -> None:
 
 
 def test_modes_are_sorted() -> None:
-    backwards = replace(REPORT, modes=dict(reversed(REPORT.modes.items())))
+    backwards = replace(REPORT, modes=dict(sorted(REPORT.modes.items(), reverse=True)))
     assert JSON.report(backwards, STYLE) == JSON.report(REPORT, STYLE)
 
 

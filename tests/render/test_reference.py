@@ -70,16 +70,16 @@ def test_list_is_by_family_and_sorted() -> None:
     text = check_list((Sample("KD204", "b"), Sample("KD101", "a"), Sample("KD901", "c")), Style())
     assert text == (
         "KD1xx  Address ranges\n"
-        "  CODE    CHECK    SEVERITY    WHAT IT REPORTS\n"
-        "  KD101   a        error       A title\n"
+        "  CODE   CHECK  SEVERITY  WHAT IT REPORTS\n"
+        "  KD101  a      error     A title\n"
         "\n"
         "KD2xx  Data plane\n"
-        "  CODE    CHECK    SEVERITY    WHAT IT REPORTS\n"
-        "  KD204   b        error       A title\n"
+        "  CODE   CHECK  SEVERITY  WHAT IT REPORTS\n"
+        "  KD204  b      error     A title\n"
         "\n"
         "KD9xx\n"
-        "  CODE    CHECK    SEVERITY    WHAT IT REPORTS\n"
-        "  KD901   c        error       A title\n"
+        "  CODE   CHECK  SEVERITY  WHAT IT REPORTS\n"
+        "  KD901  c      error     A title\n"
         "\n"
         "kdiag explain CODE says more about one of them.\n"
     )

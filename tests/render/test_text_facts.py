@@ -16,8 +16,8 @@ def test_settings_by_kind() -> None:
         "  10.96.0.0/12   kube-apiserver           controlplane  --service-cluster-ip-range in nodes/controlplane/ps-ef.txt:7\n"
         "\n"
         "Pod range\n"
-        "  VALUE          COMPONENT    NODE    STATED BY\n"
-        "  10.244.0.0/16  kube-proxy           clusterCIDR in cluster/kube-system-configmaps.json\n"
+        "  VALUE          COMPONENT   NODE  STATED BY\n"
+        "  10.244.0.0/16  kube-proxy        clusterCIDR in cluster/kube-system-configmaps.json\n"
         "\n"
         "3 settings of 3 components\n"
     )
@@ -46,7 +46,7 @@ def test_no_settings() -> None:
 
 def test_a_statement_without_a_place() -> None:
     facts = Facts(facts=(replace(FACTS.facts[0], flag="default", source=""),))
-    assert "  10.244.0.0/16  kube-proxy           default\n" in facts_text(facts, Style())
+    assert "  10.244.0.0/16  kube-proxy        default\n" in facts_text(facts, Style())
 
 
 def test_escapes() -> None:

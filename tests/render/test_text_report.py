@@ -56,6 +56,10 @@ def test_heading_says_what_was_examined() -> None:
     )
 
 
+def test_headline_without_a_place() -> None:
+    assert "\nERROR KD202 missing-base-jump\n" in only(replace(FLUSHED, node=None))
+
+
 def test_many_affected_are_bounded_and_say_so() -> None:
     text = only(FLUSHED)
     assert "  affected: 14 places\n    NODE    SERVICE\n    node01  default/web-00\n" in text
@@ -123,7 +127,7 @@ def test_infos_are_counted_when_there_are_any() -> None:
 def test_a_terminal_gets_no_line_that_is_too_long(width: int) -> None:
     text = report_text(REPORT, Style(width=width, cut=True))
     assert [line for line in text.splitlines()[:-1] if len(line) > width] == []
-    assert "--to-destination 10.244.1.9:80" in text
+    assert "nation 10.244.1.9:80\n" in text
 
 
 def test_a_pipe_gets_rules_in_one_piece() -> None:

@@ -30,11 +30,11 @@ def test_whole_trace() -> None:
         "  10.244.1.4:80                         not ready\n"
         "\n"
         "Does it work?\n"
-        "  NODE    FROM    ADDRESS               VERDICT      EXPECTED       HAPPENS\n"
-        "  node01  a pod   10.101.67.139:80/TCP  ok           10.244.1.3:80  10.244.1.3:80\n"
-        "  node02  a pod   10.101.67.139:80/TCP  BROKEN       10.244.1.3:80  50% 10.244.1.3:80,\n"
-        "                                                                    50% 10.244.1.9:80\n"
-        "  node03  a pod   10.101.67.139:80/TCP  cannot tell  10.244.1.3:80  not recorded\n"
+        "  NODE    FROM   ADDRESS               VERDICT      EXPECTED       HAPPENS\n"
+        "  node01  a pod  10.101.67.139:80/TCP  ok           10.244.1.3:80  10.244.1.3:80\n"
+        "  node02  a pod  10.101.67.139:80/TCP  BROKEN       10.244.1.3:80  50% 10.244.1.3:80, 50%\n"
+        "                                                                   10.244.1.9:80\n"
+        "  node03  a pod  10.101.67.139:80/TCP  cannot tell  10.244.1.3:80  not recorded\n"
         "\n"
         "The way of a new connection on node02, from a pod to 10.101.67.139:80/TCP (cluster IP)\n"
         "  PREROUTING, table nat  (nodes/node02/iptables-save.txt)\n"
@@ -87,9 +87,9 @@ def test_everything_ok_leaves_the_repetition_out() -> None:
     assert trace_text(trace, PIPE) == (
         "default/local-cluster 80/TCP\n\n"
         "Does it work?\n"
-        "  NODE    FROM    ADDRESS               VERDICT    HAPPENS\n"
-        "  node01  a pod   10.101.67.139:80/TCP  ok         10.244.1.3:80\n\n"
-        "ok in all 1 case, on 1 node\n"
+        "  NODE    FROM   ADDRESS               VERDICT  HAPPENS\n"
+        "  node01  a pod  10.101.67.139:80/TCP  ok       10.244.1.3:80\n\n"
+        "ok in 1 of 1 case, on 1 node\n"
     )
 
 
@@ -98,7 +98,7 @@ def test_alike_nodes_share_a_line_in_a_large_cluster() -> None:
     verdicts = (*(replace(good, node=f"node{number:03}") for number in range(VERDICTS_SHOWN)), TRACE.verdicts[1])
     text = trace_text(replace(TRACE, verdicts=verdicts, walk=None), PIPE)
     assert f"  node000 and {VERDICTS_SHOWN - 1} more  a pod " in text
-    assert "\n  node02                 a pod   10.101.67.139:80/TCP  BROKEN" in text
+    assert "\n  node02               a pod  10.101.67.139:80/TCP  BROKEN" in text
     assert "node001" not in text
     assert text.endswith(f"BROKEN in 1 of {VERDICTS_SHOWN + 1} cases, on 1 of {VERDICTS_SHOWN + 1} nodes\n")
 

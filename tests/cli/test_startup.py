@@ -1,0 +1,84 @@
+"""What must be fast stays fast: the import list of a fresh process is watched, because it does not depend on the machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "kubernetes",
+    "paramiko",
+    "rich",
+    "pydantic",
+    "pydantic_core",
+    "tabulate",
+    "yaml",
+    "msgspec",
+    "asyncio",
+    "requests",
+)
+
+
+def imported(*arguments: str, **environment: str) -> tuple[str, set[str]]:
+    """Standard output, and the modules that were imported."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kdiag", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.stderr, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), *((command, "--help") for command in ("preflight", "check-rules", "trace", "flags", "explain"))],
+)
+def test_help_is_light(arguments: tuple[str, ...]) -> None:
+    out, modules = imported(*arguments)
+    assert out.startswith("Usage: kdiag")
+    assert "typer" in modules
+    assert not modules & set(HEAVY)
+
+
+def test_version_needs_no_command_line() -> None:
+    out, modules = imported("--version")
+    assert re.fullmatch(r"kdiag \d+\.\d+\.\d+\n", out)
+    assert not modules & {*HEAVY, "typer", "click"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("kdiag che", "check-rules"), ("kdiag trace --sna", "--snapshot"), ("kdiag preflight --fail-on w", "warning")],
+)
+def test_completion_is_light(typed: str, expected: str) -> None:
+    out, modules = imported(_KDIAG_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
+    assert expected in out.split()
+    assert not modules & set(HEAVY)
+
+
+def test_completion_of_codes() -> None:
+    out, modules = imported(_KDIAG_COMPLETE="complete_bash", COMP_WORDS="kdiag explain KD2", COMP_CWORD="2")
+    assert "KD201" in out.split()
+    assert not modules & {"kubernetes", "paramiko", "rich", "pydantic"}
+
+
+def test_console_script_points_at_main() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import kdiag.__main__, sys; sys.argv = ['kdiag', 'nonsense']; sys.exit(kdiag.__main__.main())",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no command nonsense\n")
