@@ -61,7 +61,8 @@ def _parameters(command: click.Command, context: click.Context) -> Iterator[str]
     yield "|---|---|---|"
     for parameter in command.get_params(context):
         if isinstance(parameter, click.Option):
-            words = [f"`{word}`" for word in parameter.opts]
+            # Short before long, and never in click's order: that of -h and --help is the order of a set.
+            words = [f"`{word}`" for word in sorted(parameter.opts, key=lambda word: (len(word), word))]
             if not parameter.is_flag:
                 words[-1] = f"{words[-1][:-1]} {parameter.make_metavar(context)}`"
             text = parameter.help or ""

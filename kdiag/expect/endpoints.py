@@ -47,14 +47,15 @@ def candidates_of(
     Usually one tuple. When slices contradict each other about an endpoint, kube-proxy keeps whichever it met first, so
     that healthy nodes differ: then every way to settle it is returned.
     """
-    slices = [
-        item
-        for item in cluster.slices_by_service.get(service.key, ())
-        if item.family is family and not any(label in item.meta.labels for label in IGNORED_LABELS)
-    ]
-    if not slices and "endpointslices" not in cluster.seen:
+    if "endpointslices" not in cluster.seen:
+        # None recorded, or not all of them: the legacy objects are whole, if short of some conditions.
         found = list(_from_legacy(cluster, service, service_port, family))
     else:
+        slices = [
+            item
+            for item in cluster.slices_by_service.get(service.key, ())
+            if item.family is family and not any(label in item.meta.labels for label in IGNORED_LABELS)
+        ]
         found = list(_from_slices(slices, service_port, version))
     # By address alone up to 1.21: of two ports of one address only one is kept (faults.md, dataplane.md 6.2).
     by_place: dict[object, list[Candidate]] = {}

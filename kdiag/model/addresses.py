@@ -66,6 +66,10 @@ class SocketAddress:
     address: Address
     port: int
 
+    def __hash__(self) -> int:
+        # ipaddress hashes through text, and these are the keys of everything that is counted by backend.
+        return hash((int(self.address), self.port))
+
     def __str__(self) -> str:
         if self.address.version == 6:
             return f"[{self.address}]:{self.port}"

@@ -258,7 +258,8 @@ class ClusterState:
 
     `seen` names the kinds that were there to read (`services`, `endpointslices`, `endpoints`, `nodes`, `pods`,
     `configmaps`, `daemonsets`, `servicecidrs`): an empty tuple of a kind that is not in `seen` says nothing.
-    `sources` maps a kind to the path inside the snapshot that it was read from.
+    `sources` maps a kind to the path inside the snapshot that it was read from. `unread` are the objects that could
+    not be decoded, or only in part, by kind; an empty key stands for one whose name could not be read either.
     """
 
     server_version: str | None = None
@@ -271,6 +272,7 @@ class ClusterState:
     daemon_sets: tuple[DaemonSet, ...] = ()
     service_cidrs: tuple[ServiceCidr, ...] = ()
     seen: frozenset[str] = frozenset()
+    unread: Mapping[str, frozenset[ObjectKey]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

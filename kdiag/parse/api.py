@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from kdiag.model.cluster import ClusterState
+from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 from kdiag.parse import api_objects, api_raw
@@ -116,6 +116,7 @@ def parse_cluster(api: Mapping[str, Recording]) -> tuple[ClusterState, tuple[Gap
         daemon_sets=tuple({item.meta.key: item for item in daemon_sets}.values()),
         service_cidrs=tuple(service_cidrs),
         seen=frozenset(reader.seen),
+        unread={plural: frozenset(keys) for plural, keys in sorted(reader.unread.items())},
         sources=dict(sorted(reader.sources.items())),
     )
     return state, tuple(sorted(set(reader.gaps), key=lambda gap: (gap.subject, gap.reason)))
@@ -128,6 +129,7 @@ class _Reader:
         self.api = api
         self.gaps: list[Gap] = []
         self.seen: set[str] = set()
+        self.unread: dict[str, set[ObjectKey]] = {}
         self.sources: dict[str, str] = {}
 
     def first(self, names: Iterable[str], kind: _Kind[_Wire, _Model]) -> list[_Model]:
@@ -193,11 +195,11 @@ class _Reader:
             try:
                 out.append(kind.convert(kind.decoder.decode(item), left_out.append))
             except (*_MALFORMED, ValueError, OverflowError) as error:
-                self._odd(recording_name, item, index, f"not read: {error}")
+                self._odd(recording_name, kind.plural, item, index, f"not read: {error}")
             else:
                 if left_out:
                     more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-                    self._odd(recording_name, item, index, f"left out: {'; '.join(left_out[:3])}{more}")
+                    self._odd(recording_name, kind.plural, item, index, f"left out: {'; '.join(left_out[:3])}{more}")
         return out
 
     def _frame(self, recording_name: str, recording: Recording) -> api_raw.ObjectList | None:
@@ -225,13 +227,16 @@ class _Reader:
             reason = f"cannot list {recording_name}: {status.message or status.reason or 'the API server refused'}"
         self._gap(recording_name, reason)
 
-    def _odd(self, recording_name: str, item: msgspec.Raw, index: int, reason: str) -> None:
+    def _odd(self, recording_name: str, plural: str, item: msgspec.Raw, index: int, reason: str) -> None:
         """A gap that names one object, by its number (from 0) if it has no name."""
+        key = ObjectKey(namespace="", name="")
         try:
             meta = _NAMED.decode(item).metadata
-            subject = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+            key = ObjectKey(namespace=meta.namespace or "", name=meta.name)
+            subject = str(key)
         except _MALFORMED:
             subject = ""
+        self.unread.setdefault(plural, set()).add(key)
         if not subject.isprintable():  # no API server has such names: do not show them to a terminal
             subject = ""
         self._gap(f"{recording_name} {subject or f'item {index}'}", reason)

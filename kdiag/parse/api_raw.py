@@ -34,10 +34,17 @@ class ObjectMeta(Raw):
     owner_references: list[OwnerReference] | None = None
 
 
+class NameOnly(Raw):
+    """The part of metadata that names an object, whatever is wrong with the rest."""
+
+    name: str = ""
+    namespace: str | None = None
+
+
 class NamedObject(Raw):
     """Any object, for its name alone."""
 
-    metadata: ObjectMeta = msgspec.field(default_factory=ObjectMeta)
+    metadata: NameOnly = msgspec.field(default_factory=NameOnly)
 
 
 class ListMeta(Raw):

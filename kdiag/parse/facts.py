@@ -77,11 +77,15 @@ def collect_facts(
     kept: dict[tuple[object, ...], Fact] = {}
     for fact in facts:
         kept.setdefault((fact.kind, fact.component, fact.node, fact.value, fact.flag == DEFAULT), fact)
-    stated = {(fact.kind, fact.component, fact.node) for fact in kept.values() if fact.flag != DEFAULT}
-    wanted = [
-        fact for fact in kept.values() if fact.flag != DEFAULT or (fact.kind, fact.component, fact.node) not in stated
-    ]
+    stated = {_setting(fact) for fact in kept.values() if fact.flag != DEFAULT}
+    wanted = [fact for fact in kept.values() if fact.flag != DEFAULT or _setting(fact) not in stated]
     return Facts(facts=tuple(sorted(wanted, key=_order)))
+
+
+def _setting(fact: Fact) -> tuple[str, ...]:
+    """What is set where: a default stands for a setting that nothing else states."""
+    family = fact.value.partition(" ")[0] if fact.kind is FactKind.NODE_CIDR_MASK else ""
+    return (fact.kind, fact.component, fact.node or "", family)
 
 
 def _order(fact: Fact) -> tuple[str, str, str, str, str, int]:
@@ -126,18 +130,27 @@ def _annotation_facts(cluster: ClusterState) -> Iterator[Fact]:
 def _command_facts(
     command: ComponentCommand, *, source: str, line: int = 0, node: str | None = None, defaults: bool
 ) -> Iterator[Fact]:
-    """What one command line states. Defaults are those of a control plane; an agent has none."""
+    """What one command line states. Defaults are those of a control plane; an agent has none.
+
+    What k3s and RKE2 hand to a component of theirs (`--kube-apiserver-arg=…`) overrides their own flag.
+    """
     rows = _FLAGS.get(command.component, ())
+    settled: set[FactKind] = set()
     if command.component.endswith(" server"):
         rows = _ALL_IN_ONE_FLAGS
         for component in (_APISERVER, _CONTROLLERS, "kubelet"):
-            embedded = command.embedded(component)
-            yield from _command_facts(embedded, source=source, line=line, node=node, defaults=False)
+            for kind, names, _ in _FLAGS[component]:
+                value = command.embedded(component).flag(*names)
+                flag = f"--{component}-arg={names[0]}"
+                fact = make_fact(kind, command.component, value or "", flag=flag, source=source, line=line, node=node)
+                if fact is not None and kind not in settled:
+                    settled.add(kind)
+                    yield fact
     for kind, names, default in rows:
         value = command.flag(*names)
-        flag = next((f"--{name}" for name in names if command.flag(name) is not None), DEFAULT)
+        flag = f"--{names[0]}" if value is not None else DEFAULT
         text = value if value is not None else default if defaults else None
-        if text is not None:
+        if text is not None and kind not in settled:
             fact = make_fact(kind, command.component, text, flag=flag, source=source, line=line, node=node)
             if fact is not None:
                 yield fact

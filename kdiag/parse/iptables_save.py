@@ -132,9 +132,6 @@ class _Reader:
 
     def _any_rule(self, number: int, text: str) -> Rule | None:
         parts = text.split(None, 2)
-        if len(parts) < 2:
-            self.not_read(number, text, "a rule without a chain")
-            return None
         self.recognised = True
         chain = intern(parts[1])
         if self.table is None:

@@ -18,6 +18,7 @@ from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
+from kdiag.pipeline.trust import trust_in
 from kdiag.planes.detection import plane_of, replacement_of
 from kdiag.planes.interface import NodeEvidence, ReadingOrder
 from kdiag.planes.rulesets import read_ipsets, read_rulesets
@@ -140,8 +141,13 @@ def examine_node(given: NodeInput) -> NodeResult:
     if plane.read is None:
         gaps.append(Gap(node=name, subject="rules", reason=f"{plane.mode} mode: not read yet"))
         return NodeResult(view=view, gaps=tuple(gaps))
+    trust = trust_in(cluster, given.before)
+    if trust.refusal is not None:
+        gaps.append(Gap(node=name, subject="rules", reason=trust.refusal))
+        return NodeResult(view=view, gaps=tuple(gaps))
     context = node_context(given, version)
     expected, set_aside = _without_node_local(expected_data_plane(cluster, context), evidence.host, name)
+    expected = trust.expectation(expected)
     gaps += set_aside
     reading = plane.read(
         evidence,
@@ -158,7 +164,7 @@ def examine_node(given: NodeInput) -> NodeResult:
         earlier, _ = _without_node_local(expected_data_plane(given.before, context), evidence.host, name)
     comparison = compare(
         expected,
-        reading.data_plane,
+        trust.reality(reading.data_plane, expected),
         earlier=earlier,
         conditions=reading.conditions,
         port_labels=given.port_labels,

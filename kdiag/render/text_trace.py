@@ -237,7 +237,7 @@ def _fate(fate: Fate) -> str:
 
 
 def _source(branch: TraceBranch) -> str:
-    seen = f", the backend sees {branch.source_address}" if branch.source_address else ""
+    seen = f", source address: {branch.source_address}" if branch.source_address else ""
     return {
         Masquerade.NO: "not masqueraded",
         Masquerade.PROXY: "masqueraded by kube-proxy",

@@ -15,20 +15,16 @@ MAX_WORLDS = 256
 
 
 def make_outcome(shares: Iterable[tuple[Fate, float]]) -> Outcome:
-    """Add up the shares of equal fates, scale them to 1 and sort them."""
+    """Add up the shares of equal fates and scale them to 1. The order is kept: callers give fates in `fate_order`."""
     total: dict[Fate, float] = {}
     for fate, weight in shares:
         total[fate] = total.get(fate, 0.0) + weight
     whole = sum(total.values()) or 1.0
-    return Outcome(
-        shares=tuple(
-            (fate, round(weight / whole, ROUNDING))
-            for fate, weight in sorted(total.items(), key=lambda item: _fate_key(item[0]))
-        )
-    )
+    return Outcome(shares=tuple((fate, round(weight / whole, ROUNDING)) for fate, weight in total.items()))
 
 
-def _fate_key(fate: Fate) -> tuple[str, int, int, int, str, int]:
+def fate_order(fate: Fate) -> tuple[str, int, int, int, str, int]:
+    """The order of the fates in an outcome: by disposition, then backend."""
     backend = fate.backend
     return (
         fate.disposition,
@@ -96,6 +92,7 @@ def _cut_addresses(
 def cases_of(leaves: Sequence[Leaf]) -> tuple[Case, ...]:
     """The cases that a walk ends in. Where undecided rules were met, a case has one outcome for each way they may go."""
     cases = []
+    leaves = sorted(leaves, key=lambda leaf: fate_order(leaf.fate))
     for clients, members in cut([leaf.clients for leaf in leaves]):
         here = [leaves[index] for index in members]
         paths = _paths(here)

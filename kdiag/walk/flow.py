@@ -73,8 +73,26 @@ class Flow:
         self.passed: Passed | None = None
 
     def copy(self) -> Flow:
-        """An independent copy."""
+        """An independent copy. Spelled out: this is the walker's commonest act, and a loop over slots costs twice."""
         twin = Flow.__new__(Flow)
-        for slot in Flow.__slots__:
-            setattr(twin, slot, getattr(self, slot))
+        twin.family = self.family
+        twin.protocol = self.protocol
+        twin.destination = self.destination
+        twin.port = self.port
+        twin.addresses = self.addresses
+        twin.in_interfaces = self.in_interfaces
+        twin.out_interfaces = self.out_interfaces
+        twin.local_origin = self.local_origin
+        twin.original_destination = self.original_destination
+        twin.original_port = self.original_port
+        twin.mark = self.mark
+        twin.connmark = self.connmark
+        twin.translated = self.translated
+        twin.untracked = self.untracked
+        twin.masquerade = self.masquerade
+        twin.affinity_s = self.affinity_s
+        twin.looked_up = self.looked_up
+        twin.weight = self.weight
+        twin.assumptions = self.assumptions
+        twin.passed = self.passed
         return twin

@@ -269,7 +269,8 @@ def _physdev(compiled: Compiled, option: Option, around: Surroundings) -> None:
         if flow.local_origin or not network.bridge_netfilter:
             return False
         if flow.in_interfaces is None:
-            return None
+            # Where it is not known by which interface packets come, those of pods may come by a bridge, others do not.
+            return None if flow.addresses & network.pods else False
         bridged = flow.in_interfaces & network.bridges
         if not bridged:
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 
 from kdiag.model.addresses import Family, SocketAddress, parse_address
 from kdiag.model.rules import Option, Rule
@@ -151,9 +152,10 @@ def describe(rule: Rule) -> str:
 
 def socket_address(flow: Flow) -> SocketAddress:
     """The flow's present destination."""
-    address = (
-        ipaddress.IPv4Address(flow.destination)
-        if flow.family is Family.IPV4
-        else ipaddress.IPv6Address(flow.destination)
-    )
-    return SocketAddress(address, flow.port)
+    return _socket_address(flow.family, flow.destination, flow.port)
+
+
+@lru_cache(maxsize=1 << 18)
+def _socket_address(family: Family, destination: int, port: int) -> SocketAddress:
+    address = ipaddress.IPv4Address(destination) if family is Family.IPV4 else ipaddress.IPv6Address(destination)
+    return SocketAddress(address, port)

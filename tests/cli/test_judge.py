@@ -7,11 +7,12 @@ import pytest
 from kdiag.checks import CHECKS
 from kdiag.cli.judge import exit_code, named_codes, refuse_if_nothing_is_left, selected_codes, wanted_services
 from kdiag.cli.options import FailOn, complete_codes
+from kdiag.cli.trace import exit_code as trace_exit_code
 from kdiag.errors import UsageError
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.report import GapKind
 from tests.cli.conftest import Kdiag
-from tests.render.samples import HEALTHY, REPORT, STALE, UNEVEN
+from tests.render.samples import HEALTHY, REPORT, STALE, TRACE, UNEVEN
 
 FAILED = REPORT.gaps[0]
 CODES = [check.code for check in CHECKS]
@@ -36,6 +37,14 @@ def test_exit_codes(findings: tuple[object, ...], gaps: tuple[object, ...], fail
     assert exit_code(replace(HEALTHY, findings=findings, gaps=gaps), fail_on) == code  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "code"), [((), 0), ((True,), 0), ((True, None), 3), ((None, False), 1), ((True, False), 1)]
+)
+def test_exit_codes_of_a_trace(verdicts: tuple[bool | None, ...], code: int) -> None:
+    told = tuple(replace(TRACE.verdicts[0], ok=ok) for ok in verdicts)
+    assert trace_exit_code(replace(TRACE, verdicts=told)) == code
+
+
 def test_all_checks_or_all_of_a_family() -> None:
     assert selected_codes("", ()) == ()
     assert selected_codes("KD2", ()) == ("KD2",)
@@ -51,7 +60,7 @@ def test_select_by_code_prefix_slug_and_list() -> None:
 
 
 def test_select_stays_within_the_family() -> None:
-    assert selected_codes("KD3", ["KD1,KD3"]) == tuple(code for code in CODES if code.startswith("KD3"))
+    assert selected_codes("KD3", [f"KD3,{CODES[-1]}"]) == tuple(code for code in CODES if code.startswith("KD3"))
     with pytest.raises(UsageError) as caught:
         selected_codes("KD3", ["KD1"])
     assert caught.value.message == "--select KD1 names no check of this command, which runs KD3xx"

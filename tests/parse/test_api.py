@@ -601,7 +601,7 @@ class TestOddObjects:
             ({"metadata": meta("odd"), "spec": {"ports": [{"port": "80"}]}}, "services default/odd"),
             ({"metadata": meta("odd"), "spec": {"ports": [{"port": 80, "protocol": "QUIC"}]}}, "services default/odd"),
             ({"metadata": meta("odd"), "spec": {"ipFamilies": ["IPv5"]}}, "services default/odd"),
-            ({"metadata": meta("odd", creationTimestamp="never"), "spec": {}}, "services item 1"),
+            ({"metadata": meta("odd", creationTimestamp="never"), "spec": {}}, "services default/odd"),
             (
                 {"metadata": meta("odd", creationTimestamp="0001-01-01T00:00:00+23:00"), "spec": {}},
                 "services default/odd",

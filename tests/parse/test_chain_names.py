@@ -99,7 +99,11 @@ def test_index_finds_the_endpoint_of_a_chain() -> None:
     echo, other = key("default/echo-service"), key("default/kubernetes", "https")
     address = SocketAddress(ipaddress.ip_address("10.244.2.68"), 80)
     index = ChainIndex([echo, other])
-    candidates = [(other, address), (echo, "10.244.2.69:80"), (echo, address)]
+    candidates: list[tuple[ServicePortKey, SocketAddress | str]] = [
+        (other, address),
+        (echo, "10.244.2.69:80"),
+        (echo, address),
+    ]
     assert index.endpoint("KUBE-SEP-3S34T3QK6SRXEDAX", candidates) == (echo, address)
     assert index.endpoint("KUBE-SEP-3S34T3QK6SRXEDAX", candidates[:2]) is None
     assert index.endpoint("KUBE-SVC-3S34T3QK6SRXEDAX", candidates) is None

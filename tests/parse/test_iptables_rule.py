@@ -182,6 +182,28 @@ def test_old_and_new_negation(text: str) -> None:
     assert read(text).source == networks("10.0.0.0/8", negated=True)
 
 
+def test_quoted_value_of_a_built_in_option() -> None:
+    assert read('-i "eth0" -j "ACCEPT"').in_interface == NameMatch(name="eth0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-m set --match-set a src -m set ! --match-set b dst -j DROP",
+        r"""! -s 10.0.0.0/8 -o eth+ ! -p tcp -m comment --comment "it\'s -x" -m tcp ! --dport 80 -g C""",
+        '-f -m physdev ! --physdev-is-in -j LOG --log-prefix "a b" --log-level 5',
+        "-p tcp --dport 80 -j ACCEPT",
+        "-m mark --mark 0x1",
+    ],
+)
+def test_written_as_iptables_save_writes(text: str) -> None:
+    assert format_rule(read(text)) == f"-A C {text}"
+
+
+def test_words_without_a_place_are_written_first() -> None:
+    assert format_rule(read("-d node01 --comment x -j DROP")) == '-A C "-d" "node01" --comment "x" -j DROP'
+
+
 def test_comma_list_and_missing_mask() -> None:
     assert read("-s 10.0.0.1,10.1.0.0/16").source == networks("10.0.0.1/32", "10.1.0.0/16")
     assert read("-d fd00::1", six=True).destination == networks("fd00::1/128")
@@ -242,7 +264,7 @@ def test_option_owner_falls_back_to_the_target() -> None:
     assert module_of("dport", ("tcp", "comment"), None, None) == "tcp"
 
 
-@pytest.mark.parametrize("text", ['-m comment --comment "open', 'a "b" "c', '"a\\"'])
+@pytest.mark.parametrize("text", ['-m comment --comment "open', 'a "b" "c', '"a\\"', 'a "b\\" c'])
 def test_open_quote(text: str) -> None:
     with pytest.raises(ParseError, match="quote"):
         split_words(text)
@@ -257,20 +279,38 @@ ADDRESS = st.sampled_from(["10.96.0.1/32", "10.0.0.0/8", "fd00::/64", "10.0.0.0/
 CHAIN = st.sampled_from(["KUBE-SVC-TCOU7JCQXEZGVUNU", "KUBE-MARK-MASQ", "DNAT", "ACCEPT"])
 WORD = st.text(alphabet=string.ascii_letters + string.digits + "-!/.:,\\'", min_size=1, max_size=8)
 TEXT = st.text(alphabet=string.ascii_letters + " -!/*\"'\\é\t,.:", max_size=20)
+COMMENT = TEXT.map(lambda value: '--comment "' + value.replace("\\", "\\\\").replace('"', '\\"') + '"')
+
+
+def block(module: str, options: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(options, max_size=3).map(lambda chosen: " ".join([f"-m {module}", *chosen]))
+
+
+# An option stands behind what it belongs to, module or protocol: iptables prints it so and takes it only so.
 PIECE = st.one_of(
     ADDRESS.map(lambda value: f"-s {value}"),
     ADDRESS.map(lambda value: f"! -d {value}"),
-    st.sampled_from(["-p tcp", "! -p 17", "-f", "! -f", "-i eth0", "! -o cali+", "!", "-g X", "-c 1 2", "-x"]),
-    st.sampled_from(
-        ["-m tcp", "-m comment", "-m set", "-m statistic", "--dport 80", "! --dport 80", "--match-set a src",
-         "--mode random", "--probability 0.5", "--to-destination 10.0.0.1:80", "--random-fully", "--dport ! 80"]
-    ),
-    CHAIN.map(lambda value: f"-j {value}"),
-    TEXT.map(lambda value: '--comment "' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'),
-    WORD.map(lambda value: f"--{value}"),
+    st.sampled_from(["-f", "! -f", "-i eth0", "! -o cali+", "!", "-c 1 2", "-x", "-m", "-p udp"]),
+    block("tcp", st.sampled_from(["--dport 80", "! --dport 80", "--dport ! 80"])),
+    block("set", st.sampled_from(["--match-set a src", "! --match-set b dst,dst"])),
+    block("statistic", st.sampled_from(["--mode random", "! --probability 0.5"])),
+    block("comment", COMMENT),
+    block("novel", WORD.map(lambda value: f"--{value}")),
     WORD,
-)  # fmt: skip
-RULE_TEXT = st.lists(PIECE, max_size=8).map(" ".join)
+)
+TARGET = st.one_of(
+    st.just(""),
+    st.builds(
+        lambda flag, chain, tail: " ".join([flag, chain, *tail]),
+        st.sampled_from(["-j", "-g"]),
+        CHAIN,
+        st.lists(st.one_of(WORD, WORD.map(lambda value: f"--{value}"), block("comment", COMMENT)), max_size=3),
+    ),
+)
+PROTOCOL = st.sampled_from(["", "-p tcp", "-p tcp --dport 80", "! -p 17", "-p all", "-p"])
+RULE_TEXT = st.builds(
+    lambda head, pieces, target: " ".join([head, *pieces, target]), PROTOCOL, st.lists(PIECE, max_size=6), TARGET
+)
 
 
 @given(RULE_TEXT, st.booleans())

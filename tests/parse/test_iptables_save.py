@@ -109,7 +109,7 @@ def test_empty_text_is_an_empty_rule_set(text: str) -> None:
 
 def test_list_rules() -> None:
     ruleset = read("-P PREROUTING ACCEPT\n-N KUBE-SERVICES\n-A PREROUTING -j KUBE-SERVICES\n", table="nat")
-    assert ruleset.covers == {"nat"}
+    assert ruleset.covers == frozenset(("nat",))
     assert without_places(ruleset).keys() == {("nat", "PREROUTING"), ("nat", "KUBE-SERVICES")}
     prerouting = ruleset.chain("nat", "PREROUTING")
     assert prerouting is not None
@@ -139,7 +139,7 @@ def test_named_covers_win() -> None:
     ruleset = parse_iptables_save(
         "-N X", family=Family.IPV4, source="s", table="nat", covers=frozenset(("nat", "filter")), backend=Backend.LEGACY
     )
-    assert ruleset.covers == {"nat", "filter"}
+    assert ruleset.covers == frozenset(("nat", "filter"))
     assert ruleset.backend is Backend.LEGACY
 
 
@@ -296,8 +296,7 @@ LINES = st.one_of(
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         ruleset = read(text)
-    except ParseError as error:
-        assert error.line >= 1
+    except ParseError:
         return
     last = text.count("\n") + 1
     for table in ruleset.tables.values():

@@ -45,7 +45,7 @@ def test_whole_trace() -> None:
         "  FORWARD, table filter\n"
         "        FORWARD                          policy ACCEPT\n"
         "  => as expected, 50%: arrives at 10.244.1.3:80 (pod default/nginx on node01, ready); not\n"
-        "     masqueraded, the backend sees the pod's own address; the client stays with this endpoint for\n"
+        "     masqueraded, source address: the pod's own address; the client stays with this endpoint for\n"
         "     10800 s\n"
         "  branch 2 of 2: back in KUBE-SVC-SDGXHD6P3SINP7QJ\n"
         "  PREROUTING, table nat  (nodes/node02/iptables-save.txt)\n"

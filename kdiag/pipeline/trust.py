@@ -1,0 +1,82 @@
+"""What may be judged when the API was not read in full.
+
+A Service that could not be decoded must not turn its rules into left-overs, and a slice that is missing must not turn
+its endpoints into stale ones: what hangs on them is set aside, and said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.dataplane import DataPlane
+
+NAMELESS = ObjectKey(namespace="", name="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """`refusal` says why nothing can be judged, None if something can. `doubtful` are Services to set aside;
+    `knows_all_services` is False if an address that no Service has may still belong to one."""
+
+    refusal: str | None
+    doubtful: frozenset[ObjectKey]
+    knows_all_services: bool
+
+    def expectation(self, plane: DataPlane) -> DataPlane:
+        """An expectation without the doubtful Services."""
+        if not self.doubtful:
+            return plane
+        return DataPlane(
+            node=plane.node,
+            behaviours={
+                frontend: item
+                for frontend, item in plane.behaviours.items()
+                if item.service_port is None or item.service_port.service not in self.doubtful
+            },
+        )
+
+    def reality(self, actual: DataPlane, expected: DataPlane) -> DataPlane:
+        """What the rules do, without what may belong to a Service that could not be read."""
+        if not self.doubtful and self.knows_all_services:
+            return actual
+        return DataPlane(
+            node=actual.node,
+            behaviours={
+                frontend: item
+                for frontend, item in actual.behaviours.items()
+                if frontend in expected.behaviours
+                or (
+                    self.knows_all_services
+                    and (item.service_port is None or item.service_port.service not in self.doubtful)
+                )
+            },
+        )
+
+
+def trust_in(*readings: ClusterState) -> Trust:
+    """How far readings of the API may be believed together."""
+    refusal: str | None = None
+    doubtful: set[ObjectKey] = set()
+    knows_all_services = True
+    for cluster in readings:
+        if "services" not in cluster.seen:
+            refusal = "the list of Services is missing or incomplete: nothing can be expected of the rules"
+        elif not cluster.seen & {"endpointslices", "endpoints"}:
+            refusal = "the lists of EndpointSlices and Endpoints are missing: nothing can be expected of the rules"
+        unread_slices = cluster.unread.get("endpointslices", frozenset())
+        if NAMELESS in unread_slices:
+            refusal = "an EndpointSlice without a readable name could not be decoded: it may belong to any Service"
+        unread_services = cluster.unread.get("services", frozenset())
+        if NAMELESS in unread_services:
+            knows_all_services = False
+        doubtful |= unread_services - {NAMELESS}
+        doubtful |= {
+            service.key
+            for service in cluster.services
+            for key in unread_slices
+            # A slice is named after its Service: `web-x7k2p`, or `kubernetes` itself.
+            if key.namespace == service.key.namespace
+            and (key.name == service.key.name or key.name.startswith(f"{service.key.name}-"))
+        }
+    return Trust(refusal=refusal, doubtful=frozenset(doubtful), knows_all_services=knows_all_services)
