@@ -3,30 +3,76 @@
 from __future__ import annotations
 
 from kdiag.checks import (
+    affinity,
+    base_jump_missing,
     bridge_netfilter_off,
+    broken_chain,
+    chains_flushed,
     conntrack_full,
     contradictory_slices,
     endpoints_disagree_with_pods,
     endpoints_truncated,
     family_mismatch,
+    foreign_rule,
+    forward_policy,
     ip_forward_off,
+    local_detection,
     local_policy_without_local_endpoint,
     localnet_unguarded,
+    masquerade_missing,
+    masquerade_needless,
+    masquerade_rule_missing,
     mirrored_beside_controller_slice,
+    missing_endpoint,
+    missing_frontend,
+    never_wrote,
     no_ready_endpoint,
+    node_port_dispatch_missing,
     node_port_taken,
+    not_refused,
     port_name_mismatch,
     proxy_mode_mismatch,
     proxy_not_running,
     proxy_unhealthy,
     proxy_unlike_peers,
+    refused,
     selector_matches_nothing,
+    source_ranges,
+    stale_endpoint,
+    stale_frontend,
+    stale_node,
     sync_failing,
     target_port_undeclared,
+    two_backends,
+    unbalanced,
+    wrong_port,
 )
 from kdiag.checks.interface import Check
 
 CHECKS: tuple[Check, ...] = (
+    missing_frontend.CHECK,  # KD201
+    stale_frontend.CHECK,  # KD202
+    missing_endpoint.CHECK,  # KD203
+    stale_endpoint.CHECK,  # KD204
+    wrong_port.CHECK,  # KD205
+    unbalanced.CHECK,  # KD206
+    refused.CHECK,  # KD207
+    not_refused.CHECK,  # KD208
+    foreign_rule.CHECK,  # KD209
+    base_jump_missing.CHECK,  # KD210
+    never_wrote.CHECK,  # KD211
+    chains_flushed.CHECK,  # KD212
+    masquerade_rule_missing.CHECK,  # KD213
+    masquerade_missing.CHECK,  # KD214
+    local_detection.CHECK,  # KD215
+    masquerade_needless.CHECK,  # KD216
+    two_backends.CHECK,  # KD217
+    broken_chain.CHECK,  # KD218
+    affinity.CHECK,  # KD219
+    source_ranges.CHECK,  # KD220
+    forward_policy.CHECK,  # KD221
+    node_port_dispatch_missing.CHECK,  # KD222
+    stale_node.CHECK,  # KD223
     selector_matches_nothing.CHECK,  # KD301
     no_ready_endpoint.CHECK,  # KD302
     target_port_undeclared.CHECK,  # KD303

@@ -130,7 +130,10 @@ def finding(
     bundle: Bundle,
     *,
     message: str,
+    title: str | None = None,
     severity: Severity | None = None,
+    expected: str | None = None,
+    actual: str | None = None,
     hint: str | None = None,
     rules: Iterable[RuleRef] | None = None,
     more_evidence: Iterable[Evidence] = (),
@@ -138,6 +141,7 @@ def finding(
 ) -> Finding:
     """A finding of `check` for a bundle.
 
+    `expected` and `actual` are the groups' own unless given (an empty text leaves them out).
     Node, Service, port and address are set where there is just one of them; `affected` lists the places where there
     are several. `rules` are the lines that prove it (the groups' own if not given), at most EVIDENCE_LIMIT of them are
     shown, after `more_evidence`; the message says so if some are left out.
@@ -152,13 +156,14 @@ def finding(
     if left_out:
         message += f"\n{len(evidence)} of the {len(evidence) + left_out} lines at fault are shown as evidence."
     return check.finding(
+        title=title,
         severity=severity,
         node=bundle.nodes[0] if len(bundle.nodes) == 1 else None,
         service=service,
         port=port,
         frontend=frontend_text(view, bundle) if len(bundle.subjects) == 1 else None,
-        expected=_phrases(group.expected for group in bundle.groups),
-        actual=_phrases(group.actual for group in bundle.groups),
+        expected=_phrases(group.expected for group in bundle.groups) if expected is None else expected or None,
+        actual=_phrases(group.actual for group in bundle.groups) if actual is None else actual or None,
         message=message,
         hint=hint,
         affected=() if single else places,
@@ -250,7 +255,7 @@ def _some(names: Iterable[str], limit: int = 3) -> str:
     return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
-def groups_of(bundle: Bundle) -> Iterator[tuple[str, tuple[Family, ...]]]:
+def details(bundle: Bundle) -> Iterator[tuple[str, tuple[Family, ...]]]:
     """Each detail of a bundle once, with the families that show it."""
     found: dict[str, list[Family]] = {}
     for group in bundle.groups:

@@ -178,6 +178,11 @@ def with_owners(state: ClusterState, backends: Sequence[SocketAddress], service:
     return listed(texts)
 
 
+def service_names(differences: Iterable[Difference]) -> tuple[str, ...]:
+    """The Services that differences concern, sorted; an address that belongs to none stands for itself."""
+    return tuple(sorted({service_of(item) or item.frontend.label for item in differences}))
+
+
 def lines_by_service(view: View, bundle: Bundle) -> str:
     """One line for each Service that says what is out of date there, at most LINES_LIMIT of them."""
     found: dict[str, list[Difference]] = {}

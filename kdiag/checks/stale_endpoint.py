@@ -27,9 +27,7 @@ def _message(view: View, bundle: Bundle) -> str:
         (item for item in bundle.differences if item.symptom is Symptom.STALE_ENDPOINT),
         lambda item, fate: fate.disposition is Disposition.BACKEND and fate.backend in item.backends,
     )
-    lacking = (
-        f" It never sends to {listed(str(item) for item in missing)}, which it ought to use." if missing else ""
-    )
+    lacking = f" It never sends to {listed(str(item) for item in missing)}, which it ought to use." if missing else ""
     return (
         f"{on_nodes(bundle)}, {subject(bundle)} sends {share} to {with_owners(view.cluster, stale, service)}, "
         f"{'which is no usable endpoint' if len(stale) == 1 else 'which are no usable endpoints'} of the Service.{lacking} "

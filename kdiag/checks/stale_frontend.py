@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
-from kdiag.checks.group_words import address_words, clients, listed, on_nodes, through
+from kdiag.checks.group_words import clients, listed, on_nodes, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
 from kdiag.model.report import Finding, Severity
@@ -26,11 +26,8 @@ def _message(view: View, bundle: Bundle) -> str:
     elif (service := view.cluster.service_by_key.get(owner.service)) is None:
         told = f"the rules name Service {owner.service}, which does not exist"
     else:
-        has = listed(
-            [str(address) for address in service.cluster_ips]
-            + [address_words(item) for item in bundle.frontends if item.address in service.cluster_ips]
-        )
-        told = f"the rules name Service {owner.service}, which has other addresses or ports ({has or 'no cluster IP'})"
+        has = listed(str(address) for address in service.cluster_ips)
+        told = f"the rules name Service {owner.service}, which has other addresses or ports (its cluster IP: {has or 'none'})"
     return (
         f"{on_nodes(bundle)}, the rules still serve {through(bundle)} ({ends}), and no Service has the address: {told}. "
         f"This concerns {clients(view, bundle)}. Whoever still uses the address reaches pods that were not "

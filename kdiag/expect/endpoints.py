@@ -47,8 +47,8 @@ def candidates_of(
     Usually one tuple. When slices contradict each other about an endpoint, kube-proxy keeps whichever it met first, so
     that healthy nodes differ: then every way to settle it is returned.
     """
-    if "endpointslices" not in cluster.seen:
-        # None recorded, or not all of them: the legacy objects are whole, if short of some conditions.
+    if version <= (1, 18) and "endpoints" in cluster.seen:
+        # Slices were made by then, but read only from 1.19 on (gate EndpointSliceProxying).
         found = list(_from_legacy(cluster, service, service_port, family))
     else:
         slices = [

@@ -141,7 +141,7 @@ def examine_node(given: NodeInput) -> NodeResult:
     if plane.read is None:
         gaps.append(Gap(node=name, subject="rules", reason=f"{plane.mode} mode: not read yet"))
         return NodeResult(view=view, gaps=tuple(gaps))
-    trust = trust_in(cluster, given.before)
+    trust = trust_in(cluster, given.before, version=version)
     if trust.refusal is not None:
         gaps.append(Gap(node=name, subject="rules", reason=trust.refusal))
         return NodeResult(view=view, gaps=tuple(gaps))

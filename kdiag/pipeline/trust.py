@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane
+from kdiag.model.proxy import Version
 
 NAMELESS = ObjectKey(namespace="", name="")
 
@@ -54,16 +55,22 @@ class Trust:
         )
 
 
-def trust_in(*readings: ClusterState) -> Trust:
-    """How far readings of the API may be believed together."""
+def trust_in(*readings: ClusterState, version: Version | None = None) -> Trust:
+    """How far readings of the API may be believed together, for a proxy of this release.
+
+    Up to 1.18 a proxy reads Endpoints objects. Later ones read slices, which may have been written by hand and hold
+    conditions and hints that Endpoints lack: without the slices nothing can be said about them.
+    """
     refusal: str | None = None
     doubtful: set[ObjectKey] = set()
     knows_all_services = True
     for cluster in readings:
         if "services" not in cluster.seen:
             refusal = "the list of Services is missing or incomplete: nothing can be expected of the rules"
-        elif not cluster.seen & {"endpointslices", "endpoints"}:
-            refusal = "the lists of EndpointSlices and Endpoints are missing: nothing can be expected of the rules"
+        elif "endpointslices" not in cluster.seen and not (
+            "endpoints" in cluster.seen and version is not None and version <= (1, 18)
+        ):
+            refusal = "the list of EndpointSlices is missing or incomplete: nothing can be expected of the rules"
         unread_slices = cluster.unread.get("endpointslices", frozenset())
         if NAMELESS in unread_slices:
             refusal = "an EndpointSlice without a readable name could not be decoded: it may belong to any Service"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kdiag.model.cluster import ObjectKey
+from kdiag.model.proxy import Version
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Snapshot
 from kdiag.model.view import View
@@ -57,7 +58,7 @@ def test_a_slice_that_cannot_be_decoded_makes_its_service_doubtful() -> None:
 
     snapshot = variant_api(cluster(BASE), "endpointslices-v1", spoil)
     state, _ = parse_cluster(snapshot.api)
-    assert ObjectKey(namespace="default", name="three-eps") in trust_in(state).doubtful
+    assert ObjectKey(namespace="default", name="three-eps") in trust_in(state, version=(1, 36)).doubtful
     view, _ = _one(snapshot)
     assert _groups(view) == 0
 
@@ -72,23 +73,27 @@ def test_a_slice_without_a_name_stops_the_judgement_of_rules() -> None:
 
 
 @pytest.mark.parametrize("kind", ["services", "endpointslices-v1"])
-def test_a_list_that_goes_on_stops_the_judgement_or_falls_back(kind: str) -> None:
+def test_a_list_that_goes_on_stops_the_judgement(kind: str) -> None:
     def cut(listed: dict[str, Any]) -> None:
         listed["metadata"]["continue"] = "more"
         listed["items"] = listed["items"][:3]
 
     snapshot = variant_api(cluster(BASE), kind, cut)
-    if kind != "services":
-        without = {name: item for name, item in snapshot.api.items() if name != "endpoints"}
-        snapshot = Snapshot(name=snapshot.name, api=without, nodes=snapshot.nodes)
     view, gaps = _one(snapshot)
     assert view.node_by_name["node01"].comparison is None
     assert any("the server had more" in gap.reason for gap in gaps)
 
 
+@pytest.mark.parametrize(("version", "refused"), [((1, 18), False), ((1, 19), True), ((1, 36), True), (None, True)])
+def test_endpoints_are_enough_only_for_proxies_that_read_them(version: Version | None, refused: bool) -> None:
+    old = cluster("v1.20.2-iptables-nft")
+    state, _ = parse_cluster({name: item for name, item in old.api.items() if not name.startswith("endpointslices")})
+    assert (trust_in(state, version=version).refusal is not None) is refused
+
+
 def test_a_whole_reading_is_trusted() -> None:
     state, _ = parse_cluster(cluster(BASE).api)
-    trust = trust_in(state, state)
+    trust = trust_in(state, state, version=(1, 36))
     assert trust.refusal is None
     assert not trust.doubtful
     assert trust.knows_all_services

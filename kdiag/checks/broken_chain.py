@@ -1,0 +1,57 @@
+"""KD218: a Service whose chain leads nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_words import clients, listed, on_nodes, share_text, subject, through
+from kdiag.checks.interface import Check
+from kdiag.model.dataplane import Disposition
+from kdiag.model.difference import CauseKind
+from kdiag.model.report import Finding, Severity
+from kdiag.model.view import View
+
+
+def run(view: View) -> Iterable[Finding]:
+    """One finding per Service port, for all nodes where it is broken alike."""
+    for bundle in bundles(view, CauseKind.BROKEN_CHAIN, by_service):
+        yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
+
+
+def _message(view: View, bundle: Bundle) -> str:
+    share = share_text(bundle.differences, lambda _, fate: fate.disposition is Disposition.UNTRANSLATED)
+    chains = listed(
+        dict.fromkeys(rule.chain for group in bundle.groups for rule in group.rules if rule.chain.startswith("KUBE-")),
+        3,
+    )
+    where = f" (last seen in {chains})" if chains else ""
+    return (
+        f"{on_nodes(bundle)}, {share} to {through(bundle)} of {subject(bundle)} gets into the Service's chains{where} and leaves "
+        "them without a translation: the chain, or one that it leads to, is empty or has lost its DNAT rule. This concerns "
+        f"{clients(view, bundle)}. These packets keep the Service's address and get lost."
+    )
+
+
+CHECK = Check(
+    code="KD218",
+    slug="broken-chain",
+    title="A Service's chain leads nowhere",
+    severity=Severity.ERROR,
+    explanation="""\
+A dispatch rule sends packets into the chain of a Service (KUBE-SVC-…, KUBE-EXT-…), and they come out of it untranslated: the
+chain is empty, the chain of an endpoint (KUBE-SEP-…) has no DNAT rule, or a condition on the way never holds.
+
+**What it does to traffic.** The packets, or the share of them that one endpoint ought to get, keep the Service's address and
+get lost. Everything looks right to who sees only that the Service has a chain.
+
+**How it is found.** Packets are followed through the chains to their end. The evidence are the last rules that they met in
+the nat table. No age of the rules brings this about, so it is told apart from KD201 and KD223.
+
+**What is left alone.** Chains that no rule leads to. Ends that are meant: source ranges of a load balancer that do not have
+the client, `Local` policies without an endpoint on the node.
+""",
+    hint="Restart kube-proxy on the node: it writes all of its rules anew.",
+    run=run,
+    needs_nodes=True,
+)

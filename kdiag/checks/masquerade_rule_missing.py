@@ -1,0 +1,60 @@
+"""KD213: a node where kube-proxy's masquerade does not work at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdiag.checks.group_finding import Bundle, bundles, by_fault, finding, proxy_hint
+from kdiag.checks.group_words import clients, count, families, on_nodes
+from kdiag.checks.interface import Check
+from kdiag.model.difference import CauseKind
+from kdiag.model.report import Finding, Severity
+from kdiag.model.view import View
+
+
+def run(view: View) -> Iterable[Finding]:
+    """One finding for all nodes and families with the same fault."""
+    for bundle in bundles(view, CauseKind.MASQUERADE_RULE, by_fault):
+        yield finding(
+            CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes, CHECK.hint)
+        )
+
+
+def _message(view: View, bundle: Bundle) -> str:
+    harm = (
+        f"{count(len(bundle.subjects), 'Service')} suffer{'s' if len(bundle.subjects) == 1 else ''} from it, for "
+        f"{clients(view, bundle)}."
+        if bundle.differences
+        else "No Service was found to suffer from it now."
+    )
+    return (
+        f"{on_nodes(bundle)} ({families(bundle.families)}), {bundle.groups[0].detail}. Packets are sent to the right endpoints, "
+        "and those whose source address has to be rewritten keep it: the endpoint answers the client past this node, the client "
+        "does not know the answer, and the connection hangs. That hits node ports with an endpoint on another node, clients from "
+        f"outside the pods' range, and pods that reach themselves through a Service. {harm}"
+    )
+
+
+CHECK = Check(
+    code="KD213",
+    slug="masquerade-rule-missing",
+    title="The masquerade rule or its mark is missing",
+    severity=Severity.ERROR,
+    explanation="""\
+kube-proxy marks packets whose source address has to be rewritten (KUBE-MARK-MASQ sets a bit, 0x4000 by default), and
+KUBE-POSTROUTING masquerades what has the mark. One of the two is missing, or they use different bits.
+
+**What it does to traffic.** Packets reach the right endpoint with their original source address. The answer goes to the
+client directly and not back through this node, so the client does not know it. Connections from outside through node ports,
+and from a pod to itself through its Service, hang; others work.
+
+**How it is found.** Both chains are read: KUBE-MARK-MASQ has to set a mark, KUBE-POSTROUTING has to have a MASQUERADE (or
+SNAT) that asks for the same bit. The Services whose packets are not masqueraded because of it are listed.
+
+**What is left alone.** Any bit is right as long as both chains agree (`masqueradeBit`). All spellings: `--set-xmark`,
+`--or-mark`, RETURN for unmarked packets or a match on the MASQUERADE itself. Masquerading by other programs.
+""",
+    hint="If the bits differ, give kubelet and kube-proxy the same --iptables-masquerade-bit.",
+    run=run,
+    needs_nodes=True,
+)

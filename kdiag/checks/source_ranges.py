@@ -1,0 +1,71 @@
+"""KD220: a load-balancer address whose source ranges are not enforced as the Service says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
+from kdiag.checks.group_words import clients, listed, on_nodes, subject, through
+from kdiag.checks.interface import Check
+from kdiag.model.difference import CauseKind, Difference
+from kdiag.model.report import Finding, Severity
+from kdiag.model.view import View
+
+
+def run(view: View) -> Iterable[Finding]:
+    """One finding per Service port, for all nodes where it is wrong alike."""
+    for bundle in bundles(view, CauseKind.SOURCE_RANGES, by_service):
+        yield finding(
+            CHECK,
+            view,
+            bundle,
+            message=_message(view, bundle),
+            hint=proxy_hint(view, bundle.nodes),
+            rules=rules_with_differences(bundle),
+        )
+
+
+def _is_open(difference: Difference) -> bool:
+    return difference.expected == "dropped"
+
+
+def _message(view: View, bundle: Bundle) -> str:
+    opened = any(_is_open(item) for item in bundle.differences)
+    closed = any(not _is_open(item) for item in bundle.differences)
+    told = []
+    if opened:
+        told.append("lets in clients that loadBalancerSourceRanges does not have")
+    if closed:
+        told.append("drops clients that loadBalancerSourceRanges has")
+    owner = bundle.differences[0].service_port
+    service = view.cluster.service_by_key.get(owner.service) if owner is not None else None
+    ranges = listed((str(network) for network in service.source_ranges), 6) if service is not None else ""
+    return (
+        f"{on_nodes(bundle)}, {through(bundle)} of {subject(bundle)} {listed(told)}"
+        f"{f' ({ranges})' if ranges else ''}. This concerns {clients(view, bundle)}. "
+        f"What happens to them: {listed(item.actual for item in bundle.differences)}; "
+        f"what the API asks for: {listed(item.expected for item in bundle.differences)}."
+    )
+
+
+CHECK = Check(
+    code="KD220",
+    slug="source-ranges",
+    title="Source ranges of a load balancer are not enforced as the Service says",
+    severity=Severity.ERROR,
+    explanation="""\
+`spec.loadBalancerSourceRanges` says who may use the addresses of a load balancer. kube-proxy enforces it on every node, with
+a drop (through KUBE-MARK-DROP up to 1.24, in KUBE-PROXY-FIREWALL from 1.25 on) for everybody else.
+
+**What it does to traffic.** Clients that were to be kept out are let in, or clients that are allowed are dropped.
+
+**How it is found.** Packets to the address are followed with all sources at once; some that are in no range reach an endpoint
+or leave untranslated, or some that are in a range are dropped.
+
+**What is left alone.** The cluster IP and the node port of the same Service, to which the ranges do not apply. What the load
+balancer itself drops before a node sees it. Nodes whose filter table was not recorded.
+""",
+    hint="Restart kube-proxy on the node: it writes all of its rules anew.",
+    run=run,
+    needs_nodes=True,
+)
