@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from kdiag.checks import (
+    address_collision,
     affinity,
     base_jump_missing,
     bridge_netfilter_off,
     broken_chain,
     chains_flushed,
+    cluster_cidr_wrong,
+    cluster_dns_mismatch,
+    cluster_ip_outside_range,
     conntrack_full,
     contradictory_slices,
+    duplicate_pod_ip,
     endpoints_disagree_with_pods,
     endpoints_truncated,
     family_mismatch,
@@ -28,15 +33,22 @@ from kdiag.checks import (
     never_wrote,
     no_ready_endpoint,
     node_port_dispatch_missing,
+    node_port_outside_range,
     node_port_taken,
+    node_without_pod_cidr,
     not_refused,
+    pod_cidr_collision,
+    pod_ip_outside_range,
     port_name_mismatch,
     proxy_mode_mismatch,
     proxy_not_running,
     proxy_unhealthy,
     proxy_unlike_peers,
+    range_nearly_full,
+    range_overlap,
     refused,
     selector_matches_nothing,
+    settings_disagree,
     source_ranges,
     stale_endpoint,
     stale_frontend,
@@ -50,6 +62,18 @@ from kdiag.checks import (
 from kdiag.checks.interface import Check
 
 CHECKS: tuple[Check, ...] = (
+    range_overlap.CHECK,  # KD101
+    cluster_ip_outside_range.CHECK,  # KD102
+    pod_ip_outside_range.CHECK,  # KD103
+    node_without_pod_cidr.CHECK,  # KD104
+    pod_cidr_collision.CHECK,  # KD105
+    duplicate_pod_ip.CHECK,  # KD106
+    cluster_cidr_wrong.CHECK,  # KD107
+    settings_disagree.CHECK,  # KD108
+    range_nearly_full.CHECK,  # KD109
+    cluster_dns_mismatch.CHECK,  # KD110
+    address_collision.CHECK,  # KD111
+    node_port_outside_range.CHECK,  # KD112
     missing_frontend.CHECK,  # KD201
     stale_frontend.CHECK,  # KD202
     missing_endpoint.CHECK,  # KD203

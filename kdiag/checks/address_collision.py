@@ -9,7 +9,7 @@ from kdiag.checks.addressing import allocated_services, listed, node_addresses, 
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
 from kdiag.checks.service_endpoints import is_served
-from kdiag.model.addresses import Address, Protocol, SocketAddress
+from kdiag.model.addresses import Address, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, ObjectKey, Service, ServicePort
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
@@ -40,19 +40,25 @@ def run(view: View) -> Iterable[Finding]:
 
 
 def _served(state: ClusterState) -> list[Service]:
-    return sorted((item for item in state.services if is_served(item)), key=lambda item: item.key)
+    """Services that kube-proxy programs (not headless ones, whatever else they state)."""
+    return sorted((item for item in state.services if is_served(item) and item.cluster_ips), key=lambda item: item.key)
 
 
 def external_addresses(service: Service) -> Iterator[tuple[str, Address]]:
     """The external and load-balancer addresses that kube-proxy programs, with the field that names them.
 
-    Not those of a load balancer that is a proxy itself (ipMode Proxy, 1.29 and later).
+    Not those of a load balancer that is a proxy itself (ipMode Proxy, 1.29 and later), nor any of a family that the
+    Service has no cluster IP of.
     """
+    families = {family_of(address) for address in service.cluster_ips}
     for address in dict.fromkeys(service.external_ips):
-        yield "externalIPs", address
+        if family_of(address) in families:
+            yield "externalIPs", address
     if service.type == "LoadBalancer":
         for entry in service.ingress:
-            if entry.ip is not None and entry.ip_mode != "Proxy" and entry.ip not in service.external_ips:
+            if entry.ip is None or entry.ip_mode == "Proxy" or entry.ip in service.external_ips:
+                continue
+            if family_of(entry.ip) in families:
                 yield "load balancer", entry.ip
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, listed, on_nodes, share_text, subject, through
 from kdiag.checks.interface import Check
-from kdiag.model.dataplane import Disposition
+from kdiag.model.dataplane import Disposition, RuleRef
 from kdiag.model.difference import CauseKind
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
+from kdiag.walk.walker import PROXY_PREFIXES
 
 
 def run(view: View) -> Iterable[Finding]:
@@ -19,13 +20,19 @@ def run(view: View) -> Iterable[Finding]:
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
+def _chains(rule: RuleRef) -> Iterator[str]:
+    """The Service's own chains that a step is in or leads to."""
+    for chain in (rule.chain, rule.action.removeprefix("jump ").removeprefix("goto ")):
+        if chain.startswith(PROXY_PREFIXES):
+            yield chain
+
+
 def _message(view: View, bundle: Bundle) -> str:
     share = share_text(bundle.differences, lambda _, fate: fate.disposition is Disposition.UNTRANSLATED)
     chains = listed(
-        dict.fromkeys(rule.chain for group in bundle.groups for rule in group.rules if rule.chain.startswith("KUBE-")),
-        3,
+        dict.fromkeys(chain for group in bundle.groups for rule in group.rules for chain in _chains(rule)), 3
     )
-    where = f" (last seen in {chains})" if chains else ""
+    where = f" ({chains})" if chains else ""
     return (
         f"{on_nodes(bundle)}, {share} to {through(bundle)} of {subject(bundle)} gets into the Service's chains{where} and leaves "
         "them without a translation: the chain, or one that it leads to, is empty or has lost its DNAT rule. This concerns "

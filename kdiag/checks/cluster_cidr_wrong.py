@@ -43,8 +43,18 @@ def run(view: View) -> Iterable[Finding]:
         )
         if family in empty or (services and not inside and any(contains(item, network) for item in services)):
             yield _finding(view, network, services, Severity.WARNING)
-        elif services and inside:
+        elif services and inside and not _told_by_others(view, services):
             yield _finding(view, network, services, Severity.INFO)
+
+
+def _told_by_others(view: View, services: list[Network]) -> bool:
+    """True if a range that pods get addresses from overlaps the Service range too, which KD101 tells."""
+    facts = (*view.facts.of(FactKind.POD_RANGE), *view.facts.of(FactKind.CNI_RANGE))
+    return any(
+        overlap(network, item) is not None
+        for network in networks_of(fact for fact in facts if fact.component != "kube-proxy")
+        for item in services
+    )
 
 
 def _finding(view: View, network: Network, services: list[Network], severity: Severity) -> Finding:
@@ -87,7 +97,7 @@ policy Local pods are treated as outside clients too.
 
 **How it is found.** The cluster CIDR as the cluster states it (kube-proxy's ConfigMap, else what most nodes run with) holds no
 address of any running pod of its family, or lies in the Service range. An *info* remarks a cluster CIDR that covers pods and
-Services alike.
+Services alike where the pod range itself is apart from the Service range (else see KD101).
 
 **What is left alone.** Other detection modes; a cluster without pods; a cluster CIDR that holds some of the pods; Cilium, which
 balances the traffic of pods itself. A single node that deviates is found in its rules (KD215).

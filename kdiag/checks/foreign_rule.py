@@ -40,12 +40,13 @@ def run(view: View) -> Iterable[Finding]:
                 bundle,
                 severity=Severity.INFO,
                 title=f"A network policy of {engine} takes traffic of Services",
-                message=_policy_message(bundle, engine),
+                message=_policy_message(view, bundle, engine),
                 hint="Nothing is wrong if the policy is meant so: kubectl get networkpolicies -A.",
                 expected="",
                 actual="",
             )
             continue
+        several = len(bundle.subjects) > 1
         mild = all(item.symptom in MILD for item in bundle.differences)
         yield finding(
             CHECK,
@@ -53,6 +54,8 @@ def run(view: View) -> Iterable[Finding]:
             bundle,
             severity=Severity.WARNING if mild else Severity.ERROR,
             message=_message(view, bundle),
+            expected="kube-proxy's rules decide" if several else None,
+            actual=_rule(bundle.groups[0]).action if several else None,
         )
 
 
@@ -86,17 +89,16 @@ def _message(view: View, bundle: Bundle) -> str:
     )
 
 
-def _policy_message(bundle: Bundle, engine: str) -> str:
+def _policy_message(view: View, bundle: Bundle, engine: str) -> str:
     lines = []
     for group in bundle.groups:
         rule = _rule(group)
         places = listed(
             dict.fromkeys(f"{service_of(item) or item.frontend.label} {port_of(item)}" for item in group.differences), 3
         )
-        who = listed(dict.fromkeys(item.who for item in group.differences if item.who), 3)
         lines.append(
-            f"- {group.node}: {rule.action or rule.text} in chain {rule.chain} ({rule.source}:{rule.line}) for {places}"
-            + (f", from {who}" if who else "")
+            f"- {group.node}: {rule.action or rule.text} in chain {rule.chain} ({rule.source}:{rule.line}) for {places}, "
+            f"from {clients(view, Bundle(groups=(group,)))}"
         )
     if len(lines) > LINES_LIMIT:
         lines = [*lines[:LINES_LIMIT], f"- and {len(lines) - LINES_LIMIT} more"]

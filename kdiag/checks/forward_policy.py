@@ -15,7 +15,15 @@ from kdiag.model.view import View
 def run(view: View) -> Iterable[Finding]:
     """One finding for all nodes and families with the same policy."""
     for bundle in bundles(view, CauseKind.FORWARD_POLICY, lambda group: group.detail):
-        yield finding(CHECK, view, bundle, message=_message(view, bundle))
+        rule = bundle.groups[0].rules[0]
+        yield finding(
+            CHECK,
+            view,
+            bundle,
+            message=_message(view, bundle),
+            expected="translated packets are let through",
+            actual=f"{rule.action} of {rule.table} {rule.chain}",
+        )
 
 
 def _message(view: View, bundle: Bundle) -> str:

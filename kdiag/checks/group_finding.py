@@ -212,11 +212,18 @@ def rules_with_differences(bundle: Bundle) -> tuple[RuleRef, ...]:
     """
     firsts: dict[ServicePortKey | str, RuleRef] = {}
     rest: list[RuleRef] = []
-    for item in sorted(bundle.differences, key=lambda item: item.symptom is Symptom.NOT_PROGRAMMED):
+    for item in sorted(bundle.differences, key=lambda item: _telling(item.symptom)):
         for rule in item.rules:
             firsts.setdefault(item.service_port or item.frontend.label, rule)
             rest.append(rule)
     return (*firsts.values(), *rest)
+
+
+def _telling(symptom: Symptom) -> int:
+    """0 for what shows in the rule itself, 2 for what shows in the lack of one."""
+    if symptom in (Symptom.STALE_ENDPOINT, Symptom.WRONG_PORT, Symptom.NO_SUCH_SERVICE):
+        return 0
+    return 2 if symptom is Symptom.NOT_PROGRAMMED else 1
 
 
 def _evidence(given: Iterable[Evidence], rules: Iterable[RuleRef]) -> tuple[tuple[Evidence, ...], int]:

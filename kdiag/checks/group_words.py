@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from kdiag.checks.group_finding import Bundle, port_of, service_of
-from kdiag.compare.judge import ALL
-from kdiag.model.addresses import Family, SocketAddress, parse_address
+from kdiag.compare.judge import ALL, SOME
+from kdiag.model.addresses import AddressSet, Family, SocketAddress, parse_address
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import Fate, Frontend, FrontendKind, Position
 from kdiag.model.difference import Difference, Symptom
@@ -17,17 +17,11 @@ NODES_LIMIT = 5
 BACKENDS_LIMIT = 4
 LINES_LIMIT = 20
 
-PARTLY = {
-    Position.POD: "some pods on the node",
-    Position.NODE: "some of the node's own packets",
-    Position.EXTERNAL: "some clients outside the node",
-}
 SPARED = {
     Position.POD: "pods on the node",
     Position.NODE: "the node itself",
     Position.EXTERNAL: "clients outside the node",
 }
-TEXTS_PER_POSITION = 2
 
 
 def listed(items: Iterable[str], limit: int = 1000) -> str:
@@ -80,19 +74,44 @@ def clients(view: View, bundle: Bundle) -> str:
     """`all pods on the node and all clients outside the node; the node itself is not affected`."""
     words = []
     for position in (Position.POD, Position.NODE, Position.EXTERNAL):
-        texts = list(
-            dict.fromkeys(item.who or PARTLY[position] for item in bundle.differences if _at(item) is position)
-        )
-        if not texts:
+        mine = [item for item in bundle.differences if _at(item) is position]
+        texts = {item.who for item in mine}
+        if not mine:
             continue
-        if ALL[position] in texts:
-            texts = [ALL[position]]
-        words += texts if len(texts) <= TEXTS_PER_POSITION else [PARTLY[position]]
+        if ALL[position] in texts or (len(texts) > 1 and _covers(view, mine)):
+            words.append(ALL[position])
+        elif len(texts) == 1 and "" not in texts:
+            words += texts
+        else:
+            words += [f"{SOME[position]} {addresses.describe()}" for addresses in _by_family(mine)]
     spared = _spared(view, bundle)
     if not spared:
         return listed(words)
     verb = "is" if spared == (Position.NODE,) else "are"
     return f"{listed(words)}; {listed(SPARED[position] for position in spared)} {verb} not affected"
+
+
+def _covers(view: View, differences: Iterable[Difference]) -> bool:
+    """True if the differences together concern all clients of their position, for at least one address."""
+    hit: dict[tuple[str, Frontend], AddressSet] = {}
+    for item in differences:
+        where = (item.node, item.frontend)
+        hit[where] = hit[where] | item.clients.addresses if where in hit else item.clients.addresses
+    for (node_name, frontend), addresses in hit.items():
+        actual = view.node_by_name[node_name].actual
+        behaviour = actual.behaviours.get(frontend) if actual is not None else None
+        if behaviour is not None and not any(case.clients.addresses - addresses for case in behaviour.cases):
+            return True
+    return False
+
+
+def _by_family(differences: Iterable[Difference]) -> tuple[AddressSet, ...]:
+    """The clients of all differences together."""
+    found: dict[Family, AddressSet] = {}
+    for item in differences:
+        addresses = item.clients.addresses
+        found[addresses.family] = found.get(addresses.family, AddressSet.nothing(addresses.family)) | addresses
+    return tuple(found[family] for family in Family if family in found)
 
 
 def _at(difference: Difference) -> Position:
@@ -151,10 +170,10 @@ def owner_of(state: ClusterState, backend: SocketAddress, service: str | None) -
         return f"pod {pod.key}, which is being deleted"
     if not pod.ready:
         return f"pod {pod.key}, which is not ready"
-    others = sorted(key for key in _services_listing(state, backend) if str(key) != service)
-    if others:
-        return f"pod {pod.key}, an endpoint of {listed((str(key) for key in others), 2)}"
-    return f"pod {pod.key}"
+    listing = sorted(str(key) for key in _services_listing(state, backend))
+    if service in listing or not listing:
+        return f"pod {pod.key}"
+    return f"pod {pod.key}, an endpoint of {listed(listing, 2)}"
 
 
 def _services_listing(state: ClusterState, backend: SocketAddress) -> set[ObjectKey]:

@@ -26,7 +26,7 @@ def run(view: View) -> Iterable[Finding]:
     allocated = [
         item
         for service in sorted(view.cluster.services, key=lambda item: item.key)
-        if is_served(service)
+        if is_served(service) and service.cluster_ips
         for item in _allocated(service)
     ]
     yield from _outside(view, allocated)

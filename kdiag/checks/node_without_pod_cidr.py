@@ -80,8 +80,8 @@ waits for one before it programs anything.
 nodes; nodes younger than two minutes.
 """,
     hint=(
-        "Look for CIDRNotAvailable events and in the controller manager's log: is its --cluster-cidr used up, or "
-        "--allocate-node-cidrs off?"
+        "Look for CIDRNotAvailable events and into the controller manager's log: its --cluster-cidr may be used up, or "
+        "--allocate-node-cidrs off."
     ),
     run=run,
 )

@@ -210,8 +210,7 @@ def _node_finding(
 ) -> Finding:
     texts = [f"{address} of {node.name}" for node, address in inside]
     effect = (
-        "A Service can get such an address: its traffic then never reaches the node, and other Services' rules of that "
-        "address take the node's."
+        "A Service that gets such an address takes the node's traffic away, on every node of the cluster."
         if what == "Service"
         else "kube-proxy takes such a node for a pod, and a pod can get the address of a node: packets to one end at the other."
     )

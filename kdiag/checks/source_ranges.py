@@ -19,24 +19,37 @@ def run(view: View) -> Iterable[Finding]:
             CHECK,
             view,
             bundle,
+            severity=_severity(bundle),
             message=_message(view, bundle),
             hint=proxy_hint(view, bundle.nodes),
             rules=rules_with_differences(bundle),
         )
 
 
-def _is_open(difference: Difference) -> bool:
+def _is_loose(difference: Difference) -> bool:
+    """The clients ought to be dropped and are not."""
     return difference.expected == "dropped"
 
 
+def _lets_in(difference: Difference) -> bool:
+    outcome = difference.actual_outcome
+    return _is_loose(difference) and outcome is not None and bool(outcome.backends)
+
+
+def _severity(bundle: Bundle) -> Severity:
+    """A warning where nobody gets in and nobody is kept out who ought to get in."""
+    harmless = all(_is_loose(item) and not _lets_in(item) for item in bundle.differences)
+    return Severity.WARNING if harmless else Severity.ERROR
+
+
 def _message(view: View, bundle: Bundle) -> str:
-    opened = any(_is_open(item) for item in bundle.differences)
-    closed = any(not _is_open(item) for item in bundle.differences)
     told = []
-    if opened:
-        told.append("lets in clients that loadBalancerSourceRanges does not have")
-    if closed:
-        told.append("drops clients that loadBalancerSourceRanges has")
+    if any(_lets_in(item) for item in bundle.differences):
+        told.append("lets in clients that are in none of the Service's loadBalancerSourceRanges")
+    if any(_is_loose(item) and not _lets_in(item) for item in bundle.differences):
+        told.append("does not drop packets of clients that are in none of the Service's loadBalancerSourceRanges")
+    if any(not _is_loose(item) for item in bundle.differences):
+        told.append("drops clients that are in the Service's loadBalancerSourceRanges")
     owner = bundle.differences[0].service_port
     service = view.cluster.service_by_key.get(owner.service) if owner is not None else None
     ranges = listed((str(network) for network in service.source_ranges), 6) if service is not None else ""
@@ -57,7 +70,9 @@ CHECK = Check(
 `spec.loadBalancerSourceRanges` says who may use the addresses of a load balancer. kube-proxy enforces it on every node, with
 a drop (through KUBE-MARK-DROP up to 1.24, in KUBE-PROXY-FIREWALL from 1.25 on) for everybody else.
 
-**What it does to traffic.** Clients that were to be kept out are let in, or clients that are allowed are dropped.
+**What it does to traffic.** Clients that were to be kept out are let in, or clients that are allowed are dropped: errors. If
+the packets of those to be kept out reach no endpoint and are only not dropped, they go on to the load balancer and may come
+back: a warning.
 
 **How it is found.** Packets to the address are followed with all sources at once; some that are in no range reach an endpoint
 or leave untranslated, or some that are in a range are dropped.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
 from kdiag.checks.group_words import backends_of, clients, listed, on_nodes, share_text, subject, through, with_owners
 from kdiag.checks.interface import Check
 from kdiag.model.dataplane import Disposition
@@ -16,7 +16,14 @@ from kdiag.model.view import View
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port, for all nodes that send to the same wrong places."""
     for bundle in bundles(view, CauseKind.STALE_ENDPOINT, by_service):
-        yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
+        yield finding(
+            CHECK,
+            view,
+            bundle,
+            message=_message(view, bundle),
+            hint=proxy_hint(view, bundle.nodes),
+            rules=rules_with_differences(bundle),
+        )
 
 
 def _message(view: View, bundle: Bundle) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kdiag.compare.causes import group
 from kdiag.compare.judge import judge, judge_unexpected
@@ -102,11 +103,11 @@ def _settled(
     earlier = judge(node, frontend, before, real, None, filter_seen=filter_seen)
     kept = []
     for item in found:
-        for other in earlier.differences:
-            if other.symptom is not item.symptom or not (other.clients & item.clients):
-                continue
-            # Missing is what both readings have, stale what neither has.
-            if not item.backends or set(item.backends) & set(other.backends):
-                kept.append(item)
-                break
+        others = [
+            other for other in earlier.differences if other.symptom is item.symptom and other.clients & item.clients
+        ]
+        # Missing is what both readings have, stale what neither has.
+        both = tuple(backend for backend in item.backends if any(backend in other.backends for other in others))
+        if both or (others and not item.backends):
+            kept.append(replace(item, backends=both))
     return tuple(kept)

@@ -55,7 +55,7 @@ def judge(
             ]
             if all(good):
                 continue
-            if any(good) or _hangs_on_unknown(case):
+            if any(good) or _hangs_on_unknown(case, legal):
                 undecided = True
                 unclear.update(dict.fromkeys(case.unclear))
                 continue
@@ -127,9 +127,20 @@ def _who(difference: Difference, whole: AddressSet) -> str:
     return f"{SOME[position]} {clients.describe()}"
 
 
-def _hangs_on_unknown(case: Case) -> bool:
-    """True if every way ends in a target that is not known: whether that is a fault cannot be told."""
-    return all(Disposition.UNKNOWN in outcome.dispositions for outcome in case.outcomes)
+def _hangs_on_unknown(case: Case, legal: Case) -> bool:
+    """True if some way ends in what is not known and does nothing wrong else: whether it is a fault cannot be told."""
+    for outcome in case.outcomes:
+        known = [fate for fate, _ in outcome.shares if fate.disposition is not Disposition.UNKNOWN]
+        if len(known) < len(outcome.shares) and any(
+            all(any(_same_end(fate, other) for other, _ in allowed.shares) for fate in known)
+            for allowed in legal.outcomes
+        ):
+            return True
+    return False
+
+
+def _same_end(fate: Fate, other: Fate) -> bool:
+    return fate.disposition is other.disposition and fate.backend == other.backend
 
 
 def _differences(

@@ -108,7 +108,7 @@ def _internal(situation: Situation, *, is_pod: bool) -> tuple[Way, ...]:
     masquerade = situation.masquerade_all or (situation.detector.works and not is_pod)
     if not selection.has_any:
         # FORWARD has been sent to KUBE-SERVICES since 1.18; before, only the node itself was refused.
-        old = rules.version <= (1, 18) and situation.position is not Position.NODE
+        old = rules.version < (1, 18) and situation.position is not Position.NODE
         return (REJECT, PASS) if old else (REJECT, *_unready_bug(situation))
     if uses_local_internally(situation.service, rules) and rules.version >= (1, 24):
         if not selection.local:
@@ -118,8 +118,11 @@ def _internal(situation: Situation, *, is_pod: bool) -> tuple[Way, ...]:
 
 
 def _unready_bug(situation: Situation) -> tuple[Way, ...]:
-    # 1.22.0 counted unready endpoints: no reject, and an empty chain (kubernetes PR 106030).
-    return (PASS,) if situation.rules.version == (1, 22) else ()
+    # 1.22.0 counted unready endpoints (kubernetes PR 106030): no reject, and an empty chain, or the drop that ends
+    # KUBE-XLB and KUBE-FW.
+    if situation.rules.version != (1, 22):
+        return ()
+    return (PASS,) if situation.target.kind is FrontendKind.CLUSTER_IP else (PASS, DROP)
 
 
 def _external(situation: Situation, *, is_pod: bool, in_ranges: bool) -> tuple[Way, ...]:
@@ -160,12 +163,15 @@ def _local_policy(situation: Situation, *, is_pod: bool, dropped: tuple[Way, ...
 def _old_external_ip(situation: Situation, *, local_policy: bool, is_pod: bool) -> tuple[Way, ...]:
     """Up to 1.20 a bridged pod and the node itself do not reach an external IP that is not the node's own."""
     selection = situation.selection
+    elsewhere = situation.rules.version <= (1, 20) and not situation.target_is_local
+    if elsewhere and situation.position is Position.NODE:
+        return (PASS,)
     found = [Way(endpoints=selection.cluster, masquerade=True)]
     if situation.rules.version == (1, 21) and is_pod:
         found.append(Way(endpoints=selection.cluster))
     if local_policy:
         found += _local_policy(situation, is_pod=is_pod, dropped=(DROP, PASS))
-    if situation.rules.version <= (1, 20) and situation.position is not Position.EXTERNAL:
+    if elsewhere and situation.position is Position.POD:
         found.append(PASS)
     return tuple(found)
 
@@ -173,9 +179,14 @@ def _old_external_ip(situation: Situation, *, local_policy: bool, is_pod: bool) 
 def expected_cases(
     situations: Iterable[Situation], clients: Iterable[ClientSet], network: NodeNetwork
 ) -> tuple[Case, ...]:
-    """The cases of one frontend. Several situations (contradictory slices) give several legal outcomes."""
+    """The cases of one frontend. Several situations (contradictory slices) give several legal outcomes.
+
+    No situation at all gives no case: nothing can be expected.
+    """
     cases: list[Case] = []
     alternatives = tuple(situations)
+    if not alternatives:
+        return ()
     first = alternatives[0]
     family = network.family
     ranges = first.target.source_ranges

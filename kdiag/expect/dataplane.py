@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdiag.expect.behaviour import LocalDetector, Situation, expected_cases
-from kdiag.expect.endpoints import candidates_of
+from kdiag.expect.endpoints import Candidates, candidates_of
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import ProxyRules, select
 from kdiag.model.addresses import Family, family_of
@@ -105,8 +105,11 @@ def _port_behaviours(
     rules = context.rules
     selections = tuple(
         dict.fromkeys(
-            select(candidates, service, rules)
-            for candidates in candidates_of(cluster, service, service_port, network.family, rules.version)
+            select(candidates, service, known)
+            for candidates in candidates_of(
+                cluster, service, service_port, network.family, rules.version, context.node_name
+            )
+            for known in _zones(rules, candidates)
         )
     )
     key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
@@ -143,3 +146,11 @@ def _port_behaviours(
                 position=position,
             )
             yield frontend, Behaviour(cases=cases, service_port=key)
+
+
+def _zones(rules: ProxyRules, candidates: Candidates) -> tuple[ProxyRules, ...]:
+    """Where the Node object was not read its zone is not known: it may be any that a hint names, or none."""
+    if rules.node is not None:
+        return (rules,)
+    zones = sorted({zone for candidate in candidates for zone in candidate.zone_hints})
+    return (rules, *(replace(rules, assumed_zone=zone) for zone in zones))

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from kdiag.model.addresses import Address, Family, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Service, ServicePort
 from kdiag.model.proxy import Version
 
 IGNORED_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
-# With more contradictions than this in one Service port, the ways to settle them are not listed one by one.
-MAX_CONTRADICTIONS = 4
+# With more ways than this to settle the contradictions of one Service port, nothing is expected of it.
+MAX_WAYS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +36,28 @@ class Candidate:
         """Serving while terminating: used when nothing is ready (from 1.26 by default)."""
         return self.serving and self.terminating
 
+    @property
+    def bearing(self) -> tuple[object, ...]:
+        """Everything that decides whether the endpoint is used, but for the node that it is on."""
+        return (self.at, self.ready, self.last_resort, self.zone_hints, self.node_hints)
+
 
 Candidates = tuple[Candidate, ...]
 
 
 def candidates_of(
-    cluster: ClusterState, service: Service, service_port: ServicePort, family: Family, version: Version
+    cluster: ClusterState,
+    service: Service,
+    service_port: ServicePort,
+    family: Family,
+    version: Version,
+    here: str | None = None,
 ) -> tuple[Candidates, ...]:
-    """The endpoints of a Service port in one family, in address order.
+    """The endpoints of a Service port in one family, in address order, as the proxy of node `here` sees them.
 
     Usually one tuple. When slices contradict each other about an endpoint, kube-proxy keeps whichever it met first, so
-    that healthy nodes differ: then every way to settle it is returned.
+    that healthy nodes differ: then every way to settle it is returned, and none where there are more than MAX_WAYS.
+    Proxies up to 1.18 read Endpoints objects; later ones do so only where the cluster has no slices.
     """
     if version <= (1, 18) and "endpoints" in cluster.seen:
         # Slices were made by then, but read only from 1.19 on (gate EndpointSliceProxying).
@@ -58,17 +70,17 @@ def candidates_of(
         ]
         found = list(_from_slices(slices, service_port, version))
     # By address alone up to 1.21: of two ports of one address only one is kept (faults.md, dataplane.md 6.2).
-    by_place: dict[object, list[Candidate]] = {}
+    by_place: dict[object, dict[object, Candidate]] = {}
     for candidate in found:
         place = candidate.at.address if version <= (1, 21) else candidate.at
-        versions = by_place.setdefault(place, [])
-        if candidate not in versions:
-            versions.append(candidate)
-    places = sorted(by_place, key=str)
-    contradictory = [place for place in places if len(by_place[place]) > 1]
-    if len(contradictory) > MAX_CONTRADICTIONS:
-        contradictory = contradictory[:MAX_CONTRADICTIONS]
-    ways = [by_place[place] if place in contradictory else by_place[place][:1] for place in places]
+        versions = by_place.setdefault(place, {})
+        # Of entries that differ in the node only, the one that names this node counts (addEndpoints: "favor a true
+        # value here"); to other nodes it is all one.
+        if candidate.bearing not in versions or candidate.node_name == here:
+            versions[candidate.bearing] = candidate
+    ways = [tuple(versions.values()) for versions in by_place.values()]
+    if prod(len(versions) for versions in ways) > MAX_WAYS:
+        return ()
     return tuple(tuple(sorted(way, key=lambda candidate: candidate.at)) for way in product(*ways))
 
 

@@ -77,20 +77,28 @@ def addresses_of(
 def node_port_addresses(
     family: Family, network: NodeNetwork, host: HostFacts, config: ProxyConfig | None, rules: ProxyRules
 ) -> tuple[Address, ...]:
-    """The addresses of the node at which NodePorts are open (nodePortAddresses; all of them if unset)."""
+    """The addresses of the node at which NodePorts are open.
+
+    nodePortAddresses: CIDRs, or the words `primary` (the node's own InternalIPs, from 1.31) and `all`. A family of which
+    it names no range is open everywhere, as if nothing were set (pkg/proxy/util/nodeport_addresses.go).
+    """
     chosen = config.node_port_addresses if config and config.node_port_addresses else ()
     own = [_address(family, value) for low, high in network.own.ranges for value in range(low, min(high, low + 63) + 1)]
     networks = [
         parsed for text in chosen if (parsed := parse_network(text)) is not None and family_of(parsed) is family
     ]
     if "primary" in chosen:
-        internal = [text for kind, text in (rules.node.addresses if rules.node else ()) if kind == "InternalIP"]
-        own = [address for address in own if str(address) in internal]
-    elif chosen and not any(item.prefixlen == 0 for item in networks):
-        own = [address for address in own if any(address in item for item in networks)]
-    if family is Family.IPV4 and not chosen and _localhost_open(host, config, rules):
+        internal = [
+            parsed
+            for kind, text in (rules.node.addresses if rules.node else ())
+            if kind == "InternalIP" and (parsed := parse_network(text)) is not None
+        ]
+        networks += [item for item in internal if family_of(item) is family]
+    everywhere = "all" in chosen or not networks or any(item.prefixlen == 0 for item in networks)
+    if family is Family.IPV4:
         own.append(LOCALHOST)
-    return tuple(own)
+    open_at = [address for address in own if everywhere or any(address in item for item in networks)]
+    return tuple(item for item in open_at if item != LOCALHOST or _localhost_open(host, config, rules))
 
 
 def _localhost_open(host: HostFacts, config: ProxyConfig | None, rules: ProxyRules) -> bool:

@@ -33,6 +33,13 @@ class ProxyRules:
     gates: Mapping[str, bool]
     node_name: str
     node: Node | None
+    assumed_zone: str | None = None
+    """The zone to go by where the Node object was not read."""
+
+    @property
+    def zone(self) -> str | None:
+        """The node's zone."""
+        return self.node.zone if self.node else self.assumed_zone
 
     def gate(self, gate_name: str, *, on_from: Version) -> bool:
         """A feature gate's state: as configured, else on from the release that turned it on by default."""
@@ -95,7 +102,7 @@ def _by_topology(ready: Candidates, service: Service, rules: ProxyRules) -> Cand
         same_node = tuple(candidate for candidate in ready if rules.node_name in candidate.node_hints)
         if same_node:
             return same_node
-    zone = rules.node.zone if rules.node else None
+    zone = rules.zone
     if not zone or not _zone_hints_count(service, rules) or not all(candidate.zone_hints for candidate in ready):
         return ready
     same_zone = tuple(candidate for candidate in ready if zone in candidate.zone_hints)

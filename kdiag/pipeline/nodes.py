@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 
 from kdiag.compare import compare
 from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
-from kdiag.model.addresses import Family, Network
+from kdiag.expect.frontends import is_served
+from kdiag.model.addresses import Address, Family, Network, Protocol
 from kdiag.model.cluster import ClusterState, Node
 from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison
@@ -19,7 +20,7 @@ from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.trust import trust_in
-from kdiag.planes.detection import plane_of, replacement_of
+from kdiag.planes.detection import assumed_release, plane_of, replacement_of
 from kdiag.planes.interface import NodeEvidence, ReadingOrder
 from kdiag.planes.rulesets import read_ipsets, read_rulesets
 from kdiag.walk.network import NodeNetwork, node_network
@@ -112,7 +113,8 @@ def examine_node(given: NodeInput) -> NodeResult:
     gaps = list(evidence.gaps)
     version, version_source = proxy_version(name, evidence.host, cluster)
     if version is None:
-        version, version_source = parse_version(cluster.server_version), "the API server's release (assumed)"
+        version = assumed_release(parse_version(cluster.server_version), evidence.rulesets)
+        version_source = "the API server's release and the names of the chains (assumed)"
     view = NodeView(
         name=name,
         node=node,
@@ -146,9 +148,10 @@ def examine_node(given: NodeInput) -> NodeResult:
         gaps.append(Gap(node=name, subject="rules", reason=trust.refusal))
         return NodeResult(view=view, gaps=tuple(gaps))
     context = node_context(given, version)
-    expected, set_aside = _without_node_local(expected_data_plane(cluster, context), evidence.host, name)
-    expected = trust.expectation(expected)
-    gaps += set_aside
+    cached = _node_local_addresses(evidence.host)
+    whole = expected_data_plane(cluster, context)
+    expected = trust.expectation(_without(whole, cached))
+    gaps += _cached_gaps(whole, cached)
     reading = plane.read(
         evidence,
         ReadingOrder(
@@ -156,21 +159,22 @@ def examine_node(given: NodeInput) -> NodeResult:
             networks=context.networks,
             version=version,
             local_ranges=_local_ranges(context),
+            node_ports=_node_ports(cluster),
         ),
     )
     gaps += reading.gaps
     earlier = None
     if given.before is not cluster:
-        earlier, _ = _without_node_local(expected_data_plane(given.before, context), evidence.host, name)
+        earlier = _without(expected_data_plane(given.before, context), cached)
     comparison = compare(
         expected,
-        trust.reality(reading.data_plane, expected),
+        trust.reality(_without(reading.data_plane, cached), expected),
         earlier=earlier,
         conditions=reading.conditions,
         port_labels=given.port_labels,
         filter_seen=reading.filter_seen,
     )
-    gaps += _unclear_gaps(comparison)
+    gaps += [*_contradiction_gaps(expected), *_unclear_gaps(comparison)]
     return NodeResult(
         view=replace(view, expected=expected, actual=reading.data_plane, comparison=comparison), gaps=tuple(gaps)
     )
@@ -229,27 +233,63 @@ def _local_ranges(context: NodeContext) -> dict[Family, Network]:
     return found
 
 
-def _without_node_local(plane: DataPlane, host: HostFacts, node_name: str) -> tuple[DataPlane, tuple[Gap, ...]]:
-    """Set aside ClusterIPs that a node-local DNS cache answers for: its interface has the address."""
-    taken = {item.address for item in host.addresses or () if fnmatchcase(item.interface, "nodelocaldns*")}
-    if not taken:
-        return plane, ()
+def _node_ports(cluster: ClusterState) -> frozenset[tuple[Protocol, int]]:
+    return frozenset(
+        (item.protocol, item.node_port)
+        for service in cluster.services
+        if is_served(service)
+        for item in service.ports
+        if item.node_port
+    )
+
+
+def _node_local_addresses(host: HostFacts) -> frozenset[Address]:
+    """The ClusterIPs that a node-local DNS cache answers for: its interface has them."""
+    return frozenset(item.address for item in host.addresses or () if fnmatchcase(item.interface, "nodelocaldns*"))
+
+
+def _without(plane: DataPlane, addresses: frozenset[Address]) -> DataPlane:
+    """A data plane without the ClusterIPs that somebody else answers for."""
+    if not addresses:
+        return plane
+    return DataPlane(
+        node=plane.node,
+        behaviours={
+            frontend: item
+            for frontend, item in plane.behaviours.items()
+            if frontend.kind is not FrontendKind.CLUSTER_IP or frontend.address not in addresses
+        },
+    )
+
+
+def _cached_gaps(plane: DataPlane, addresses: frozenset[Address]) -> list[Gap]:
     aside = {
-        str(behaviour.service_port.service)
-        for frontend, behaviour in plane.behaviours.items()
-        if frontend.address in taken and frontend.kind is FrontendKind.CLUSTER_IP and behaviour.service_port
+        str(item.service_port.service)
+        for frontend, item in plane.behaviours.items()
+        if frontend.kind is FrontendKind.CLUSTER_IP and frontend.address in addresses and item.service_port
     }
-    rest = {frontend: behaviour for frontend, behaviour in plane.behaviours.items() if frontend.address not in taken}
-    gaps = tuple(
+    return [
         Gap(
-            node=node_name,
+            node=plane.node,
             subject=service,
             reason="the node-local DNS cache answers for its ClusterIP on this node",
             kind=GapKind.NOT_APPLICABLE,
         )
         for service in sorted(aside)
-    )
-    return DataPlane(node=plane.node, behaviours=rest), gaps
+    ]
+
+
+def _contradiction_gaps(expected: DataPlane) -> list[Gap]:
+    """Service ports whose slices contradict each other so much that nothing is expected of their addresses."""
+    ports = {str(item.service_port) for item in expected.behaviours.values() if not item.cases and item.service_port}
+    return [
+        Gap(
+            node=expected.node,
+            subject=f"cannot tell: {port}",
+            reason="its EndpointSlices contradict each other about too many endpoints",
+        )
+        for port in sorted(ports)
+    ]
 
 
 def _unclear_gaps(comparison: Comparison) -> list[Gap]:

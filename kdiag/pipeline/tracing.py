@@ -263,6 +263,8 @@ def _verdict(node: NodeView, frontend: Frontend) -> TraceVerdict:
 
 def _most(behaviour: Behaviour) -> str:
     """What most clients meet, in words."""
+    if not behaviour.cases:
+        return "nothing in particular: its EndpointSlices contradict each other"
     case: Case = max(behaviour.cases, key=lambda item: item.clients.addresses.size)
     words = list(dict.fromkeys(describe(outcome) for outcome in case.outcomes))
     return " or ".join(words)

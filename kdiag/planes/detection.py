@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from kdiag.model.addresses import Family, Network
 from kdiag.model.cluster import ClusterState
-from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode
+from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Rule, Ruleset
 from kdiag.planes import PLANES
 from kdiag.planes.interface import NodeEvidence, Plane
 
 RULES_SOURCE = "the rules of most nodes"
+NEVER: Version = (9, 0)
 
 
 def plane_of(evidence: NodeEvidence, config: ProxyConfig | None) -> Plane | None:
@@ -47,6 +48,29 @@ def _mode(text: str | None) -> ProxyMode | None:
         return None
 
 
+def assumed_release(server: Version | None, rulesets: Sequence[Ruleset]) -> Version | None:
+    """The proxy's release where nothing states it: the API server's, as far as the chains in the rules allow it.
+
+    A proxy may be three releases older than the API server. Which chains it writes tells its age (dataplane.md 2.1):
+    KUBE-XLB until 1.23, KUBE-EXT and KUBE-SVL from 1.24, KUBE-NODEPORTS and KUBE-PROXY-FIREWALL in the filter table from
+    1.21 and 1.25.
+    """
+    if server is None:
+        return None
+    newest = NEVER
+    for ruleset in rulesets:
+        nat, packet_filter = ruleset.tables.get("nat"), ruleset.tables.get("filter")
+        if nat is None or packet_filter is None or "KUBE-SERVICES" not in nat.chains:
+            continue
+        if any(name.startswith("KUBE-XLB-") for name in nat.chains):
+            newest = min(newest, (1, 23))
+        elif "KUBE-PROXY-FIREWALL" not in packet_filter.chains:
+            newest = min(newest, (1, 24))
+        if "KUBE-NODEPORTS" not in packet_filter.chains:
+            newest = min(newest, (1, 20))
+    return min(server, newest)
+
+
 def replacement_of(cluster: ClusterState) -> str | None:
     """The product that does kube-proxy's work in this cluster; None if none is seen."""
     maps = {item.meta.key.name: item.data for item in cluster.config_maps}
@@ -75,15 +99,16 @@ def config_from_rules(rulesets: Sequence[Ruleset]) -> ProxyConfig | None:
     for ruleset in rulesets:
         found: set[str] = set()
         for rule in _cluster_ip_masquerade_rules(ruleset):
-            if rule.source is not None and rule.source.negated and rule.source.networks:
-                networks[str(rule.source.networks[0])] = rule.source.networks[0]
-                found.add(str(rule.source.networks[0]))
-            elif rule.in_interface is not None and rule.in_interface.negated:
-                found.add(f"-i {rule.in_interface.name}")
-            else:
+            text = _named_pods(rule, networks, negated=True)
+            if text is None:
                 unconditional += 1
                 continue
             conditional += 1
+            found.add(text)
+        for rule in _short_cut_rules(ruleset):
+            text = _named_pods(rule, networks, negated=False)
+            if text is not None:
+                found.add(text)
         seen.update((ruleset.family, text) for text in found)
     chosen = [_most_seen(seen, family) for family in Family]
     texts = [text for text in chosen if text is not None]
@@ -110,7 +135,19 @@ def _most_seen(seen: Counter[tuple[Family, str]], family: Family) -> str | None:
     return min(mine, key=lambda text: (-mine[text], text)) if mine else None
 
 
+def _named_pods(rule: Rule, networks: dict[str, Network], *, negated: bool) -> str | None:
+    """The range or the interface by which a rule names pods (`! -s RANGE` if negated); its network is noted."""
+    if rule.source is not None and rule.source.negated is negated and rule.source.networks:
+        network = rule.source.networks[0]
+        networks[str(network)] = network
+        return str(network)
+    if rule.in_interface is not None and rule.in_interface.negated is negated:
+        return f"-i {rule.in_interface.name}"
+    return None
+
+
 def _cluster_ip_masquerade_rules(ruleset: Ruleset) -> Iterable[Rule]:
+    """The rules that masquerade what comes to a ClusterIP and is not from a pod."""
     nat = ruleset.tables.get("nat")
     for chain in nat.chains.values() if nat else ():
         if chain.name == "KUBE-SERVICES" or chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")):
@@ -120,4 +157,14 @@ def _cluster_ip_masquerade_rules(ruleset: Ruleset) -> Iterable[Rule]:
                     and rule.destination is not None
                     and "cluster IP" in (rule.comment or "")
                 ):
+                    yield rule
+
+
+def _short_cut_rules(ruleset: Ruleset) -> Iterable[Rule]:
+    """The rules that send pods past a Local policy. With masqueradeAll they alone tell how pods are known."""
+    nat = ruleset.tables.get("nat")
+    for chain in nat.chains.values() if nat else ():
+        if chain.name.startswith(("KUBE-EXT-", "KUBE-XLB-")):
+            for rule in chain.rules:
+                if (rule.target or "").startswith("KUBE-SVC-"):
                     yield rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kdiag.model.addresses import Family, Network
+from kdiag.model.addresses import Family, Network, Protocol
 from kdiag.model.dataplane import ClientSet, DataPlane, Frontend
 from kdiag.model.difference import Condition
 from kdiag.model.host import HostFacts
@@ -34,12 +34,14 @@ class ReadingOrder:
     """What a plane is asked: the frontends that ought to exist, and the node that they are on.
 
     `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
+    `node_ports` are the NodePorts of all Services, open on this node or not.
     """
 
     expected: DataPlane
     networks: Mapping[Family, NodeNetwork]
     version: Version | None
     local_ranges: Mapping[Family, Network] = field(default_factory=dict)
+    node_ports: frozenset[tuple[Protocol, int]] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
             continue
         walker = Walker(Program(ruleset, Surroundings(network=network, ipsets=evidence.ipsets)))
         targets = {**{frontend: item.service_port for frontend, item in mine.items()}}
-        targets.update(_found_in_rules(ruleset, mine, network))
+        targets.update(_found_in_rules(ruleset, mine, network, order.node_ports))
         for frontend, service_port in targets.items():
             clients = network.clients(frontend.position, frontend.address)
             if clients:
@@ -114,11 +114,15 @@ def choose(rulesets: list[Ruleset]) -> tuple[Ruleset, tuple[Ruleset, ...]]:
 
 
 def _found_in_rules(
-    ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], network: NodeNetwork
+    ruleset: Ruleset,
+    expected: Mapping[Frontend, Behaviour],
+    network: NodeNetwork,
+    known_node_ports: frozenset[tuple[Protocol, int]],
 ) -> dict[Frontend, ServicePortKey | None]:
     """Frontends that the dispatch chains serve and nobody expects."""
     known = {(frontend.address, frontend.protocol, frontend.port) for frontend in expected}
-    node_ports = {
+    # nodePortAddresses may leave a NodePort closed on this node; its rules are there all the same.
+    node_ports = known_node_ports | {
         (frontend.protocol, frontend.port) for frontend in expected if frontend.kind is FrontendKind.NODE_PORT
     }
     found: dict[Frontend, ServicePortKey | None] = {}

@@ -30,10 +30,7 @@ def read_rulesets(
         for infix, backend in (("", default), ("-nft", Backend.NFT), ("-legacy", Backend.LEGACY)):
             name = f"{command}{infix}"
             found = _read_one(node_name, probes, name, family, backend, gaps)
-            if found is not None and not any(
-                other.family is found.family and other.backend is found.backend is not Backend.UNKNOWN
-                for other in rulesets
-            ):
+            if found is not None and not any(_same_rules(found, other) for other in rulesets):
                 rulesets.append(found)
     return tuple(rulesets), tuple(gaps)
 
@@ -48,6 +45,19 @@ def read_ipsets(node_name: str, probes: Mapping[str, Recording]) -> tuple[Mappin
         return ipsets, ()
     reason = f"{len(unread)} lines not understood, first at line {unread[0].line}: {unread[0].text}"
     return ipsets, (Gap(node=node_name, subject=recording.source, reason=reason),)
+
+
+def _same_rules(one: Ruleset, other: Ruleset) -> bool:
+    """True if two recordings show one rule set: of one backend, or word for word alike where a backend is not known."""
+    if one.family is not other.family:
+        return False
+    if Backend.UNKNOWN not in (one.backend, other.backend):
+        return one.backend is other.backend
+    return _texts(one) == _texts(other)
+
+
+def _texts(ruleset: Ruleset) -> list[str]:
+    return [rule.text for table in ruleset.tables.values() for chain in table.chains.values() for rule in chain.rules]
 
 
 def _backend_in(version_text: str) -> Backend:
@@ -74,10 +84,10 @@ def _read_one(
                     reason=f"{name}-save ended with status {whole.exit_status}: {_first_line(whole.stderr)}",
                 )
             )
-            return None
-        ruleset = _parse(node_name, whole, name, None, family, backend, gaps)
-        if ruleset is not None:
-            return ruleset
+        else:
+            ruleset = _parse(node_name, whole, name, None, family, backend, gaps)
+            if ruleset is not None:
+                return ruleset
     parts: list[Ruleset] = []
     for table in TABLES:
         for form in TABLE_FORMS:

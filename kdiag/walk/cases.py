@@ -120,13 +120,21 @@ def _outcomes(leaves: Sequence[Leaf]) -> tuple[Outcome, ...]:
     if not numbers:
         return (make_outcome((leaf.fate, leaf.weight) for leaf in leaves),)
     found: dict[Outcome, None] = {}
-    worlds = product((False, True), repeat=len(numbers)) if 2 ** len(numbers) <= MAX_WORLDS else ()
-    for ways in worlds:
+    for ways in _worlds(len(numbers)):
         world = dict(zip(numbers, ways, strict=True))
         consistent = [leaf for leaf in leaves if all(world[number] is way for number, way in leaf.assumptions)]
         if consistent:
             found[make_outcome((leaf.fate, leaf.weight) for leaf in consistent)] = None
-    if not found:
-        # Too many ways to list: each end alone is possible.
-        found = {make_outcome([(leaf.fate, 1.0)]): None for leaf in leaves}
     return tuple(found)
+
+
+def _worlds(count: int) -> Iterable[tuple[bool, ...]]:
+    """The ways in which so many undecided rules may go: all of them, or where these are too many to list, those in
+    which none, all, one only, or all but one match."""
+    if 2**count <= MAX_WORLDS:
+        return product((False, True), repeat=count)
+    same = [(way,) * count for way in (False, True)]
+    alone = [
+        (*(not way,) * index, way, *(not way,) * (count - index - 1)) for way in (True, False) for index in range(count)
+    ]
+    return [*same, *alone]

@@ -104,6 +104,13 @@ def test_a_service_in_front_of_that_very_socket() -> None:
     assert found(balanced("a", 1, "192.168.56.11", port=22), node(), own) == []
 
 
+def test_addresses_that_are_not_programmed() -> None:
+    six = pod(ips=["fd00::5"])
+    assert found(external("a", 1, "fd00::5"), six) == []
+    assert found(balanced("a", 1, "fd00::5"), six) == []
+    assert found(dataclasses.replace(external("a", 1, "10.244.1.5"), headless=True, cluster_ips=()), pod()) == []
+
+
 def test_services_of_another_proxy() -> None:
     other = external("a", 1, "10.244.1.5")
     other = dataclasses.replace(other, meta=dataclasses.replace(other.meta, labels={SERVICE_PROXY_LABEL: "x"}))

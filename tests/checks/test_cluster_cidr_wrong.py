@@ -45,6 +45,12 @@ def test_a_range_over_pods_and_services_is_info() -> None:
     assert finding.severity is Severity.INFO
 
 
+def test_an_overlap_of_the_pod_range_itself_is_told_elsewhere() -> None:
+    config = ProxyConfig(source="s", cluster_cidrs=(network("10.0.0.0/8"),))
+    told = fact(FactKind.POD_RANGE, "10.0.0.0/8", component="kubeadm")
+    assert list(CHECK.run(view(cluster(POD), cluster_config=config, facts=[SERVICES, told]))) == []
+
+
 def test_what_is_right_or_does_not_matter() -> None:
     assert found("10.244.0.0/16", "fd00:244::/56") == []
     assert found("10.244.0.0/16") == []

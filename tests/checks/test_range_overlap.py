@@ -54,7 +54,7 @@ def test_services_and_pods_overlap() -> None:
     assert finding.actual == "10.96.0.0/12 (Services) and 10.100.0.0/16 (pods) share 10.100.0.0/16"
     assert "kube-apiserver --service-cluster-ip-range=10.96.0.0/12" in finding.message
     assert "kubeadm" in finding.message
-    assert [(item.source, item.line) for item in finding.evidence][0] == ("cluster/pods.json", 3)
+    assert (finding.evidence[0].source, finding.evidence[0].line) == ("cluster/pods.json", 3)
 
 
 def test_families_are_compared_apart() -> None:
@@ -78,7 +78,8 @@ def nodes_in_services() -> tuple[list[Node], list[Fact]]:
 
 def test_a_cluster_ip_in_the_range_of_a_node_is_an_error() -> None:
     members, ranges = nodes_in_services()
-    state = cluster(members, spread("10.100.1", "10.100.2"), service(cluster_ips=["10.100.2.200"]))
+    services = [service(cluster_ips=["10.100.2.200", "fd00::5"]), service("b", cluster_ips=["10.100.3.1"])]
+    state = cluster(members, spread("10.100.1", "10.100.2"), services)
     finding = only(view(state, facts=[SERVICES, pods("10.100.0.0/16"), *ranges]))
     assert finding.severity is Severity.ERROR
     assert "podCIDR of node02" in finding.message
@@ -184,6 +185,13 @@ def test_the_bridge_that_pods_stand_on() -> None:
     bridge = hosted(("docker0", "10.244.1.1", 24))
     assert found(with_hosts(on("a", bridge, pod_cidr="10.244.1.0/24"))) == []
     assert found(with_hosts(on("a", bridge), extra=[pod(ips=["10.244.1.9"], node="a")])) == []
+
+
+def test_a_link_of_a_network_that_nodes_inside_already_tell_of() -> None:
+    facts = hosted(("eth0", "10.97.0.1", 16))
+    own = node_view("a", api_node=node("a", addresses=["10.97.0.1"]), host=facts)
+    finding = only(view(cluster(node("a", addresses=["10.97.0.1"])), nodes=[own], facts=[SERVICES]))
+    assert finding.title == "Node addresses lie in the Service range"
 
 
 def test_a_bridge_that_hides_a_node() -> None:

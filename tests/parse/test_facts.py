@@ -12,7 +12,6 @@ from kdiag.model.facts import Fact, FactKind, Facts
 from kdiag.model.host import HostFacts, Process
 from kdiag.model.proxy import ProxyConfig
 from kdiag.model.snapshot import Recording
-from kdiag.parse.fact_values import make_fact, parse_port_range
 from kdiag.parse.facts import collect_facts
 from tests.checks.builders import cluster, config_map, container, network, node, pod, service, service_cidr
 
@@ -212,24 +211,3 @@ def test_calico_pools_are_read_from_the_recording() -> None:
     recordings = {"ippools": Recording(source="cluster/ippools.json", content=json.dumps(pools).encode())}
     (fact,) = collect_facts(cluster(), {}, {}, recordings).of(FactKind.CNI_RANGE)
     assert (fact.component, fact.value, fact.source) == ("Calico IPPool a", "10.5.0.0/16", "cluster/ippools.json")
-
-
-def test_port_ranges() -> None:
-    assert parse_port_range("30000-32767") == (30000, 32767)
-    assert parse_port_range("30000+10") == (30000, 30010)
-    assert parse_port_range(" 80 ") == (80, 80)
-    for text in ("", "a-b", "20-10", "1-70000", "1+70000", "-", "123456"):
-        assert parse_port_range(text) is None
-
-
-def test_values_that_are_none() -> None:
-    for kind, text in (
-        (FactKind.SERVICE_RANGE, ""),
-        (FactKind.SERVICE_RANGE, "10.0.0.0/8,$(X)"),
-        (FactKind.NODE_PORT_RANGE, "x"),
-        (FactKind.CLUSTER_DNS, "x"),
-    ):
-        assert make_fact(kind, "c", text, flag="f", source="s") is None
-    mode = make_fact(FactKind.PROXY_MODE, "c", "ipvs", flag="f", source="s")
-    assert mode is not None
-    assert mode.value == "ipvs"

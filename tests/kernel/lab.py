@@ -1,0 +1,428 @@
+"""A small network of namespaces, and real TCP connections through it.
+
+    client ── cni0 ┐                ┌ eth0 ── outside
+    server ── cni0 ┴──── node ──────┴ eth1 ── backend (which also has the Service addresses)
+
+Traffic stays inside these namespaces. Their names end in the number of the process, so that runs do not meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import ipaddress
+import json
+import os
+import selectors
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kdiag.model.addresses import Family, parse_network
+from kdiag.model.cluster import Metadata, Node, ObjectKey
+from kdiag.model.dataplane import Position
+from kdiag.model.host import HostFacts
+from kdiag.model.snapshot import Recording
+from kdiag.parse.interfaces import parse_interfaces
+from kdiag.parse.routes import parse_routes
+from kdiag.walk.network import NodeNetwork, node_network
+
+CLONE_NEWNET = 0x40000000
+PORTS = (80, 81, 8080, 9000)
+"""Where the node, the server pod and the backends listen."""
+COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+# Long enough for an answer inside one machine; a second try, for what got none, waits much longer.
+ANSWER_S = 0.25
+PATIENCE_S = 3.0
+
+
+class LabError(Exception):
+    """The lab cannot be made here; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The addresses of one family."""
+
+    family: Family
+    prefix_length: int
+    bridge: str
+    pods: tuple[str, ...]
+    server: str
+    node_outside: str
+    outside: tuple[str, ...]
+    node_backend: str
+    backends: tuple[str, ...]
+    services: tuple[str, ...]
+    node_extra: str
+    foreign_source: str
+
+    def clients(self, position: Position) -> tuple[str, ...]:
+        """Source addresses at a position."""
+        match position:
+            case Position.POD:
+                return self.pods
+            case Position.EXTERNAL:
+                return self.outside
+            case Position.NODE:
+                return (self.node_outside, self.bridge, self.node_extra)
+
+    @property
+    def node_addresses(self) -> tuple[str, ...]:
+        """All addresses of the node but loopback."""
+        return (self.node_outside, self.bridge, self.node_backend, self.node_extra)
+
+
+SITES = {
+    Family.IPV4: Site(
+        family=Family.IPV4,
+        prefix_length=24,
+        bridge="10.244.1.1",
+        pods=("10.244.1.10", "10.244.1.11"),
+        server="10.244.1.20",
+        node_outside="192.168.50.1",
+        outside=("192.168.50.2", "192.168.50.3"),
+        node_backend="10.244.2.1",
+        backends=("10.244.2.10", "10.244.2.11"),
+        services=("10.96.0.1", "10.96.0.2", "10.96.0.3"),
+        node_extra="10.99.0.1",
+        foreign_source="192.168.50.77",
+    ),
+    Family.IPV6: Site(
+        family=Family.IPV6,
+        prefix_length=64,
+        bridge="fd00:244:1::1",
+        pods=("fd00:244:1::10", "fd00:244:1::11"),
+        server="fd00:244:1::20",
+        node_outside="fd00:50::1",
+        outside=("fd00:50::2", "fd00:50::3"),
+        node_backend="fd00:244:2::1",
+        backends=("fd00:244:2::10", "fd00:244:2::11"),
+        services=("fd00:96::1", "fd00:96::2", "fd00:96::3"),
+        node_extra="fd00:99::1",
+        foreign_source="fd00:50::77",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Probe:
+    """One connection: from where, with which source address, to which address and port."""
+
+    position: Position
+    source: str
+    destination: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How a connection ended: `answer` is who answered (address, port) and the source that it saw.
+
+    Without an answer it was `refused` (RST or an ICMP error), or nothing came back.
+    """
+
+    answer: tuple[str, int, str] | None = None
+    refused: bool = False
+
+
+def why_not() -> str | None:
+    """Why no lab can be made on this machine, in words; None if nothing speaks against it."""
+    if os.geteuid() != 0:
+        return "network namespaces and iptables need root"
+    missing = [tool for tool in ("ip", "iptables-nft-restore", "iptables-legacy-restore") if shutil.which(tool) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def _run(*words: str, text: str | None = None) -> str:
+    done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise LabError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def _inside(namespace: str) -> Iterator[None]:
+    """Sockets that this thread makes in here belong to the namespace for good."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if _libc.setns(there, CLONE_NEWNET):
+            raise LabError(f"setns: {os.strerror(ctypes.get_errno())}")
+        yield
+    finally:
+        _libc.setns(home, CLONE_NEWNET)
+        os.close(home)
+        os.close(there)
+
+
+class Lab:
+    """The namespaces. Use as a context manager; they are gone afterwards, whatever happens."""
+
+    def __init__(self) -> None:
+        suffix = os.getpid()
+        self.node = f"kdiag-node-{suffix}"
+        self.client = f"kdiag-client-{suffix}"
+        self.server = f"kdiag-server-{suffix}"
+        self.outside = f"kdiag-outside-{suffix}"
+        self.backend = f"kdiag-backend-{suffix}"
+        self._made: list[str] = []
+        self._listeners: list[socket.socket] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._next_port = 20000
+
+    def __enter__(self) -> Lab:
+        try:
+            for namespace in (self.node, self.client, self.server, self.outside, self.backend):
+                _run("ip", "netns", "add", namespace)
+                self._made.append(namespace)
+            self._connect()
+            self._listen()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        for listener in self._listeners:
+            listener.close()
+        for namespace in self._made:
+            subprocess.run(("ip", "netns", "delete", namespace), capture_output=True, check=False)
+
+    # -- wires ---------------------------------------------------------------------------------------------------
+
+    def _settings(self, namespace: str, values: dict[str, str]) -> None:
+        with _inside(namespace):
+            for key, value in values.items():
+                path = "/proc/sys/" + key.replace(".", "/")
+                with contextlib.suppress(FileNotFoundError), open(path, "w", encoding="ascii") as file:
+                    file.write(value)
+
+    def _connect(self) -> None:
+        for namespace in self._made:
+            self._settings(
+                namespace,
+                {
+                    "net.ipv6.conf.all.disable_ipv6": "0",
+                    "net.ipv6.conf.default.disable_ipv6": "0",
+                    "net.ipv6.conf.all.accept_dad": "0",
+                    "net.ipv6.conf.default.accept_dad": "0",
+                    "net.ipv4.conf.all.rp_filter": "0",
+                    "net.ipv4.conf.default.rp_filter": "0",
+                },
+            )
+        self._settings(
+            self.node,
+            {
+                "net.ipv4.ip_forward": "1",
+                "net.ipv6.conf.all.forwarding": "1",
+                "net.ipv4.conf.all.send_redirects": "0",
+                "net.ipv4.conf.default.send_redirects": "0",
+                # Every refusal has to be seen, and nothing may be taken for a known connection by its middle.
+                "net.ipv4.icmp_ratemask": "0",
+                "net.ipv6.icmp.ratelimit": "0",
+                "net.netfilter.nf_conntrack_tcp_loose": "0",
+                "net.bridge.bridge-nf-call-iptables": "1",
+                "net.bridge.bridge-nf-call-ip6tables": "1",
+            },
+        )
+        lines = {
+            self.node: [
+                "link set lo up",
+                "link add cni0 type bridge",
+                f"link add veth1 type veth peer name eth0 netns {self.client}",
+                f"link add veth2 type veth peer name eth0 netns {self.server}",
+                f"link add eth0 type veth peer name eth0 netns {self.outside}",
+                f"link add eth1 type veth peer name eth0 netns {self.backend}",
+                "link set veth1 master cni0",
+                "link set veth2 master cni0",
+                *(f"link set {name} up" for name in ("veth1", "veth2", "cni0", "eth0", "eth1")),
+            ]
+        }
+        for namespace in self._made[1:]:
+            lines[namespace] = ["link set lo up", "link set eth0 up"]
+        for site in SITES.values():
+            length, host = site.prefix_length, 32 if site.family is Family.IPV4 else 128
+            lines[self.node] += [
+                f"address add {site.bridge}/{length} dev cni0",
+                f"address add {site.node_outside}/{length} dev eth0",
+                f"address add {site.node_backend}/{length} dev eth1",
+                f"address add {site.node_extra}/{host} dev lo",
+                f"route add default via {site.outside[0]}",
+                *(f"route add {service} via {site.backends[0]}" for service in site.services),
+            ]
+            for namespace, addresses, gateway in (
+                (self.client, site.pods, site.bridge),
+                (self.server, (site.server,), site.bridge),
+                (self.outside, site.outside, site.node_outside),
+                (self.backend, site.backends, site.node_backend),
+            ):
+                lines[namespace] += [f"address add {address}/{length} dev eth0" for address in addresses]
+                lines[namespace].append(f"route add default via {gateway}")
+            lines[self.backend] += [f"address add {service}/{host} dev lo" for service in site.services]
+        for namespace, commands in lines.items():
+            _run("ip", "-n", namespace, "-batch", "-", text="\n".join(commands) + "\n")
+
+    def network(self, family: Family) -> NodeNetwork:
+        """The node's network as kdiag sees it: from what `ip` prints."""
+        flag = "-4" if family is Family.IPV4 else "-6"
+        interfaces, addresses = parse_interfaces(_recording(_run("ip", "-n", self.node, "-d", "-j", "address")))
+        routes = parse_routes(_recording(_run("ip", "-n", self.node, "-j", flag, "route")), family)
+        site = SITES[family]
+        pod_cidr = parse_network(f"{site.bridge}/{site.prefix_length}")
+        assert pod_cidr is not None
+        node = Node(meta=Metadata(key=ObjectKey(namespace="", name="node")), pod_cidrs=(pod_cidr,))
+        return node_network(family, HostFacts(addresses=addresses, interfaces=interfaces, routes=routes), node, ())
+
+    # -- rules ---------------------------------------------------------------------------------------------------
+
+    def load(self, family: Family, backend: str, text: str) -> str:
+        """Load rules on the node; return what the matching save command prints then."""
+        command = f"{COMMANDS[family]}-{backend}"
+        _run("ip", "netns", "exec", self.node, f"{command}-restore", text=text)
+        return _run("ip", "netns", "exec", self.node, f"{command}-save")
+
+    def accepts(self, family: Family, backend: str, text: str) -> bool:
+        """True if the kernel and the tools here know all that the rules use."""
+        try:
+            self.load(family, backend, text)
+        except LabError:
+            return False
+        return True
+
+    # -- traffic -------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        for namespace in (self.node, self.server, self.backend):
+            with _inside(namespace):
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    for number in PORTS:
+                        listener = socket.socket(family, socket.SOCK_STREAM)
+                        self._listeners.append(listener)
+                        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        if family == socket.AF_INET6:
+                            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                        listener.bind(("", number))
+                        listener.listen(64)
+                        listener.setblocking(False)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Tell every caller which address and port it reached, and which source address was seen."""
+        with selectors.DefaultSelector() as selector:
+            for listener in self._listeners:
+                selector.register(listener, selectors.EVENT_READ)
+            while not self._stop.is_set():
+                for key, _ in selector.select(timeout=0.1):
+                    listener = key.fileobj
+                    assert isinstance(listener, socket.socket)
+                    with contextlib.suppress(OSError):
+                        connection, peer = listener.accept()
+                        with connection:
+                            here = connection.getsockname()
+                            connection.sendall(json.dumps([here[0], here[1], peer[0]]).encode())
+
+    def send(self, probes: Sequence[Probe], timeout_s: float = ANSWER_S) -> list[Seen]:
+        """Make all connections at once and see how each ends."""
+        results = [Seen() for _ in probes]
+        sockets: dict[socket.socket, int] = {}
+        open_sockets: set[socket.socket] = set()
+        namespaces = {Position.POD: self.client, Position.EXTERNAL: self.outside, Position.NODE: self.node}
+        selector = selectors.DefaultSelector()
+        for position, namespace in namespaces.items():
+            with _inside(namespace):
+                for index, probe in enumerate(probes):
+                    if probe.position is position:
+                        caller, refused = self._call(probe)
+                        sockets[caller] = index
+                        if refused:
+                            results[index] = Seen(refused=True)
+                        else:
+                            open_sockets.add(caller)
+                            selector.register(caller, selectors.EVENT_WRITE)
+        deadline = time.monotonic() + timeout_s
+        texts: dict[int, bytes] = {}
+        while open_sockets and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(timeout=left):
+                caller = key.fileobj
+                assert isinstance(caller, socket.socket)
+                index = sockets[caller]
+                done = self._advance(caller, index, texts, results, selector)
+                if done:
+                    open_sockets.discard(caller)
+        for caller in sockets:
+            # A reset frees the connection's entry in the node's table at once.
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            caller.close()
+        selector.close()
+        return results
+
+    def _call(self, probe: Probe) -> tuple[socket.socket, bool]:
+        """Start a connection; True if it was refused at once."""
+        family = socket.AF_INET6 if ":" in probe.destination else socket.AF_INET
+        caller = socket.socket(family, socket.SOCK_STREAM)
+        caller.setblocking(False)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A port of its own for every connection, so that none meets an entry that an earlier rule set left behind.
+        self._next_port = self._next_port + 1 if self._next_port < 60000 else 20001
+        caller.bind((probe.source, self._next_port))
+        code = caller.connect_ex((probe.destination, probe.port))
+        if code not in (0, errno.EINPROGRESS, errno.ECONNREFUSED):
+            raise LabError(f"{probe}: {os.strerror(code)}")
+        return caller, code == errno.ECONNREFUSED
+
+    def _advance(
+        self,
+        caller: socket.socket,
+        index: int,
+        texts: dict[int, bytes],
+        results: list[Seen],
+        selector: selectors.BaseSelector,
+    ) -> bool:
+        """One event of one connection; True once it has ended."""
+        if index not in texts:
+            code = caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                selector.unregister(caller)
+                results[index] = Seen(refused=True)
+                return True
+            texts[index] = b""
+            selector.modify(caller, selectors.EVENT_READ)
+            return False
+        try:
+            part = caller.recv(4096)
+        except OSError:
+            part = b""
+        texts[index] += part
+        if part:
+            return False
+        selector.unregister(caller)
+        if texts[index]:
+            address, number, peer = json.loads(texts[index])
+            results[index] = Seen(answer=(_plain(address), number, _plain(peer)))
+        return True
+
+
+def _plain(text: str) -> str:
+    return str(ipaddress.ip_address(text.partition("%")[0]))
+
+
+def _recording(text: str) -> Recording:
+    return Recording(source="lab", content=text.encode())

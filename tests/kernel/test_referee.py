@@ -1,0 +1,179 @@
+"""The kernel is the referee: random rules are loaded, real connections are made, and where they end is what the walk
+must say.
+
+`KDIAG_KERNEL_RULESETS` is the number of rule sets (default 40), `KDIAG_KERNEL_SEED` the seed (default 1).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from kdiag.model.addresses import AddressSet, Family, Protocol, parse_address
+from kdiag.model.dataplane import ClientSet, Disposition, Frontend, FrontendKind, Masquerade, Position
+from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.walk.matches import Surroundings
+from kdiag.walk.network import NodeNetwork
+from kdiag.walk.program import Program
+from kdiag.walk.walker import Leaf, Walker
+from tests.kernel.lab import PATIENCE_S, PORTS, SITES, Lab, LabError, Probe, Seen, Site, why_not
+from tests.kernel.rulesets import empty, generate, what_is_known
+
+RULESETS = int(os.environ.get("KDIAG_KERNEL_RULESETS", "40"))
+SEED = int(os.environ.get("KDIAG_KERNEL_SEED", "1"))
+BACKENDS = ("nft", "legacy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The lab, what its kernel knows, and the node's network of each family."""
+
+    lab: Lab
+    known: frozenset[str]
+    networks: dict[Family, NodeNetwork]
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    lab = Lab()
+    try:
+        lab.__enter__()
+    except (LabError, OSError) as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    try:
+        networks = {family: lab.network(family) for family in Family}
+        known = what_is_known(
+            lambda site, text: all(lab.accepts(site.family, backend, text) for backend in BACKENDS)
+        )
+        if not {"destination", "dport", "DNAT", "MASQUERADE"} <= known:
+            pytest.skip("the kernel has no netfilter")
+        _clear(lab)
+        yield Ground(lab=lab, known=known, networks=networks)
+    finally:
+        lab.__exit__()
+
+
+def _clear(lab: Lab) -> None:
+    for family in Family:
+        for backend in BACKENDS:
+            lab.load(family, backend, empty())
+
+
+def _probes(rng: random.Random, site: Site) -> list[Probe]:
+    """Connections from every position; each goes to a Service, the node, a pod or a backend."""
+    destinations = (*site.services, *site.services, *site.node_addresses, site.server, *site.backends)
+    chosen = {
+        Probe(position=position, source=source, destination=rng.choice(destinations), port=rng.choice(PORTS[:3]))
+        for position in Position
+        for source in site.clients(position)
+        for _ in range(3)
+    }
+    return sorted(chosen)
+
+
+def _walk(network: NodeNetwork, dump: str, probe: Probe) -> list[Leaf]:
+    ruleset = parse_iptables_save(dump, family=network.family, source="lab")
+    assert not ruleset.unread
+    walker = Walker(Program(ruleset, Surroundings(network=network)))
+    destination, source = parse_address(probe.destination), parse_address(probe.source)
+    assert destination is not None
+    assert source is not None
+    alone = AddressSet.of(network.family, (source,))
+    clients = [
+        ClientSet(addresses=both, interfaces=item.interfaces)
+        for item in network.clients(probe.position, destination)
+        if (both := item.addresses & alone)
+    ]
+    assert len(clients) == 1, f"{probe.source} is no {probe.position} client"
+    frontend = Frontend(
+        address=destination,
+        protocol=Protocol.TCP,
+        port=probe.port,
+        kind=FrontendKind.CLUSTER_IP,
+        position=probe.position,
+    )
+    return walker.walk(frontend, clients)
+
+
+def _agrees(leaf: Leaf, seen: Seen, probe: Probe, site: Site, network: NodeNetwork) -> bool:
+    fate = leaf.fate
+    match fate.disposition:
+        case Disposition.UNKNOWN:
+            return True
+        case Disposition.DROPPED:
+            return seen == Seen()
+        case Disposition.REJECTED:
+            return seen.refused
+        case Disposition.BACKEND:
+            assert fate.backend is not None
+            place = (str(fate.backend.address), fate.backend.port)
+        case Disposition.UNTRANSLATED:
+            place = (probe.destination, probe.port)
+    if seen.answer is None:
+        return False
+    address, number, source = seen.answer
+    if (address, number) != place:
+        return False
+    rewriting = [step.action for step in leaf.passed.steps() if leaf.passed] if leaf.passed else []
+    actions = [action for action in rewriting if action == "MASQUERADE" or action.startswith("SNAT")]
+    if fate.disposition is Disposition.BACKEND:
+        assert (fate.masquerade is not Masquerade.NO) is bool(actions)
+    if not actions:
+        return source == probe.source
+    if actions[0].startswith("SNAT"):
+        return source == actions[0].removeprefix("SNAT to ")
+    destination = parse_address(address)
+    assert destination is not None
+    written = None if destination in network.local else network.source_for(destination)
+    return source == str(written) if written is not None else source in site.node_addresses
+
+
+def _judge(ground: Ground, number: int) -> tuple[int, list[str]]:
+    """Try one rule set; the number of connections, and every disagreement in words."""
+    family = list(Family)[number % 2]
+    backend = BACKENDS[number // 2 % 2]
+    site, network = SITES[family], ground.networks[family]
+    rng = random.Random(f"{SEED}/{number}")
+    dump = ground.lab.load(family, backend, generate(rng, site, ground.known))
+    try:
+        probes = _probes(rng, site)
+        walks = [_walk(network, dump, probe) for probe in probes]
+        seen = ground.lab.send(probes)
+        wrong = [
+            index
+            for index, probe in enumerate(probes)
+            if not any(_agrees(leaf, seen[index], probe, site, network) for leaf in walks[index])
+        ]
+        # A busy machine may answer too late: look again, with patience.
+        again = dict(zip(wrong, ground.lab.send([probes[index] for index in wrong], PATIENCE_S), strict=True))
+        complaints = []
+        for index in wrong:
+            probe = probes[index]
+            if any(_agrees(leaf, again[index], probe, site, network) for leaf in walks[index]):
+                continue
+            said = "; ".join(
+                f"{leaf.fate.disposition} {leaf.fate.backend or ''} {leaf.fate.masquerade}" for leaf in walks[index]
+            )
+            ways = "\n".join(
+                f"    {step.hook} {step.ref().text}" for leaf in walks[index] if leaf.passed for step in leaf.passed.steps()
+            )
+            complaints.append(f"rule set {number} ({family}, {backend}): {probe}: {again[index]}, walk: {said}\n{ways}")
+        return len(probes), [*complaints, dump] if complaints else []
+    finally:
+        ground.lab.load(family, backend, empty())
+
+
+def test_connections_end_where_the_walk_says(ground: Ground) -> None:
+    connections = 0
+    for number in range(RULESETS):
+        made, complaints = _judge(ground, number)
+        connections += made
+        assert not complaints, "\n".join(complaints)
+    assert connections >= 10 * RULESETS
