@@ -10,6 +10,7 @@ from kdiag.render.layout import count, cut_middle, paragraphs, some, table, visi
 from kdiag.render.style import Ink, Style
 
 AFFECTED_SHOWN = 10
+AFFECTED_ON_ONE_NODE = 20
 EVIDENCE_SHOWN = 8
 NODES_SHOWN = 5
 
@@ -100,6 +101,13 @@ def _affected(finding: Finding, style: Style) -> list[str]:
     items = finding.affected
     if all(item == itself for item in items):
         return []
+    if finding.node is not None and all(item.node == finding.node for item in items):
+        labels = [" ".join(part for part in (item.service, item.port) if part) for item in items]
+        if all(label in finding.message for label in labels):
+            return []
+        first = f"{_INDENT}affected: "
+        text = some(labels, AFFECTED_ON_ONE_NODE)
+        return paragraphs(text, style.width, indent=" " * len(first), first=first)
     columns = [
         (header, [value or "" for value in values])
         for header, values in (

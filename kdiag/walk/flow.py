@@ -14,7 +14,8 @@ class Flow:
 
     `destination` is the address as an integer, as rules compare it. `weight` is the share (0 to 1) that random
     matches have left; `assumptions` the undecided matches on the way. `looked_up` are the affinity lists that were
-    asked (name, seconds, chain jumped to on a hit): a client not seen before is in none.
+    asked (name, seconds, chain jumped to on a hit): a client not seen before is in none. `rewritten` are the addresses
+    that the source may have become; `addresses` stay the clients' own.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Flow:
         "passed",
         "port",
         "protocol",
+        "rewritten",
         "translated",
         "untracked",
         "weight",
@@ -66,6 +68,7 @@ class Flow:
         self.translated = False
         self.untracked = False
         self.masquerade = Masquerade.NO
+        self.rewritten: AddressSet | None = None
         self.affinity_s: int | None = None
         self.looked_up: tuple[tuple[str, int, str], ...] = ()
         self.weight = 1.0

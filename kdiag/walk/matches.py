@@ -30,7 +30,7 @@ class Compiled:
 
     All `tests` must hold; `sources` and `in_interfaces` narrow the clients (a flow of which a part matches is split).
     `share` is the probability of a random match. `looks_up` is the affinity list (name, seconds) asked by
-    `recent --rcheck`, `remembers` the one written by `recent --set`.
+    `recent --rcheck`: such a rule matches no client that is judged. `remembers` is the one written by `recent --set`.
     """
 
     tests: list[Test] = field(default_factory=list)
@@ -178,9 +178,12 @@ def _connection_state(compiled: Compiled, option: Option, _: Surroundings) -> No
 
     def test(flow: Flow) -> bool | None:
         states = {"UNTRACKED"} if flow.untracked else {"NEW"}
-        if flow.translated:
+        # A translation that changes nothing does not count (nf_nat_setup_info compares the tuples).
+        if (flow.destination, flow.port) != (flow.original_destination, flow.original_port):
             states.add("DNAT")
-        return bool(states & wanted)
+        if states & wanted:
+            return True
+        return None if "SNAT" in wanted and flow.rewritten is not None else False
 
     compiled.tests.append(negate(test, option.negated))
 
@@ -201,6 +204,7 @@ def _original_source(compiled: Compiled, option: Option, around: Surroundings) -
         return
     chosen = AddressSet.of(around.network.family, (network,))
     compiled.narrow(chosen.complement() if option.negated else chosen)
+    compiled.tests.append(lambda flow: None if flow.rewritten is not None else True)
 
 
 def _original_port(compiled: Compiled, option: Option, _: Surroundings) -> None:
@@ -228,30 +232,47 @@ def _conntrack_protocol(compiled: Compiled, option: Option, _: Surroundings) -> 
 MULTICAST = {Family.IPV4: ipaddress.ip_network("224.0.0.0/4"), Family.IPV6: ipaddress.ip_network("ff00::/8")}
 
 
-def _in(value: int, network: Network) -> bool:
-    return int(network.network_address) <= value <= int(network.broadcast_address)
+def _addresses4_of(kinds: set[str], local: AddressSet) -> AddressSet | None:
+    """Addresses of one of these kinds: in IPv4 each address is of one kind."""
+    multicast = AddressSet.of(Family.IPV4, (MULTICAST[Family.IPV4],))
+    broadcast = AddressSet.span(Family.IPV4, 0xFFFFFFFF, 0xFFFFFFFF)
+    known = {
+        "LOCAL": local,
+        "MULTICAST": multicast,
+        "BROADCAST": broadcast,
+        "UNICAST": (local | multicast | broadcast).complement(),
+    }
+    if not kinds <= known.keys():
+        return None
+    chosen = AddressSet.nothing(Family.IPV4)
+    for kind in kinds:
+        chosen = chosen | known[kind]
+    return chosen
+
+
+def _addresses6_of(kinds: set[str], local: AddressSet) -> AddressSet | None:
+    """Addresses of all these kinds: in IPv6 local ones are unicast too (match_type6 of xt_addrtype.c)."""
+    multicast = AddressSet.of(Family.IPV6, (MULTICAST[Family.IPV6],))
+    known = {
+        "LOCAL": local,
+        "MULTICAST": multicast,
+        "UNICAST": (multicast | AddressSet.span(Family.IPV6, 0, 0)).complement(),
+    }
+    if not kinds <= known.keys():
+        return None
+    chosen = AddressSet.everything(Family.IPV6)
+    for kind in kinds:
+        chosen = chosen & known[kind]
+    return chosen
 
 
 def _address_type(compiled: Compiled, option: Option, around: Surroundings) -> None:
-    network = around.network
+    family, local = around.network.family, around.network.local
     kinds = set((option.values[0] if option.values else "").upper().split(","))
-    if not kinds <= {"LOCAL", "UNICAST", "MULTICAST", "BROADCAST"}:
+    chosen = _addresses4_of(kinds, local) if family is Family.IPV4 else _addresses6_of(kinds, local)
+    if chosen is None:
         compiled.tests.append(cannot_tell)
         return
-    local = network.local
-    multicast = AddressSet.of(network.family, (MULTICAST[network.family],))
-    broadcast = AddressSet.span(network.family, 0xFFFFFFFF, 0xFFFFFFFF)
-    if network.family is Family.IPV6:
-        broadcast = AddressSet.nothing(network.family)
-    chosen = AddressSet.nothing(network.family)
-    if "LOCAL" in kinds:
-        chosen = chosen | local
-    if "MULTICAST" in kinds:
-        chosen = chosen | multicast
-    if "BROADCAST" in kinds:
-        chosen = chosen | broadcast
-    if "UNICAST" in kinds:
-        chosen = chosen | (local | multicast | broadcast).complement()
     if option.name == "src-type":
         compiled.narrow(chosen.complement() if option.negated else chosen)
         return
@@ -289,12 +310,14 @@ def _statistic(compiled: Compiled, option: Option, _: Surroundings) -> None:
         try:
             probability = float(option.values[0])
         except ValueError:
+            probability = -1.0
+        if not 0 <= probability <= 1:
             compiled.tests.append(cannot_tell)
             return
         # The kernel keeps round(p * 2^31) and compares it with 31 random bits (xt_statistic.c).
         share = round(probability * (1 << 31)) / (1 << 31)
-    elif option.name == "every" and option.values and read_number(option.values[0]):
-        share = 1 / int(option.values[0], 0)
+    elif option.name == "every" and option.values and (every := read_number(option.values[0]) or 0) > 0:
+        share = 1 / every
     elif option.name in ("mode", "packet"):
         return
     else:
@@ -311,13 +334,15 @@ def _recent(compiled: Compiled, options: list[Option]) -> None:
         compiled.tests.append(negate(always, names["set"].negated))
         return
     asks = [names[name] for name in ("rcheck", "update", "remove") if name in names]
-    if not asks:
+    # A list of destinations may hold the address for other clients' sake.
+    if not asks or "rdest" in names:
         compiled.tests.append(cannot_tell)
         return
     seconds = read_number(names["seconds"].values[0]) if "seconds" in names and names["seconds"].values else 0
     if not asks[0].negated and asks[0].name == "rcheck":
         compiled.looks_up = (list_name, seconds or 0)
-    compiled.tests.append(negate(never, asks[0].negated))
+    else:
+        compiled.tests.append(negate(never, asks[0].negated))
 
 
 def _address_range(compiled: Compiled, option: Option, around: Surroundings) -> None:
@@ -341,9 +366,11 @@ def _ipset(compiled: Compiled, option: Option, around: Surroundings) -> None:
         compiled.tests.append(cannot_tell)
         return
     match known.type, directions:
-        case ("hash:ip" | "hash:net"), ("src" | "dst"):
-            networks = [parsed for member in known.members if (parsed := parse_network(member.split()[0])) is not None]
-            chosen = AddressSet.of(around.network.family, networks)
+        case (("hash:ip" | "hash:net"), ("src" | "dst")):
+            chosen = _members(known, around.network.family)
+            if chosen is None:
+                compiled.tests.append(cannot_tell)
+                return
             if directions == "src":
                 compiled.narrow(chosen.complement() if option.negated else chosen)
                 return
@@ -357,6 +384,22 @@ def _ipset(compiled: Compiled, option: Option, around: Surroundings) -> None:
         case _:
             test = cannot_tell
     compiled.tests.append(negate(test, option.negated))
+
+
+def _members(ipset: IpSet, family: Family) -> AddressSet | None:
+    """The addresses in a set; None if a member is not understood. Of nested members the narrowest decides."""
+    networks: list[tuple[Network, bool]] = []
+    for member in ipset.members:
+        words = member.split()
+        network = parse_network(words[0]) if words else None
+        if network is None:
+            return None
+        networks.append((network, "nomatch" in words))
+    chosen = AddressSet.nothing(family)
+    for network, excluded in sorted(networks, key=lambda item: item[0].prefixlen):
+        part = AddressSet.of(family, (network,))
+        chosen = chosen - part if excluded else chosen | part
+    return chosen
 
 
 def _socket(member: str) -> tuple[int, str, int] | None:
@@ -373,6 +416,11 @@ def _packet_type(compiled: Compiled, option: Option, _: Surroundings) -> None:
     compiled.tests.append(negate(always if unicast else never, option.negated))
 
 
+def _fragment(compiled: Compiled, option: Option, _: Surroundings) -> None:
+    # The first packet of a connection comes in one piece.
+    compiled.tests.append(negate(never, option.negated))
+
+
 def _nothing(_: Compiled, __: Option, ___: Surroundings) -> None:
     """An option that narrows nothing (a counter's name, a flag of another option)."""
 
@@ -385,6 +433,7 @@ def _policy(compiled: Compiled, option: Option, _: Surroundings) -> None:
 
 
 READERS: dict[tuple[str, str], Reader] = {
+    ("", "fragment"): _fragment,
     **{(module, name): _destination_port for module in PORTED for name in ("dport", "destination-port")},
     **{(module, name): _source_port for module in PORTED for name in ("sport", "source-port")},
     **{("multiport", name): _destination_port for name in ("dports", "destination-ports")},
@@ -417,10 +466,17 @@ READERS: dict[tuple[str, str], Reader] = {
 
 # Modules that match without any option. rpfilter: a packet that took the way back to its source passes it.
 BARE = {"tcp", "udp", "sctp", "dccp", "udplite", "comment", "nfacct", "rpfilter"}
+# Modules that ask about the connection.
+OF_CONNECTIONS = {"conntrack", "state", "connmark"}
 
 
-def compile_matches(modules: tuple[str, ...], options: tuple[Option, ...], around: Surroundings) -> Compiled:
-    """Turn a rule's match options into tests. Options that are not known make the rule undecided."""
+def compile_matches(
+    modules: tuple[str, ...], options: tuple[Option, ...], around: Surroundings, *, tracked: bool = True
+) -> Compiled:
+    """Turn a rule's match options into tests. Options that are not known make the rule undecided.
+
+    `tracked` is False for table raw, which packets pass before they have a connection.
+    """
     compiled = Compiled()
     recent = [option for option in options if option.module == "recent"]
     if recent:
@@ -429,8 +485,16 @@ def compile_matches(modules: tuple[str, ...], options: tuple[Option, ...], aroun
     for module in modules:
         if module not in named and module not in BARE:
             compiled.tests.append(cannot_tell)
+    of_connection = {option.name for option in options if option.module in OF_CONNECTIONS}
+    if of_connection - {"ctstate", "state"}:
+        # No connection, no match, negated or not; with a state asked beside it, that alone decides (xt_conntrack.c).
+        without = None if of_connection & {"ctstate", "state"} else False
+        compiled.tests.append(lambda flow: without if flow.untracked else True)
     for option in options:
         if option.module == "recent":
+            continue
+        if option.module in OF_CONNECTIONS and not tracked:
+            compiled.tests.append(cannot_tell)
             continue
         if option.module == "rpfilter":
             if option.name == "invert":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from kdiag.model.addresses import Address, AddressSet, Family, Network, family_of
@@ -40,7 +40,8 @@ class NodeNetwork:
 
     `local` are all addresses that the node takes for its own; `local_known` is False where they come from the Node
     object only. `own` are the addresses that its processes use as source. `routes` are sorted, best first, and None if
-    they were not recorded. `bridges` are interfaces whose packets pass netfilter as bridged ones.
+    they were not recorded. `bridges` are interfaces whose packets pass netfilter as bridged ones. `primaries` are the
+    first addresses of interfaces, as far as known.
     """
 
     family: Family
@@ -53,6 +54,7 @@ class NodeNetwork:
     pods: AddressSet
     pod_clients: tuple[ClientSet, ...]
     external_clients: tuple[ClientSet, ...]
+    primaries: Mapping[str, Address] = field(default_factory=dict)
 
     def clients(self, position: Position, destination: Address) -> tuple[ClientSet, ...]:
         """The clients of a position that may send to `destination`."""
@@ -93,7 +95,7 @@ class NodeNetwork:
             via = self.route(int(route.gateway))
             if via is not None and via is not route and via.preferred_source is not None:
                 return via.preferred_source
-        return None
+        return self.primaries.get(route.interface) if route.interface else None
 
 
 def node_network(
@@ -125,6 +127,10 @@ def node_network(
         ]
         or node_addresses,
     )
+    primaries: dict[str, Address] = {}
+    for item in addresses:
+        if not item.address.is_link_local:
+            primaries.setdefault(item.interface, item.address)
     routes = _sorted_routes(family, host)
     pod_addresses = _pod_addresses(family, node, pods) - local
     bridges = frozenset(
@@ -161,6 +167,7 @@ def node_network(
         pods=pod_addresses,
         pod_clients=_merge_many(pod_clients),
         external_clients=_merge_many(external),
+        primaries=primaries,
     )
 
 

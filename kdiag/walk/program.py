@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.rules import Chain, NetworkMatch, Rule, Ruleset
-from kdiag.walk.matches import Compiled, Surroundings, cannot_tell, compile_matches
+from kdiag.walk.matches import Compiled, Surroundings, cannot_tell, compile_matches, read_ports
 from kdiag.walk.targets import GOES_ON, describe
 
 # Chains shorter than this are scanned; an index would cost more than it saves.
@@ -131,7 +131,7 @@ class Program:
 
     def _compile_rule(self, rule: Rule, order: int) -> CompiledRule:
         family = self.around.network.family
-        meaning = compile_matches(rule.modules, rule.matches, self.around)
+        meaning = compile_matches(rule.modules, rule.matches, self.around, tracked=rule.table != "raw")
         if rule.unknown:
             meaning.tests.append(cannot_tell)
         decides = rule.target is not None and rule.target not in GOES_ON and not rule.target.startswith("KUBE-")
@@ -160,7 +160,14 @@ class Program:
             else None,
             meaning=meaning,
             action=describe(rule),
-            inert=(rule.target is None or rule.target in GOES_ON) and meaning.looks_up is None,
+            inert=(
+                (
+                    rule.target is None
+                    or (rule.target in GOES_ON and self.ruleset.chain(rule.table, rule.target) is None)
+                )
+                and meaning.looks_up is None
+                and meaning.remembers is None
+            ),
         )
 
 
@@ -174,6 +181,6 @@ def _addresses(match: NetworkMatch | None, family_set: AddressSet) -> AddressSet
 def _exact_port(rule: Rule) -> int | None:
     for option in rule.matches:
         if option.name == "dport" and not option.negated and option.module in ("tcp", "udp", "sctp"):
-            value = option.values[0] if option.values else ""
-            return int(value) if value.isdigit() else None
+            ranges = read_ports(option.values[0]) if option.values else None
+            return ranges[0][0] if ranges is not None and len(ranges) == 1 and ranges[0][0] == ranges[0][1] else None
     return None

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
 
-from kdiag.model.addresses import Family, SocketAddress, parse_address
+from kdiag.model.addresses import AddressSet, Family, SocketAddress, parse_address
 from kdiag.model.rules import Option, Rule
 from kdiag.walk.flow import Flow
 from kdiag.walk.matches import read_mask, read_number
@@ -23,6 +23,9 @@ GOES_ON = frozenset(
 MARKING = frozenset({"MARK", "CONNMARK"})
 TRANSLATING = frozenset({"DNAT", "REDIRECT"})
 SOURCE_REWRITING = frozenset({"MASQUERADE", "SNAT"})
+
+
+LOOPBACK = {Family.IPV4: 0x7F000001, Family.IPV6: 1}
 
 
 class Verdict(enum.Enum):
@@ -48,6 +51,11 @@ def _value(options: Mapping[str, Option], *names: str) -> str | None:
 def mark(flow: Flow, rule: Rule) -> bool:
     """Apply MARK or CONNMARK to the flow; False if the options were not understood (the flow is then unchanged)."""
     options = options_of(rule)
+    if "left-shift-mark" in options or "right-shift-mark" in options:
+        return False
+    if rule.target == "CONNMARK" and flow.untracked:
+        # There is no connection to mark (connmark_tg of xt_connmark.c).
+        return True
     current = flow.mark if rule.target == "MARK" else flow.connmark
     text = _value(options, "set-xmark", "set-mark", "or-mark", "and-mark", "xor-mark")
     if text is not None:
@@ -87,18 +95,15 @@ def mark(flow: Flow, rule: Rule) -> bool:
 def new_destination(flow: Flow, rule: Rule, primary: int | None) -> tuple[int, int] | None:
     """Where DNAT or REDIRECT sends the flow: address (as an integer) and port; None if that is not one place.
 
-    `primary` is the address that REDIRECT uses for packets that come from elsewhere, if it is known.
+    `primary` is the address that REDIRECT uses for packets that come from elsewhere: the first of the interface that
+    they came in by (nf_nat_redirect.c), if it is known.
     """
     options = options_of(rule)
     if rule.target == "REDIRECT":
         ports = _value(options, "to-ports")
-        if ports is not None and not ports.isdigit():
-            return None
-        if flow.local_origin:
-            address: int | None = int(parse_address("127.0.0.1" if flow.family is Family.IPV4 else "::1") or 0)
-        else:
-            address = primary
-        return None if address is None else (address, int(ports) if ports else flow.port)
+        wanted = flow.port if ports is None else _port_number(ports)
+        address = LOOPBACK[flow.family] if flow.local_origin else primary
+        return None if address is None or wanted is None else (address, wanted)
     text = _value(options, "to-destination")
     if text is None:
         return None
@@ -123,9 +128,27 @@ def read_destination(text: str, family: Family) -> tuple[str | None, int | None]
         address_text, port_text = text, ""
     else:
         address_text, _, port_text = text.partition(":")
-    if "-" in address_text or "-" in port_text or (port_text and not port_text.isdigit()):
+    port = _port_number(port_text) if port_text else None
+    if "-" in address_text or (port_text and port is None):
         return None
-    return address_text or None, int(port_text) if port_text else None
+    return address_text or None, port
+
+
+def _port_number(text: str) -> int | None:
+    """One port; None for a range. Port 0 is what old iptables prints for options that it cannot decode."""
+    number = read_number(text)
+    return number if number is not None and 0 < number < 65536 else None
+
+
+def new_sources(rule: Rule, own: AddressSet) -> AddressSet:
+    """The source addresses that MASQUERADE or SNAT may write; `own` are those of the node."""
+    if rule.target == "MASQUERADE":
+        return own
+    first_text, _, last_text = (_value(options_of(rule), "to-source") or "").partition("-")
+    first = parse_address(first_text) or parse_address(first_text.rpartition(":")[0])
+    if first is None or last_text:
+        return AddressSet.everything(own.family)
+    return AddressSet.of(own.family, (first,))
 
 
 def describe(rule: Rule) -> str:

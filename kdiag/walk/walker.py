@@ -1,13 +1,13 @@
 """The one walker: a set of packets is followed from the hook through every rule to every end.
 
 Order of hooks and tables is the kernel's (NF_INET_*, priorities of NF_IP_PRI_*): PREROUTING raw, mangle, nat; then by
-the new destination INPUT (mangle, filter) or FORWARD (mangle, filter) and POSTROUTING (mangle, nat). The node's own
+the new destination INPUT (mangle, filter, nat) or FORWARD (mangle, filter) and POSTROUTING (mangle, nat). The node's own
 packets start at OUTPUT (raw, mangle, nat, filter), and those for the node itself come back in over lo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kdiag.model.addresses import AddressSet
@@ -30,6 +30,11 @@ from kdiag.walk.targets import Verdict
 MAX_DEPTH = 64
 # Undecided rules are followed both ways; with this many on one way the answer could only be "cannot tell".
 MAX_ASSUMPTIONS = 6
+# Far more rules than the packets to any real address pass; a rule set made to split them without end stops here.
+MAX_STEPS = 200_000
+
+NO_INPUT = frozenset({"OUTPUT", "POSTROUTING"})
+NO_OUTPUT = frozenset({"PREROUTING", "INPUT"})
 
 PROXY_CHAINS = frozenset(
     "KUBE-SERVICES KUBE-EXTERNAL-SERVICES KUBE-NODEPORTS KUBE-POSTROUTING KUBE-MARK-MASQ KUBE-MARK-DROP KUBE-FORWARD "
@@ -66,11 +71,13 @@ class Walker:
         self.network: NodeNetwork = program.around.network
         self._leaves: list[Leaf] = []
         self._hook = ""
+        self._steps = 0
 
     def walk(self, frontend: Frontend, clients: Iterable[ClientSet]) -> list[Leaf]:
         """Every end of the packets that these clients send to the frontend. The weights of one client's leaves that
         share their assumptions add up to 1."""
         self._leaves = []
+        self._steps = 0
         for client in clients:
             flow = Flow(
                 family=frontend.family,
@@ -92,7 +99,8 @@ class Walker:
     def _from_wire(self, flow: Flow) -> None:
         for arrived in self._tables("PREROUTING", ("raw", "mangle", "nat"), [flow]):
             if self._is_local(arrived.destination):
-                for ended in self._tables("INPUT", ("mangle", "filter", "security"), [arrived]):
+                # Since kernel 2.6.36 the source may be rewritten here.
+                for ended in self._tables("INPUT", ("mangle", "filter", "security", "nat"), [arrived]):
                     self._delivered(ended)
                 continue
             self._route_out(arrived)
@@ -208,11 +216,6 @@ class Walker:
         for test in meaning.tests:
             answer = test(flow)
             if answer is False:
-                if meaning.looks_up is not None:
-                    # The client is not in the list yet; remember that it was asked for.
-                    asked = flow.copy()
-                    asked.looked_up = (*flow.looked_up, (*meaning.looks_up, compiled.rule.target or ""))
-                    flow = asked
                 remaining.append(flow)
                 return
             if answer is None:
@@ -224,7 +227,13 @@ class Walker:
         if answer is None:
             decided = False
         matched = flow
-        if compiled.sources is not None:
+        if compiled.sources is not None and flow.rewritten is not None:
+            inside = flow.rewritten & compiled.sources
+            if not inside and decided:
+                remaining.append(flow)
+                return
+            decided = decided and inside == flow.rewritten
+        elif compiled.sources is not None:
             inside = flow.addresses & compiled.sources
             if not inside:
                 remaining.append(flow)
@@ -235,7 +244,7 @@ class Walker:
                 remaining.append(outside)
                 matched = flow.copy()
                 matched.addresses = inside
-        if compiled.in_interface is not None and matched.in_interfaces is not None:
+        if compiled.in_interface is not None and matched.in_interfaces is not None and self._hook not in NO_INPUT:
             known = frozenset(item for item in matched.in_interfaces if compiled.in_interface(item))
             if known != matched.in_interfaces:
                 other = matched.copy()
@@ -243,6 +252,12 @@ class Walker:
                 remaining.append(other)
                 matched = matched.copy()
                 matched.in_interfaces = known
+        if meaning.looks_up is not None:
+            # The client is not in the list yet; remember that it was asked for.
+            asked = matched.copy()
+            asked.looked_up = (*matched.looked_up, (*meaning.looks_up, compiled.rule.target or ""))
+            remaining.append(asked)
+            return
         if meaning.share is not None and meaning.share < 1:
             if meaning.share <= 0:
                 remaining.append(matched)
@@ -269,6 +284,10 @@ class Walker:
                 matched.assumptions = (*matched.assumptions, (compiled.number, True))
         if matched is flow:
             matched = flow.copy()
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            self._end(matched, Verdict.UNKNOWN)
+            return
         self._pass(matched, compiled, table, chain, compiled.action, depth, unclear=not decided)
         self._act(compiled, matched, table, depth, remaining, fallen, accepted)
 
@@ -277,19 +296,25 @@ class Walker:
         answer: bool | None = True
         test = compiled.in_interface
         if test is not None:
-            if self._hook in ("OUTPUT", "POSTROUTING"):
+            if self._hook in NO_INPUT:
                 # No input interface here: only a negated match holds (ip_packet_match compares with the empty name).
-                return test("")
-            if flow.in_interfaces is None:
+                answer = test("")
+                if self._hook == "POSTROUTING" and not flow.local_origin and answer is not _common(test, flow):
+                    # Since kernel 5.7 forwarded packets have one.
+                    answer = None
+            elif flow.in_interfaces is None:
                 if compiled.rule.in_interface is not None and compiled.rule.in_interface.name == "lo":
-                    return compiled.rule.in_interface.negated
-                answer = None
+                    answer = compiled.rule.in_interface.negated
+                else:
+                    answer = None
             elif not any(test(item) for item in flow.in_interfaces):
+                answer = False
+            if answer is False:
                 return False
         test = compiled.out_interface
         if test is not None:
-            if self._hook in ("PREROUTING", "INPUT"):
-                return test("")
+            if self._hook in NO_OUTPUT:
+                return answer if test("") else False
             if flow.out_interfaces is None:
                 return None
             if not any(test(item) for item in flow.out_interfaces):
@@ -329,7 +354,7 @@ class Walker:
                 else:
                     self._undecided(compiled, flow, remaining)
             case "DNAT" | "REDIRECT":
-                place = targets.new_destination(flow, rule, self._primary())
+                place = targets.new_destination(flow, rule, self._primary(flow))
                 if place is None:
                     self._end(flow, Verdict.UNKNOWN)
                 else:
@@ -338,12 +363,12 @@ class Walker:
                     accepted.append(flow)
             case "MASQUERADE" | "SNAT":
                 flow.masquerade = Masquerade.PROXY if rule.chain == "KUBE-POSTROUTING" else Masquerade.OTHER
+                flow.rewritten = targets.new_sources(rule, self.network.own)
                 accepted.append(flow)
-            case "NOTRACK":
-                flow.untracked = True
-                remaining.append(flow)
-            case "CT":
-                flow.untracked = flow.untracked or "notrack" in targets.options_of(rule)
+            case "NOTRACK" | "CT":
+                if target == "NOTRACK" or "notrack" in targets.options_of(rule):
+                    # What comes back in over lo has its connection already (xt_ct_target).
+                    flow.untracked = flow.untracked or not (flow.local_origin and self._hook == "PREROUTING")
                 remaining.append(flow)
             case name if self.program.chain(table, name) is not None:
                 returned = self._chain(table, name, flow, accepted, depth + 1)
@@ -364,9 +389,14 @@ class Walker:
         flow.assumptions = (*flow.assumptions, (number, False))
         remaining.append(flow)
 
-    def _primary(self) -> int | None:
-        own = self.network.own
-        return int(own.first()) if own else None
+    def _primary(self, flow: Flow) -> int | None:
+        """The first address of the interface that the flow came in by; None if it is not one address."""
+        if flow.in_interfaces is None:
+            own = self.network.own
+            return int(own.first()) if own.size == 1 else None
+        found = {self.network.primaries.get(name) for name in flow.in_interfaces}
+        address = found.pop() if len(found) == 1 else None
+        return None if address is None else int(address)
 
     # -- records -------------------------------------------------------------------------------------------------
 
@@ -422,6 +452,12 @@ class Walker:
                 passed=flow.passed,
             )
         )
+
+
+def _common(test: Callable[[str], bool], flow: Flow) -> bool | None:
+    """The answer of a test for all interfaces that the flow may have come in by; None if they differ."""
+    answers = {test(name) for name in flow.in_interfaces} if flow.in_interfaces else set()
+    return answers.pop() if len(answers) == 1 else None
 
 
 def _as_unclear(step: Passed) -> Passed:

@@ -108,6 +108,7 @@ def build(path: Path = ARCHIVE) -> None:
     """Write the archive."""
     path.parent.mkdir(exist_ok=True)
     write_snapshot(demo(), path)
+    path.chmod(0o644)  # snapshots are written for their owner alone; this one is for everybody
 
 
 # The API

@@ -49,7 +49,9 @@ def _negated(rng: random.Random) -> str:
 
 
 def _destinations(site: Site) -> tuple[str, ...]:
-    wide = ("10.96.0.0/16", "10.244.0.0/16", "0.0.0.0/0") if site.family is Family.IPV4 else ("fd00:96::/32", "fd00::/8")
+    wide = (
+        ("10.96.0.0/16", "10.244.0.0/16", "0.0.0.0/0") if site.family is Family.IPV4 else ("fd00:96::/32", "fd00::/8")
+    )
     return (*site.services, *site.services, *site.services, *site.node_addresses, site.server, *site.backends, *wide)
 
 
@@ -115,7 +117,9 @@ def _flags(rng: random.Random, _: Site, __: Place) -> str:
 
 
 def _mark(rng: random.Random, _: Site, place: Place) -> str:
-    return f"-m mark {_negated(rng)}--mark {rng.choice(('0x1/0x1', '0x2/0x2', '0x0/0x4', '0x3', '0x4000/0x4000', '0x0'))}"
+    return (
+        f"-m mark {_negated(rng)}--mark {rng.choice(('0x1/0x1', '0x2/0x2', '0x0/0x4', '0x3', '0x4000/0x4000', '0x0'))}"
+    )
 
 
 def _connection_mark(rng: random.Random, _: Site, place: Place) -> str:
@@ -292,7 +296,20 @@ def _target(rng: random.Random, site: Site, place: Place, matches: str, known: C
     return rng.choices([text for text, _ in options], [weight for _, weight in options])[0]
 
 
-TARGETS = ("MARK", "CONNMARK", "DROP", "REJECT", "CT", "TRACE", "TOS", "NFLOG", "DNAT", "REDIRECT", "MASQUERADE", "SNAT")
+TARGETS = (
+    "MARK",
+    "CONNMARK",
+    "DROP",
+    "REJECT",
+    "CT",
+    "TRACE",
+    "TOS",
+    "NFLOG",
+    "DNAT",
+    "REDIRECT",
+    "MASQUERADE",
+    "SNAT",
+)
 
 
 def _rule(rng: random.Random, site: Site, place: Place, chain: str, inner: list[str], known: Collection[str]) -> str:

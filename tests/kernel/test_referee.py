@@ -49,9 +49,7 @@ def ground() -> Iterator[Ground]:
         pytest.skip(f"no network namespaces here: {error}")
     try:
         networks = {family: lab.network(family) for family in Family}
-        known = what_is_known(
-            lambda site, text: all(lab.accepts(site.family, backend, text) for backend in BACKENDS)
-        )
+        known = what_is_known(lambda site, text: all(lab.accepts(site.family, backend, text) for backend in BACKENDS))
         if not {"destination", "dport", "DNAT", "MASQUERADE"} <= known:
             pytest.skip("the kernel has no netfilter")
         _clear(lab)
@@ -162,7 +160,10 @@ def _judge(ground: Ground, number: int) -> tuple[int, list[str]]:
                 f"{leaf.fate.disposition} {leaf.fate.backend or ''} {leaf.fate.masquerade}" for leaf in walks[index]
             )
             ways = "\n".join(
-                f"    {step.hook} {step.ref().text}" for leaf in walks[index] if leaf.passed for step in leaf.passed.steps()
+                f"    {step.hook} {step.ref().text}"
+                for leaf in walks[index]
+                if leaf.passed
+                for step in leaf.passed.steps()
             )
             complaints.append(f"rule set {number} ({family}, {backend}): {probe}: {again[index]}, walk: {said}\n{ways}")
         return len(probes), [*complaints, dump] if complaints else []

@@ -60,8 +60,19 @@ def test_headline_without_a_place() -> None:
     assert "\nERROR KD202 missing-base-jump\n" in only(replace(FLUSHED, node=None))
 
 
+def test_affected_of_one_node_are_a_list() -> None:
+    text = " ".join(only(FLUSHED).split())
+    assert "affected: default/web-00, default/web-01," in text
+    assert "default/web-13" in text
+
+
+def test_affected_that_the_message_names_are_not_named_twice() -> None:
+    named = replace(FLUSHED, message="\n".join(f"- {item.service}: gone" for item in FLUSHED.affected))
+    assert "affected" not in only(named)
+
+
 def test_many_affected_are_bounded_and_say_so() -> None:
-    text = only(FLUSHED)
+    text = only(replace(FLUSHED, node=None))
     assert "  affected: 14 places\n    NODE    SERVICE\n    node01  default/web-00\n" in text
     assert "default/web-09" in text
     assert "default/web-10" not in text
