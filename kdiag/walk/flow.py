@@ -93,6 +93,7 @@ class Flow:
         twin.translated = self.translated
         twin.untracked = self.untracked
         twin.masquerade = self.masquerade
+        twin.rewritten = self.rewritten
         twin.affinity_s = self.affinity_s
         twin.looked_up = self.looked_up
         twin.weight = self.weight
