@@ -21,7 +21,7 @@ from kdiag.model.dataplane import (
     ServicePortKey,
 )
 from kdiag.model.difference import Difference, Symptom
-from kdiag.walk.walker import PROXY_PREFIXES
+from kdiag.walk.walker import PROXY_PREFIXES, is_proxy_chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,8 +273,7 @@ def _foreign_decision(passed: Passed) -> Passed | None:
             continue
         target = step.rule.target
         if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT"):
-            # RETURN ends a built-in chain just as ACCEPT does; deeper down it decides nothing by itself.
-            if target in ("ACCEPT", "DNAT", "REDIRECT") or (target == "RETURN" and step.depth == 0):
+            if target in ("ACCEPT", "DNAT", "REDIRECT") or _leaves(step):
                 return step
         if target in ("DROP", "REJECT", "NOTRACK", "CT", "TPROXY", "NFQUEUE", "QUEUE"):
             return step
@@ -285,11 +284,17 @@ def _foreign_source_decision(passed: Passed) -> Passed | None:
     """The step at which somebody else's rule keeps a packet from being masqueraded, if one does."""
     for step in passed.steps():
         if step.foreign and step.rule is not None and step.table == "nat" and step.hook == "POSTROUTING":
-            if step.rule.target == "ACCEPT" or (step.rule.target == "RETURN" and step.depth == 0):
+            if step.rule.target == "ACCEPT" or _leaves(step):
                 return step
         if step.foreign and step.rule is not None and step.rule.target == "MARK":
             return step
     return None
+
+
+def _leaves(step: Passed) -> bool:
+    """True for a RETURN that ends a built-in chain, or one of kube-proxy's: elsewhere it decides nothing by itself."""
+    returns = step.rule is not None and step.rule.target == "RETURN"
+    return returns and (step.depth == 0 or is_proxy_chain(step.chain))
 
 
 def _dispatch_rules(case: Case, fates: tuple[Fate, ...]) -> tuple[RuleRef, ...]:
