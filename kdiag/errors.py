@@ -40,3 +40,7 @@ class ParseError(KdiagError):
 
 class TargetError(KdiagError):
     """A Service, node, pod or address that the snapshot does not hold."""
+
+
+class ClusterError(KdiagError):
+    """An API server that cannot be found, reached or logged in to."""

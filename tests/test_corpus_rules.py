@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import pytest
@@ -28,8 +28,8 @@ RULES = Scope(select=("KD2",))
 Edit = Callable[[str], str]
 
 
-def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
-    return diagnose(snapshot, RULES).findings
+def findings(snapshot: Snapshot, *nodes: str) -> tuple[Finding, ...]:
+    return diagnose(snapshot, replace(RULES, nodes=nodes)).findings
 
 
 def services_of(finding: Finding) -> set[str]:
@@ -525,7 +525,7 @@ MUTATIONS = {
 def test_a_small_edit_is_one_finding(name: str) -> None:
     mutation = MUTATIONS[name]
     edited = variant(cluster(NEW), node="node01", probe="iptables-save", edit=mutation.edit)
-    found = findings(edited)
+    found = findings(edited, "node01")
     assert [(item.code, item.node, item.severity) for item in found] == [(mutation.code, "node01", mutation.severity)]
     (finding,) = found
     if mutation.service is None:
@@ -555,19 +555,22 @@ NEAR_MISSES: dict[str, Edit] = {
         "-A PREROUTING -m comment",
         "-A PREROUTING -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 8443 -j DNAT --to-destination 10.244.1.10:80",
     ),
-    "a FORWARD policy whose traffic is accepted": lambda text: before(
-        "-A FORWARD -m conntrack",
-        "-A FORWARD -s 10.244.0.0/16 -j ACCEPT",
-        "-A FORWARD -d 10.244.0.0/16 -j ACCEPT",
-        "-A FORWARD -m conntrack --ctstate NEW -m conntrack --ctstatus DNAT -j ACCEPT",
-    )(dropping_forward(text)),
+    "a FORWARD policy whose traffic is accepted": both(
+        dropping_forward,
+        before(
+            "-A OUTPUT -j KUBE-FIREWALL",
+            "-A FORWARD -s 10.244.0.0/16 -j ACCEPT",
+            "-A FORWARD -d 10.244.0.0/16 -j ACCEPT",
+            "-A FORWARD -m conntrack --ctstate NEW -m conntrack --ctstatus DNAT -j ACCEPT",
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", sorted(NEAR_MISSES))
 def test_a_near_miss_is_no_finding(name: str) -> None:
     edited = variant(cluster(NEW), node="node01", probe="iptables-save", edit=NEAR_MISSES[name])
-    assert findings(edited) == ()
+    assert findings(edited, "node01") == ()
 
 
 def test_the_same_fault_on_two_nodes_is_one_finding() -> None:
@@ -575,7 +578,7 @@ def test_the_same_fault_on_two_nodes_is_one_finding() -> None:
     edited = cluster(NEW)
     for node in ("node01", "node02"):
         edited = variant(edited, node=node, probe="iptables-save", edit=edit)
-    (finding,) = findings(edited)
+    (finding,) = findings(edited, "node01", "node02")
     assert (finding.code, finding.node, finding.service, finding.port) == ("KD203", None, THREE, "80/TCP")
     assert [(item.node, item.service, item.port) for item in finding.affected] == [
         ("node01", THREE, "80/TCP"),

@@ -249,7 +249,7 @@ PAIRS: dict[str, Pair] = {
             '-A KUBE-FIREWALL -m comment --comment "kubernetes firewall for dropping marked packets" -j DROP',
             table="filter",
         ),
-        cause=CauseKind.STALE_NODE,
+        cause=CauseKind.FOREIGN_RULE,
     ),
     "ip-masq-agent and flannel masquerade on their own account; a RETURN that keeps Service traffic from it": Pair(
         near_miss=adding(
@@ -438,14 +438,14 @@ PAIRS: dict[str, Pair] = {
             "-m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable",
             table="filter",
         ),
-        fault=adding(f"-A FORWARD -d 10.244.1.3/32 -p tcp -m tcp --dport 80 -j REJECT", table="filter"),
+        fault=adding("-A FORWARD -d 10.244.1.3/32 -p tcp -m tcp --dport 80 -j REJECT", table="filter"),
         cause=CauseKind.FOREIGN_RULE,
     ),
     "the old kubelet's drop of marked packets (1.20), and Service packets that get the mark": Pair(
         base=OLD,
         near_miss=OLD_DROP,
         fault=both(OLD_DROP, adding(f"-A KUBE-SERVICES -d {VIP}/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-DROP")),
-        cause=CauseKind.REFUSED,
+        cause=CauseKind.FOREIGN_RULE,
     ),
     "a left-over REJECT that translated packets never meet, and one of what they are translated to": Pair(
         base=OLD,
@@ -455,7 +455,7 @@ PAIRS: dict[str, Pair] = {
             table="filter",
         ),
         fault=adding("-A KUBE-SERVICES -d 10.244.1.3/32 -p tcp -m tcp --dport 80 -j REJECT", table="filter"),
-        cause=CauseKind.REFUSED,
+        cause=CauseKind.FOREIGN_RULE,
     ),
     "Calico policy with an ipset that was not recorded": Pair(
         near_miss=calico("ACCEPT"),

@@ -27,6 +27,7 @@ POLICY_ENGINES = (
 """How the chains of programs that enforce network policies begin; kube-router's are those of k3s too."""
 
 MILD = frozenset({Symptom.MASQUERADE_NEEDLESS, Symptom.AFFINITY, Symptom.UNBALANCED, Symptom.NOT_REFUSED})
+"""What a rule may do without breaking a connection that ought to work."""
 
 
 def run(view: View) -> Iterable[Finding]:
@@ -47,12 +48,11 @@ def run(view: View) -> Iterable[Finding]:
             )
             continue
         several = len(bundle.subjects) > 1
-        mild = all(item.symptom in MILD for item in bundle.differences)
         yield finding(
             CHECK,
             view,
             bundle,
-            severity=Severity.WARNING if mild else Severity.ERROR,
+            severity=_severity(bundle),
             message=_message(view, bundle),
             expected="kube-proxy's rules decide" if several else None,
             actual=_rule(bundle.groups[0]).action if several else None,
@@ -76,6 +76,16 @@ def _key(group: DifferenceGroup) -> Hashable:
         return engine
     # The same rule on several nodes, or in both families, is one rule that somebody spread.
     return _rule(group).text, _rule(group).table, by_fault(group)
+
+
+def _severity(bundle: Bundle) -> Severity:
+    """Info where all that is lost is the refusal of Services without endpoints: network plugins accept all of their pods'
+    traffic in a rule of their own, which may stand before kube-proxy's.
+    """
+    symptoms = {item.symptom for item in bundle.differences}
+    if symptoms == {Symptom.NOT_REFUSED}:
+        return Severity.INFO
+    return Severity.WARNING if symptoms <= MILD else Severity.ERROR
 
 
 def _message(view: View, bundle: Bundle) -> str:
@@ -128,7 +138,8 @@ the evidence; the message names the clients that it hits.
 
 **What is left alone.** Rules that only count, log or mark, and those that other programs need for their own addresses (host
 ports, masquerading by a CNI). A rule in a chain of a network policy engine (`cali-…`, `KUBE-POD-FW-…`, `KUBE-NWPLCY-…`,
-`WEAVE-NPC…`, `CILIUM_…`, `ANTREA-…`, `OVN-…`, `AZURE-NPM…`, `AWS-…`) is told as info only: policies are meant to drop.
+`WEAVE-NPC…`, `CILIUM_…`, `ANTREA-…`, `OVN-…`, `AZURE-NPM…`, `AWS-…`) is told as info only: policies are meant to drop. So is
+a rule that accepts packets before kube-proxy could refuse them for want of endpoints.
 """,
     hint="Find out who wrote the rule (a host-port plugin, a firewall, a script), and delete it or narrow it down.",
     run=run,

@@ -216,7 +216,7 @@ def rules_with_differences(bundle: Bundle) -> tuple[RuleRef, ...]:
         for rule in item.rules:
             firsts.setdefault(item.service_port or item.frontend.label, rule)
             rest.append(rule)
-    return (*firsts.values(), *rest)
+    return tuple(dict.fromkeys((*firsts.values(), *rest)))
 
 
 def _telling(symptom: Symptom) -> int:
@@ -241,7 +241,8 @@ def proxy_hint(view: View, nodes: Iterable[str], otherwise: str = "") -> str:
     `otherwise` is said first where it runs.
     """
     wanted = tuple(nodes)
-    dead = {found.node for found in proxy_not_running.run(view)}
+    concerned = replace(view, nodes=tuple(view.node_by_name[name] for name in wanted))
+    dead = {found.node for found in proxy_not_running.run(concerned)}
     down = [name for name in wanted if name in dead]
     if down:
         return f"kube-proxy does not run on {_some(down)}: start it; it writes all of its rules anew."

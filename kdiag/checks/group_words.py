@@ -120,22 +120,24 @@ def _at(difference: Difference) -> Position:
 
 def _spared(view: View, bundle: Bundle) -> tuple[Position, ...]:
     """Positions from which the same addresses were judged, and nothing was found wrong or left undecided."""
-    hit = {_at(item) for item in bundle.differences}
-    spared = []
-    for position in Position:
-        if position in hit:
-            continue
-        judged = False
+    judged: set[Position] = set()
+    for name in bundle.nodes:
+        node = view.node_by_name[name]
+        if node.comparison is None or node.actual is None:
+            return ()
+        undecided = {port for unclear in node.comparison.unclear for port in unclear.service_ports}
         for item in bundle.differences:
-            node = view.node_by_name[item.node]
-            if node.comparison is None or node.actual is None:
+            if item.node != name:
+                continue
+            if item.service_port in undecided:
                 return ()
-            if any(item.service_port in unclear.service_ports for unclear in node.comparison.unclear):
-                return ()
-            judged = judged or replace(item.frontend, position=position) in node.actual.behaviours
-        if judged:
-            spared.append(position)
-    return tuple(spared)
+            judged.update(
+                position
+                for position in Position
+                if position not in judged and replace(item.frontend, position=position) in node.actual.behaviours
+            )
+    hit = {_at(item) for item in bundle.differences}
+    return tuple(position for position in Position if position in judged and position not in hit)
 
 
 def share_text(differences: Iterable[Difference], counts: Callable[[Difference, Fate], bool]) -> str:
@@ -170,10 +172,19 @@ def owner_of(state: ClusterState, backend: SocketAddress, service: str | None) -
         return f"pod {pod.key}, which is being deleted"
     if not pod.ready:
         return f"pod {pod.key}, which is not ready"
+    if service is not None and _lists(state, service, backend):
+        return f"pod {pod.key}"
     listing = sorted(str(key) for key in _services_listing(state, backend))
-    if service in listing or not listing:
+    if not listing:
         return f"pod {pod.key}"
     return f"pod {pod.key}, an endpoint of {listed(listing, 2)}"
+
+
+def _lists(state: ClusterState, service: str, backend: SocketAddress) -> bool:
+    """True if the Service has the address in one of its slices, ready or not."""
+    namespace, _, plain = service.partition("/")
+    mine = state.slices_by_service.get(ObjectKey(namespace=namespace, name=plain), ())
+    return any(endpoint.address == backend.address for item in mine for endpoint in item.endpoints)
 
 
 def _services_listing(state: ClusterState, backend: SocketAddress) -> set[ObjectKey]:

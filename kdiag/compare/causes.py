@@ -117,6 +117,8 @@ def _by_deciding_rule(node: str, differences: list[Difference]) -> list[Differen
                     "takes what no rule before it accepts"
                     if policy
                     else f"a rule in chain {rule.chain} of table {rule.table} decides before kube-proxy's: {rule.action}"
+                    if rule.foreign
+                    else f"a rule in chain {rule.chain} of table {rule.table} takes translated packets: {rule.action}"
                 ),
                 expected=_common([item.expected for item in items]),
                 actual=_common([item.actual for item in items]),

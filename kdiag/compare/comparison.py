@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kdiag.compare.causes import group
 from kdiag.compare.judge import judge, judge_unexpected
+from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, RuleRef, ServicePortKey
 from kdiag.model.difference import Comparison, Condition, Difference, Unclear
 
@@ -19,13 +20,15 @@ def compare(
     conditions: Sequence[Condition] = (),
     port_labels: Mapping[ServicePortKey, str] | None = None,
     filter_seen: bool = True,
+    young: frozenset[ObjectKey] = frozenset(),
 ) -> Comparison:
     """Compare a node's expected with its actual data plane.
 
     `earlier` is the expectation from the API as it was before the node was read. A frontend that it has otherwise is in
     motion: it is right if either reading allows what is there; what neither reading allows is a difference only as far
     as both readings ask for the same endpoints, and is else unsettled. `conditions` are the structural faults that the
-    plane saw. Frontends that `actual` lacks were not read, and are not judged.
+    plane saw. `young` are Services that changed too lately to ask anything of them. Frontends that `actual` lacks were
+    not read, and are not judged.
     """
     node = expected.node
     labels = port_labels or {}
@@ -44,6 +47,9 @@ def compare(
             undecided.setdefault(verdict.unclear, {})[behaviour.service_port] = None
         found = verdict.differences
         before = _before(earlier, frontend)
+        if found and behaviour.service_port and behaviour.service_port.service in young:
+            moving[behaviour.service_port] = None
+            continue
         if found and earlier is not None and not _same(before, behaviour):
             found = _settled(node, frontend, before, real, found, filter_seen)
             if len(found) < len(verdict.differences) and behaviour.service_port:
@@ -72,7 +78,7 @@ def compare(
         unclear.append(
             Unclear(
                 node=node,
-                reason="the API changed while the node was read",
+                reason="the API changed while the node was read, or too shortly before",
                 service_ports=tuple(sorted(moving)),
                 unsettled=True,
             )

@@ -184,6 +184,10 @@ def _decided_by(fault: Fault, case: Case) -> RuleRef | None:
             return step.ref()
         if passed.rule is None and passed.action == "policy DROP":
             return passed.ref()
+        if fate.backend is not None and fate.disposition in (Disposition.DROPPED, Disposition.REJECTED):
+            # Translated and then taken: no rule of a Service does that, whatever its chain is called (an unconditional
+            # DROP in KUBE-FIREWALL, kubernetes issue 114549).
+            return passed.ref()
     return None
 
 

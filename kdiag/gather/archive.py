@@ -10,6 +10,7 @@ import gzip
 import importlib
 import io
 import os
+import re
 import stat
 import tarfile
 import zlib
@@ -33,6 +34,8 @@ PathParts = tuple[str, ...]
 
 _DEPTHS = {MANIFEST: 1, f"{MANIFEST}.gz": 1, CLUSTER: 2, CLUSTER_AFTER: 2, NODES: 3}
 """How many parts the path of a file has, by its first part."""
+
+_AGAIN = re.compile(r"(cluster|nodes)-again-[1-9][0-9]?")
 
 _CHUNK_BYTES = 1 << 20
 _EXTENDED_HEADER_BYTES = 1 << 20
@@ -78,6 +81,24 @@ class Contents:
     files: dict[PathParts, bytes] = field(default_factory=dict)
     directories: set[PathParts] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+
+
+def cluster_again(number: int) -> str:
+    """The directory of the API as it was read after a later round (from 1)."""
+    return f"{CLUSTER}-again-{number}"
+
+
+def nodes_again(number: int) -> str:
+    """The directory of the nodes that were read in a later round (from 1)."""
+    return f"{NODES}-again-{number}"
+
+
+def depth_of(first: str) -> int | None:
+    """How many parts the path of a file has that begins with this; None if nothing of a snapshot begins so."""
+    if first in _DEPTHS:
+        return _DEPTHS[first]
+    match = _AGAIN.fullmatch(first)
+    return _DEPTHS[match[1]] if match else None
 
 
 class _LimitError(Exception):
@@ -207,8 +228,9 @@ def _read_directory(root: Path, collector: _Collector) -> None:
         ) from error
     # Only known places are looked at: the directory may be somebody's home.
     for first in present:
-        if first in _DEPTHS:
-            _walk(root, (first,), _DEPTHS[first], collector)
+        depth = depth_of(first)
+        if depth is not None:
+            _walk(root, (first,), depth, collector)
 
 
 def _walk(root: Path, path: PathParts, depth: int, collector: _Collector) -> None:
@@ -356,16 +378,16 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, roots: set[s
         return
     if any(part.startswith(".") for part in path):
         return
-    if path and path[0] not in _DEPTHS:  # all in one directory, as `tar c DIRECTORY` makes it
-        if len(path) == 1 or path[1] not in _DEPTHS:
+    if path and depth_of(path[0]) is None:  # all in one directory, as `tar c DIRECTORY` makes it
+        if len(path) == 1 or depth_of(path[1]) is None:
             return
         roots.add(path[0])
         if len(roots) > 1:
             raise SnapshotError(f"the archive holds several snapshots: {', '.join(sorted(roots))}", hint=_ARCHIVE_HINT)
         path = path[1:]
-    if not path:
+    depth = depth_of(path[0]) if path else None
+    if depth is None:
         return
-    depth = _DEPTHS[path[0]]
     reason = _refusal(
         path,
         depth,

@@ -23,13 +23,16 @@ from kdiag.gather.archive import (
     Contents,
     Limits,
     PathParts,
+    cluster_again,
+    depth_of,
+    nodes_again,
     read_contents,
 )
 from kdiag.gather.redact import redact
 from kdiag.model.report import Gap, GapKind
-from kdiag.model.snapshot import Recording, Snapshot
+from kdiag.model.snapshot import Recording, Round, Snapshot
 
-__all__ = ["FORMAT", "Limits", "demo_snapshot", "read_snapshot", "write_snapshot"]
+__all__ = ["FORMAT", "Limits", "check_destination", "demo_snapshot", "read_snapshot", "write_snapshot"]
 
 FORMAT = "kdiag/snapshot/v1"
 """Value of the manifest's `format`. The number grows when an older kdiag would misread a newer snapshot."""
@@ -62,11 +65,8 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
     stated = _FileFacts(manifest, gaps)
     api = _api(contents, CLUSTER, stated, gaps)
     api_after = _api(contents, CLUSTER_AFTER, stated, gaps)
-    nodes = {
-        directory[1]: _recordings(contents, directory, stated, gaps)
-        for directory in sorted(contents.directories)
-        if directory[0] == NODES and len(directory) == 2
-    }
+    nodes = _nodes(contents, NODES, stated, gaps)
+    again = _again(contents, stated, gaps)
     if not api and not any(nodes.values()) and manifest.get("format") != FORMAT:
         reasons = "; ".join(f"{gap.subject}: {gap.reason}" for gap in sorted(set(gaps))[:3])
         raise SnapshotError(
@@ -80,6 +80,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
         api=api,
         api_after=api_after,
         nodes=nodes,
+        again=again,
         manifest=manifest,
         gaps=tuple(sorted({*gaps, *_stated_gaps(manifest)}, key=_gap_order)),
     )
@@ -92,6 +93,31 @@ def demo_snapshot() -> Snapshot:
         return read_snapshot(path)
 
 
+def check_destination(path: Path) -> None:
+    """Raises SnapshotError if a snapshot cannot be written to `path`: known before hours of work rather than after."""
+    if path.name.endswith(_UNWRITTEN_ENDINGS):
+        raise SnapshotError(f"cannot write snapshot {path} in this form", hint="name a .tar.gz file or a directory")
+    try:
+        if _is_archive(path):
+            if path.is_dir():
+                raise SnapshotError(
+                    f"{path} is a directory", hint="name a file that ends in .tar.gz, or a new directory"
+                )
+            place = path.parent
+            if not place.is_dir():
+                raise SnapshotError(f"there is no directory {place}", hint="make it, or name another place")
+        else:
+            if path.is_dir() and any(path.iterdir()):
+                raise SnapshotError(f"{path} is not empty", hint="name a new directory")
+            if path.exists() and not path.is_dir():
+                raise SnapshotError(f"{path} is a file", hint="name a file that ends in .tar.gz, or a new directory")
+            place = next(item for item in (path, *path.absolute().parents) if item.is_dir())
+    except OSError as error:
+        raise SnapshotError(f"cannot write snapshot {path}: {error.strerror or error}") from error
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SnapshotError(f"cannot write snapshot {path}: no permission to write in {place}")
+
+
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Writes a snapshot as a directory, or as one archive if `path` ends in `.tar.gz` or `.tgz`.
 
@@ -102,11 +128,16 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     if path.name.endswith(_UNWRITTEN_ENDINGS):
         raise SnapshotError(f"cannot write snapshot {path} in this form", hint="name a .tar.gz file or a directory")
     files = _files(snapshot)
-    empty: list[PathParts] = [(NODES, node) for node, probes in sorted(snapshot.nodes.items()) if not probes]
+    empty: list[PathParts] = [
+        (directory, node)
+        for directory, nodes in _node_directories(snapshot)
+        for node, probes in sorted(nodes.items())
+        if not probes
+    ]
     for file_path in [*files, *empty]:
         _check_path(file_path)
     try:
-        if path.name.endswith((".tar.gz", ".tgz")):
+        if _is_archive(path):
             _write_archive(path, files, empty)
         else:
             _write_directory(path, files, empty)
@@ -184,6 +215,29 @@ def _api(contents: Contents, directory: str, stated: _FileFacts, gaps: list[Gap]
     return out
 
 
+def _nodes(contents: Contents, first: str, stated: _FileFacts, gaps: list[Gap]) -> dict[str, Mapping[str, Recording]]:
+    """The probes of all nodes below a directory, by node."""
+    return {
+        directory[1]: _recordings(contents, directory, stated, gaps)
+        for directory in sorted(contents.directories)
+        if directory[0] == first and len(directory) == 2
+    }
+
+
+def _again(contents: Contents, stated: _FileFacts, gaps: list[Gap]) -> tuple[Round, ...]:
+    """The later rounds, up to the first number that is not there."""
+    rounds: list[Round] = []
+    while True:
+        number = len(rounds) + 1
+        found = Round(
+            nodes=_nodes(contents, nodes_again(number), stated, gaps),
+            api_after=_api(contents, cluster_again(number), stated, gaps),
+        )
+        if not found.nodes and not found.api_after:
+            return tuple(rounds)
+        rounds.append(found)
+
+
 def _recordings(contents: Contents, directory: PathParts, stated: _FileFacts, gaps: list[Gap]) -> dict[str, Recording]:
     """The files of one directory by probe (or kind), sorted."""
     by_stem: dict[str, dict[str, PathParts]] = {}
@@ -257,7 +311,7 @@ def _taken_at(manifest: Mapping[str, object], gaps: list[Gap]) -> datetime | Non
 
 
 def _gap_at(path: PathParts, reason: str) -> Gap:
-    node = path[1] if len(path) > 1 and path[0] == NODES else None
+    node = path[1] if len(path) > 1 and depth_of(path[0]) == depth_of(NODES) else None
     return Gap(node=_printable(node) if node else None, subject=_printable("/".join(path) or "snapshot"), reason=reason)
 
 
@@ -302,13 +356,16 @@ def _name_of(path: Path) -> str:
 def _files(snapshot: Snapshot) -> dict[PathParts, bytes]:
     """All files of a snapshot, redacted, in the order of their paths."""
     placed: dict[PathParts, Recording] = {}
-    for directory, recordings in ((CLUSTER, snapshot.api), (CLUSTER_AFTER, snapshot.api_after)):
+    readings = [(CLUSTER, snapshot.api), (CLUSTER_AFTER, snapshot.api_after)]
+    readings += [(cluster_again(number), item.api_after) for number, item in enumerate(snapshot.again, start=1)]
+    for directory, recordings in readings:
         for kind, recording in recordings.items():
             if not _is_secret(kind, recording):
                 _place(placed, (directory,), recording)
-    for node, probes in snapshot.nodes.items():
-        for recording in probes.values():
-            _place(placed, (NODES, node), recording)
+    for directory, nodes in _node_directories(snapshot):
+        for node, probes in nodes.items():
+            for recording in probes.values():
+                _place(placed, (directory, node), recording)
     files: dict[PathParts, bytes] = {}
     facts: dict[str, dict[str, object]] = {}
     for file_path, recording in sorted(placed.items()):
@@ -323,6 +380,12 @@ def _files(snapshot: Snapshot) -> dict[PathParts, bytes]:
         if stated:
             facts["/".join(file_path)] = stated
     return {(MANIFEST,): _manifest_bytes(snapshot, facts), **files}
+
+
+def _node_directories(snapshot: Snapshot) -> list[tuple[str, Mapping[str, Mapping[str, Recording]]]]:
+    """The directories that hold nodes, with what they hold."""
+    again = [(nodes_again(number), item.nodes) for number, item in enumerate(snapshot.again, start=1)]
+    return [(NODES, snapshot.nodes), *again]
 
 
 def _manifest_bytes(snapshot: Snapshot, facts: Mapping[str, object]) -> bytes:
@@ -356,6 +419,10 @@ def _check_path(path: PathParts) -> None:
     for part in path:
         if not part or part.startswith(".") or "/" in part or not part.isprintable():
             raise SnapshotError(f"{part!r} cannot be part of a path in a snapshot")
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.endswith((".tar.gz", ".tgz"))
 
 
 def _write_archive(path: Path, files: Mapping[PathParts, bytes], empty: list[PathParts]) -> None:

@@ -171,11 +171,7 @@ class AddressSet:
         """The set as the fewest CIDR blocks, in ascending order."""
         out: list[Network] = []
         for first, last in self.ranges:
-            out.extend(
-                ipaddress.summarize_address_range(
-                    _address(self.family, first), _address(self.family, last)
-                )
-            )
+            out.extend(ipaddress.summarize_address_range(_address(self.family, first), _address(self.family, last)))
         return tuple(out)
 
     def describe(self, limit: int = 4) -> str:

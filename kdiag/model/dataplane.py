@@ -114,7 +114,9 @@ class Outcome:
     def backends(self) -> tuple[SocketAddress, ...]:
         """Where the translated and delivered share goes, ascending."""
         return tuple(
-            sorted({fate.backend for fate, _ in self.shares if fate.backend and fate.disposition is Disposition.BACKEND})
+            sorted(
+                {fate.backend for fate, _ in self.shares if fate.backend and fate.disposition is Disposition.BACKEND}
+            )
         )
 
     @property

@@ -56,4 +56,6 @@ class Facts:
         found = {network for fact in self.of(kind) for network in fact.networks}
         if family is not None:
             found = {network for network in found if network.version == (4 if family is Family.IPV4 else 6)}
-        return tuple(sorted(found, key=lambda network: (network.version, int(network.network_address), network.prefixlen)))
+        return tuple(
+            sorted(found, key=lambda network: (network.version, int(network.network_address), network.prefixlen))
+        )

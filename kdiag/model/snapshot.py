@@ -29,13 +29,25 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Some nodes read once more, because the API had changed while they were read.
+
+    `nodes` are their probes. `api_after` is the API as it was read afterwards; what it was before them is the reading
+    that came before this round.
+    """
+
+    nodes: Mapping[str, Mapping[str, Recording]] = field(default_factory=dict)
+    api_after: Mapping[str, Recording] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything that was gathered from a cluster.
 
     `api` maps a kind (`services`, `endpointslices-v1`, `pods`, … : the file name without its ending) to the list
     as the API gave it before the nodes were read, `api_after` to the list read afterwards (empty when the API was
     read once). `nodes` maps a node name to its probes, and those (`iptables-save`, `ip-addr`, `kube-proxy`: the
-    file name without its last ending) to what they printed.
+    file name without its last ending) to what they printed. `again` are later rounds, oldest first.
     """
 
     name: str
@@ -43,5 +55,6 @@ class Snapshot:
     api: Mapping[str, Recording] = field(default_factory=dict)
     api_after: Mapping[str, Recording] = field(default_factory=dict)
     nodes: Mapping[str, Mapping[str, Recording]] = field(default_factory=dict)
+    again: tuple[Round, ...] = ()
     manifest: Mapping[str, object] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()

@@ -84,6 +84,14 @@ _REQUIRED = ("services", "nodes", "pods")
 _SLICE_VERSIONS = ("endpointslices-v1", "endpointslices", "endpointslices-v1beta1")
 _CIDR_VERSIONS = ("servicecidrs-v1", "servicecidrs", "servicecidrs-v1beta1")
 
+_GROUPS = (
+    ("endpointslices", ".discovery.k8s.io"),
+    ("servicecidrs", ".networking.k8s.io"),
+    ("daemonsets", ".apps"),
+    ("configmaps", ""),
+)
+"""Kinds whose recordings are not named as the API server wants to be asked for them."""
+
 
 def parse_cluster(api: Mapping[str, Recording]) -> tuple[ClusterState, tuple[Gap, ...]]:
     """The cluster as one reading of the API shows it, and what of it could not be read.
@@ -220,9 +228,11 @@ class _Reader:
     def _refused(self, recording_name: str, status: api_raw.Status) -> None:
         if status.code == 404 or status.reason == "NotFound":
             return
-        if status.code in (401, 403):
-            word = "forbidden" if status.code == 403 else "unauthorized"
-            reason = f"cannot list {recording_name}: {word}; the permission to list it is missing"
+        if status.code == 403:
+            ask = f"kubectl auth can-i {_permission(recording_name)}"
+            reason = f"cannot list {recording_name}: forbidden; the permission to list it is missing ({ask})"
+        elif status.code == 401:
+            reason = f"cannot list {recording_name}: unauthorized; the API server does not know who asks"
         else:
             reason = f"cannot list {recording_name}: {status.message or status.reason or 'the API server refused'}"
         self._gap(recording_name, reason)
@@ -243,6 +253,16 @@ class _Reader:
 
     def _gap(self, subject: str, reason: str) -> None:
         self.gaps.append(Gap(subject=subject, reason=reason))
+
+
+def _permission(recording_name: str) -> str:
+    """What to ask `kubectl auth can-i` about a refused list: `list endpointslices.discovery.k8s.io --all-namespaces`."""
+    for plural, group in _GROUPS:
+        if recording_name.startswith(plural):
+            return f"list {plural}{group} --all-namespaces"
+        if recording_name.endswith(f"-{plural}"):
+            return f"list {plural}{group} -n {recording_name.removesuffix(f'-{plural}')}"
+    return f"list {recording_name} --all-namespaces"
 
 
 def _circumstances(recording: Recording) -> str:

@@ -10,7 +10,7 @@ from kdiag.compare import compare
 from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
 from kdiag.expect.frontends import is_served
 from kdiag.model.addresses import Address, Family, Network, Protocol
-from kdiag.model.cluster import ClusterState, Node
+from kdiag.model.cluster import ClusterState, Node, ObjectKey
 from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison
 from kdiag.model.host import HostFacts
@@ -39,6 +39,7 @@ class NodeInput:
     from_rules: ProxyConfig | None
     service_ranges: tuple[Network, ...]
     port_labels: Mapping[ServicePortKey, str]
+    young: frozenset[ObjectKey] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,7 @@ def examine_node(given: NodeInput) -> NodeResult:
         conditions=reading.conditions,
         port_labels=given.port_labels,
         filter_seen=reading.filter_seen,
+        young=given.young,
     )
     gaps += [*_contradiction_gaps(expected), *_unclear_gaps(comparison)]
     return NodeResult(

@@ -16,6 +16,7 @@ from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
+from kdiag.pipeline.settling import young_services
 from kdiag.planes.detection import config_from_rules
 
 
@@ -62,6 +63,9 @@ def build_view(
     evidence = {name: read_evidence(name, recorded[name], hosts[name]) for name in examined}
     from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
+    # One reading of the API says nothing of what was on its way: it counts as settled.
+    two_readings = before is not cluster
+    young = young_services(cluster, snapshot.taken_at, settle_s) if two_readings else frozenset()
     views: list[NodeView] = []
     for name in known:
         if name not in evidence:
@@ -82,6 +86,7 @@ def build_view(
                 from_rules=from_rules,
                 service_ranges=facts.networks(FactKind.SERVICE_RANGE),
                 port_labels=labels,
+                young=young,
             )
         )
         views.append(found.view)

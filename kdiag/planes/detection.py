@@ -51,7 +51,7 @@ def _mode(text: str | None) -> ProxyMode | None:
 def assumed_release(server: Version | None, rulesets: Sequence[Ruleset]) -> Version | None:
     """The proxy's release where nothing states it: the API server's, as far as the chains in the rules allow it.
 
-    A proxy may be three releases older than the API server. Which chains it writes tells its age (dataplane.md 2.1):
+    A proxy may be three releases older than the API server. Which chains it writes tells its age:
     KUBE-XLB until 1.23, KUBE-EXT and KUBE-SVL from 1.24, KUBE-NODEPORTS and KUBE-PROXY-FIREWALL in the filter table from
     1.21 and 1.25.
     """

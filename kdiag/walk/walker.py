@@ -141,10 +141,10 @@ class Walker:
 
     def _from_node(self, flow: Flow) -> None:
         self._route_out(flow)
-        for sent in self._tables("OUTPUT", ("raw", "mangle", "nat"), [flow]):
+        # A new route changes what -o sees only after the hook: its interfaces are set when it begins (nf_hook_state).
+        for sent in self._tables("OUTPUT", ("raw", "mangle", "nat", "filter", "security"), [flow]):
             self._route_out(sent)
-            filtered = self._tables("OUTPUT", ("filter", "security"), [sent])
-            for leaving in self._tables("POSTROUTING", ("mangle", "nat"), filtered):
+            for leaving in self._tables("POSTROUTING", ("mangle", "nat"), [sent]):
                 if not self._is_local(leaving.destination):
                     self._delivered(leaving)
                     continue

@@ -50,7 +50,7 @@ def _negated(rng: random.Random) -> str:
 
 def _destinations(site: Site) -> tuple[str, ...]:
     wide = (
-        ("10.96.0.0/16", "10.244.0.0/16", "0.0.0.0/0") if site.family is Family.IPV4 else ("fd00:96::/32", "fd00::/8")
+        ("10.96.0.0/16", "10.244.0.0/16", "10.0.0.0/8") if site.family is Family.IPV4 else ("fd00:96::/32", "fd00::/8")
     )
     return (*site.services, *site.services, *site.services, *site.node_addresses, site.server, *site.backends, *wide)
 

@@ -533,9 +533,17 @@ class TestLists:
         ]
         assert gaps_of(endpointslices_v1=None, endpoints=listed("endpoints")) == []
 
-    @pytest.mark.parametrize("kind", ["services", "endpointslices-v1", "kube-system-configmaps"])
-    def test_forbidden(self, kind: str) -> None:
-        reason = f"cannot list {kind}: forbidden; the permission to list it is missing"
+    @pytest.mark.parametrize(
+        ("kind", "permission"),
+        [
+            ("services", "services --all-namespaces"),
+            ("endpointslices-v1", "endpointslices.discovery.k8s.io --all-namespaces"),
+            ("kube-system-configmaps", "configmaps -n kube-system"),
+            ("servicecidrs-v1beta1", "servicecidrs.networking.k8s.io --all-namespaces"),
+        ],
+    )
+    def test_forbidden(self, kind: str, permission: str) -> None:
+        reason = f"cannot list {kind}: forbidden; the permission to list it is missing (kubectl auth can-i list {permission})"
         assert gaps_of(**{kind: recording(kind, FORBIDDEN, http_status=403)}) == [(kind, reason)]
 
     def test_other_refusals(self) -> None:

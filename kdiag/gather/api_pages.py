@@ -1,0 +1,103 @@
+"""Pages of a list made into one list, object by object as bytes: what kdiag does not use is never built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from kdiag.errors import ParseError
+
+_Object = dict[str, msgspec.Raw]
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    """metadata of a page. `continue_` asks for the next one."""
+
+    continue_: str | None = msgspec.field(name="continue", default=None)
+    resource_version: str | None = None
+
+
+class _Page(msgspec.Struct, rename="camel"):
+    """One page, its objects still encoded."""
+
+    kind: str
+    items: list[msgspec.Raw] | None
+    api_version: str = "v1"
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+_OBJECT = msgspec.json.Decoder(_Object)
+_ENCODER = msgspec.json.Encoder()
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MANAGED_FIELDS = b'"managedFields"'
+
+
+class JoinedPages:
+    """The pages of one list, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._api_version = ""
+        self._resource_version = ""
+        self._items: list[bytes] = []
+
+    def add(self, page: bytes) -> str:
+        """Adds a page and returns the token that asks for the next one, empty after the last.
+
+        Raises ParseError if the bytes are no page of a list.
+        """
+        try:
+            found = _PAGE.decode(page)
+        except _MALFORMED as error:
+            raise ParseError(f"not a list: {error}") from error
+        self._kind = self._kind or found.kind
+        self._api_version = self._api_version or found.api_version
+        self._resource_version = found.metadata.resource_version or self._resource_version
+        self._items.extend(without_managed_fields(bytes(item)) for item in found.items or ())
+        return found.metadata.continue_ or ""
+
+    def document(self, *, continue_token: str = "") -> bytes:
+        """One list document with one object a line; with a token it says of itself that it is not the whole."""
+        return list_document(
+            self._items,
+            kind=self._kind,
+            api_version=self._api_version,
+            resource_version=self._resource_version,
+            continue_token=continue_token,
+        )
+
+
+def list_document(
+    items: Iterable[bytes], *, kind: str, api_version: str, resource_version: str = "", continue_token: str = ""
+) -> bytes:
+    """A Kubernetes list of encoded objects, one a line."""
+    metadata = {"resourceVersion": resource_version, "continue": continue_token}
+    head = _ENCODER.encode(
+        {
+            "kind": kind,
+            "apiVersion": api_version,
+            "metadata": {key: value for key, value in metadata.items() if value},
+        }
+    )
+    return head[:-1] + b',"items":[\n' + b",\n".join(items) + b"\n]}\n"
+
+
+def without_managed_fields(item: bytes) -> bytes:
+    """An encoded object on one line, without metadata.managedFields: they say who wrote what and are often its larger half.
+
+    `kubectl get -o json` leaves them out, too (since 1.21). Everything else stays as the server wrote it; what is no
+    object is returned as it is.
+    """
+    try:
+        if _MANAGED_FIELDS in item:
+            found = _OBJECT.decode(item)
+            metadata = _OBJECT.decode(found["metadata"])
+            if metadata.pop("managedFields", None) is not None:
+                found["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
+                item = _ENCODER.encode(found)
+    except (*_MALFORMED, KeyError):
+        return item
+    # Line ends in JSON stand between tokens only; those within strings are escaped.
+    return item.replace(b"\n", b" ") if b"\n" in item else item
