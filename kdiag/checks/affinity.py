@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint, rules_with_differences
 from kdiag.checks.group_words import listed, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
@@ -13,8 +13,8 @@ from kdiag.model.view import View
 
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per Service port, for all nodes and both families."""
-    for bundle in bundles(view, CauseKind.AFFINITY, by_service):
+    """One finding per Service port, for all nodes and both families; many of a node are one."""
+    for bundle in bundles_by_service(view, CauseKind.AFFINITY):
         yield finding(
             CHECK,
             view,
@@ -28,7 +28,8 @@ def run(view: View) -> Iterable[Finding]:
 def _message(bundle: Bundle) -> str:
     return (
         f"{on_nodes(bundle)}, packets to {through(bundle)} of {subject(bundle)} reach the right endpoints, with "
-        f"{listed(item.actual for item in bundle.differences)} instead of {listed(item.expected for item in bundle.differences)}. "
+        f"{listed((item.actual for item in bundle.differences), 3)} instead of "
+        f"{listed((item.expected for item in bundle.differences), 3)}. "
         "Clients that come back are sent to another endpoint, or stay with one, against what the Service asks for."
     )
 
@@ -47,6 +48,7 @@ back to another one; or a client sticks to one pod although the load was to be s
 
 **How it is found.** The `recent` matches on the way to an endpoint are compared with the Service's
 `sessionAffinityConfig.clientIP.timeoutSeconds` (10800 if it is not given).
+Five or more Services of a node with this fault are one finding.
 
 **What is left alone.** Which endpoint a client is really remembered at: only the first packet of a new client is judged.
 """,

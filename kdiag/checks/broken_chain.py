@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, listed, on_nodes, share_text, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.dataplane import Disposition, RuleRef
@@ -15,8 +15,8 @@ from kdiag.walk.walker import PROXY_PREFIXES
 
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per Service port, for all nodes where it is broken alike."""
-    for bundle in bundles(view, CauseKind.BROKEN_CHAIN, by_service):
+    """One finding per Service port, for all nodes where it is broken alike; many of a node are one."""
+    for bundle in bundles_by_service(view, CauseKind.BROKEN_CHAIN):
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
@@ -54,6 +54,7 @@ get lost. Everything looks right to who sees only that the Service has a chain.
 
 **How it is found.** Packets are followed through the chains to their end. The evidence are the last rules that they met in
 the nat table. No age of the rules brings this about, so it is told apart from KD201 and KD223.
+Five or more Services of a node with this fault are one finding.
 
 **What is left alone.** Chains that no rule leads to. Ends that are meant: source ranges of a load balancer that do not have
 the client, `Local` policies without an endpoint on the node.

@@ -28,7 +28,8 @@ def run(view: View) -> Iterable[Finding]:
 
 def _message(view: View, bundle: Bundle) -> str:
     return (
-        f"{on_nodes(bundle)} ({families(bundle.families)}), {listed(group.detail for group in bundle.groups)}. It takes packets for "
+        f"{on_nodes(bundle)} ({families(bundle.families)}), {listed(group.detail for group in bundle.groups)}. It takes "
+        "packets for "
         f"{subject(bundle)} ({through(bundle)}) after they were translated as they ought to be. "
         f"This concerns {clients(view, bundle)}. Their connections time out."
     )

@@ -17,6 +17,11 @@ from kdiag.model.view import View
 EVIDENCE_LIMIT = 12
 """So many lines prove a finding; more are counted only."""
 
+MANY = 5
+"""From so many Services on, the same fault at each of them has one cause on the node."""
+
+PHRASES_LIMIT = 3
+
 Key = Callable[[DifferenceGroup], Hashable]
 
 
@@ -112,6 +117,23 @@ def bundles(view: View, cause: CauseKind, key: Key) -> tuple[Bundle, ...]:
     return tuple(Bundle(groups=tuple(groups)) for groups in found.values())
 
 
+def bundles_by_service(view: View, cause: CauseKind) -> tuple[Bundle, ...]:
+    """The groups of a cause Service port by Service port; a node with MANY of them has one fault, not many.
+
+    Nodes that show the same at the same Services are one bundle in either case.
+    """
+    by_node: dict[str, list[DifferenceGroup]] = {}
+    for group in view.groups(cause):
+        by_node.setdefault(group.node, []).append(group)
+    found: dict[Hashable, list[DifferenceGroup]] = {}
+    for groups in by_node.values():
+        keys = [by_service(group) for group in groups]
+        together = frozenset(keys) if len(Bundle(groups=tuple(groups)).subjects) >= MANY else None
+        for key, group in zip(keys, groups, strict=True):
+            found.setdefault(together or key, []).append(group)
+    return tuple(Bundle(groups=tuple(groups)) for groups in found.values())
+
+
 def bundles_by_node(view: View, cause: CauseKind, *, by_detail: bool = False) -> tuple[Bundle, ...]:
     """The groups of a cause, one bundle per node; with `by_detail` the families of a node only if their details agree."""
     found: dict[tuple[str, Family], list[DifferenceGroup]] = {}
@@ -179,7 +201,10 @@ def _places(bundle: Bundle) -> tuple[Affected, ...]:
 
 
 def _phrases(texts: Iterable[str]) -> str | None:
-    return "; ".join(dict.fromkeys(text for text in texts if text)) or None
+    distinct = list(dict.fromkeys(text for text in texts if text))
+    if len(distinct) > PHRASES_LIMIT:
+        distinct = [*distinct[:PHRASES_LIMIT], f"and {len(distinct) - PHRASES_LIMIT} more"]
+    return "; ".join(distinct) or None
 
 
 def frontend_text(view: View, bundle: Bundle) -> str | None:

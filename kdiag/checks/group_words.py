@@ -181,10 +181,14 @@ def owner_of(state: ClusterState, backend: SocketAddress, service: str | None) -
 
 
 def _lists(state: ClusterState, service: str, backend: SocketAddress) -> bool:
-    """True if the Service has the address in one of its slices, ready or not."""
+    """True if the Service has the address in one of its slices, ready or not, or in its Endpoints."""
     namespace, _, plain = service.partition("/")
-    mine = state.slices_by_service.get(ObjectKey(namespace=namespace, name=plain), ())
-    return any(endpoint.address == backend.address for item in mine for endpoint in item.endpoints)
+    key = ObjectKey(namespace=namespace, name=plain)
+    slices = state.slices_by_service.get(key, ())
+    if any(endpoint.address == backend.address for item in slices for endpoint in item.endpoints):
+        return True
+    listed_by = state.endpoints_by_service.get(key)
+    return listed_by is not None and any(entry[0] == backend.address for entry in listed_by.addresses)
 
 
 def _services_listing(state: ClusterState, backend: SocketAddress) -> set[ObjectKey]:

@@ -34,11 +34,25 @@ def _message(view: View, bundle: Bundle) -> str:
         if led_astray
         else ""
     )
+    number = len(bundle.subjects)
     return (
-        f"{on_nodes(bundle)}, {listed(group.detail for group in bundle.groups)}. What comes from pods is taken for traffic from "
-        f"outside: it reaches the right endpoints, but with the node's address as its source. {count(len(bundle.subjects), 'Service')} "
-        f"{'shows' if len(bundle.subjects) == 1 else 'show'} it, for {clients(view, bundle)}. Network policies and access lists that go by the pod's address do "
-        f"not match any more, and logs show the node.{more}"
+        f"{on_nodes(bundle)}, {listed(list(dict.fromkeys(group.detail for group in bundle.groups)))}. {_harm(bundle)} "
+        f"{count(number, 'Service')} {'shows' if number == 1 else 'show'} it, for {clients(view, bundle)}."
+        f"{more}"
+    )
+
+
+def _harm(bundle: Bundle) -> str:
+    """A range that holds no pods masquerades them needlessly; no range at all masquerades nobody."""
+    if any(item.symptom is Symptom.MASQUERADE_NEEDLESS for item in bundle.differences):
+        return (
+            "What comes from pods is taken for traffic from outside: it reaches the right endpoints, but with the node's "
+            "address as its source. Network policies and access lists that go by the pod's address do not match any more, "
+            "and logs show the node."
+        )
+    return (
+        "What comes from elsewhere to a cluster IP keeps its source address: the endpoint answers past the node that "
+        "translated the connection, and it fails wherever the answer takes another way."
     )
 
 
@@ -53,7 +67,8 @@ another `detectLocalMode`): its rules have `! -s RANGE -j KUBE-MARK-MASQ`. On a 
 
 **What it does to traffic.** Connections work, and the endpoints see the node's address instead of the client pod's. Network
 policies, access lists and logs that go by addresses of pods are wrong. With the `Local` policy pods are not sent past the
-restriction to local endpoints any more, so that an address of a load balancer may be dead for them.
+restriction to local endpoints any more, so that an address of a load balancer may be dead for them. Without any range clients
+outside the cluster are not masqueraded, and their connections to cluster IPs fail where the answer takes another way.
 
 **How it is found.** The ranges in the masquerade rules are compared with the range that kube-proxy ought to use: that of the
 cluster's configuration, or, where none is known, what most nodes use.

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
+from kdiag.checks.group_finding import MANY, Bundle, bundles_by_service, finding, proxy_hint, rules_with_differences
 from kdiag.checks.group_words import clients, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
 
+MANY_HINT = "So many Services at once point at kube-proxy's clusterCIDR or detectLocalMode on the node: compare with the others."
+
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per Service port, for all nodes and both families."""
-    for bundle in bundles(view, CauseKind.MASQUERADE_MISSING, by_service):
+    """One finding per Service port, for all nodes and both families; many of a node are one."""
+    for bundle in bundles_by_service(view, CauseKind.MASQUERADE_MISSING):
         yield finding(
             CHECK,
             view,
             bundle,
             message=_message(view, bundle),
-            hint=proxy_hint(view, bundle.nodes),
+            hint=proxy_hint(view, bundle.nodes, MANY_HINT if len(bundle.subjects) >= MANY else ""),
             rules=rules_with_differences(bundle),
         )
 
@@ -48,6 +50,7 @@ hangs until it times out.
 
 **How it is found.** Packets are followed with all sources at once; for some of them the mark for masquerading is not set on
 the way to the endpoint. The evidence is the last rule of kube-proxy that they met before they left.
+Five or more Services of a node with this fault are one finding.
 
 **What is left alone.** `Local` policies, which keep the source address on purpose. Masquerading by another program: it serves
 as well. A fault of the masquerade itself, which hits all Services (KD213), and a wrong range of the pods (KD215).

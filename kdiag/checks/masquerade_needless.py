@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint, rules_with_differences
 from kdiag.checks.group_words import clients, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
@@ -13,8 +13,8 @@ from kdiag.model.view import View
 
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per Service port, for all nodes and both families."""
-    for bundle in bundles(view, CauseKind.MASQUERADE_NEEDLESS, by_service):
+    """One finding per Service port, for all nodes and both families; many of a node are one."""
+    for bundle in bundles_by_service(view, CauseKind.MASQUERADE_NEEDLESS):
         yield finding(
             CHECK,
             view,
@@ -47,6 +47,7 @@ address do not match, and logs show the node.
 
 **How it is found.** Packets are followed with all sources at once; the mark for masquerading is set for some that do not
 need it. The evidence is the rule that sets it.
+Five or more Services of a node with this fault are one finding.
 
 **What is left alone.** `masqueradeAll`, if the configuration says so. Masquerading by other programs (a CNI for traffic that
 leaves the cluster). A wrong range of the pods, which hits all Services (KD215).

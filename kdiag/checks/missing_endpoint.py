@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import backends_of, clients, count, listed, on_nodes, subject, through, with_owners
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind, Symptom
@@ -14,17 +14,17 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port, for all nodes that lack the same endpoints."""
-    for bundle in bundles(view, CauseKind.MISSING_ENDPOINT, by_service):
+    for bundle in bundles_by_service(view, CauseKind.MISSING_ENDPOINT):
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
 def _message(view: View, bundle: Bundle) -> str:
     missing = backends_of(bundle.differences, Symptom.MISSING_ENDPOINT)
-    service = bundle.places[0].service
+    service = bundle.subjects[0] if len(bundle.subjects) == 1 else None
     return (
         f"{on_nodes(bundle)}, {subject(bundle)} never sends to {count(len(missing), 'endpoint')} that it ought to use: "
         f"{with_owners(view.cluster, missing, service)}. All packets to {through(bundle)} end so: "
-        f"{listed(item.actual for item in bundle.differences)}. This concerns {clients(view, bundle)}. "
+        f"{listed((item.actual for item in bundle.differences), 3)}. This concerns {clients(view, bundle)}. "
         "The endpoints that are left carry the whole load, and if they fail the Service fails here although others are ready."
     )
 

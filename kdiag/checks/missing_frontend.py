@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
@@ -14,7 +14,7 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port, for all nodes that lack it."""
-    for bundle in bundles(view, CauseKind.MISSING_FRONTEND, by_service):
+    for bundle in bundles_by_service(view, CauseKind.MISSING_FRONTEND):
         yield finding(
             CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes, CHECK.hint)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, listed, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
@@ -14,15 +14,15 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port, for all nodes that lack the same refusal."""
-    for bundle in bundles(view, CauseKind.NOT_REFUSED, by_service):
+    for bundle in bundles_by_service(view, CauseKind.NOT_REFUSED):
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
 def _message(view: View, bundle: Bundle) -> str:
     return (
         f"{on_nodes(bundle)}, packets to {through(bundle)} of {subject(bundle)} ought to be "
-        f"{listed(item.expected for item in bundle.differences)}, because no endpoint is usable there, and are not: "
-        f"{listed(item.actual for item in bundle.differences)}. This concerns {clients(view, bundle)}. "
+        f"{listed((item.expected for item in bundle.differences), 3)}, because no endpoint is usable there, and are not: "
+        f"{listed((item.actual for item in bundle.differences), 3)}. This concerns {clients(view, bundle)}. "
         "The Service does not work in either case, but its clients wait for a time-out instead of an answer at once, and "
         "packets leave with the Service's address as their destination."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, listed, on_nodes, share_text, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.dataplane import Disposition
@@ -17,7 +17,7 @@ REFUSALS = frozenset({Disposition.REJECTED, Disposition.DROPPED, Disposition.UNK
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port, for all nodes that refuse it in the same way."""
-    for bundle in bundles(view, CauseKind.REFUSED, by_service):
+    for bundle in bundles_by_service(view, CauseKind.REFUSED):
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
@@ -25,8 +25,8 @@ def _message(view: View, bundle: Bundle) -> str:
     share = share_text(bundle.differences, lambda _, fate: fate.disposition in REFUSALS)
     return (
         f"{on_nodes(bundle)}, {share} to {through(bundle)} of {subject(bundle)} is refused or dropped "
-        f"({listed(item.actual for item in bundle.differences)}), where the API asks for: "
-        f"{listed(item.expected for item in bundle.differences)}. This concerns {clients(view, bundle)}."
+        f"({listed((item.actual for item in bundle.differences), 3)}), where the API asks for: "
+        f"{listed((item.expected for item in bundle.differences), 3)}. This concerns {clients(view, bundle)}."
     )
 
 

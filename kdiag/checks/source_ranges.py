@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint, rules_with_differences
 from kdiag.checks.group_words import clients, listed, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind, Difference
@@ -13,8 +13,8 @@ from kdiag.model.view import View
 
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per Service port, for all nodes where it is wrong alike."""
-    for bundle in bundles(view, CauseKind.SOURCE_RANGES, by_service):
+    """One finding per Service port, for all nodes where it is wrong alike; many of a node are one."""
+    for bundle in bundles_by_service(view, CauseKind.SOURCE_RANGES):
         yield finding(
             CHECK,
             view,
@@ -51,13 +51,15 @@ def _message(view: View, bundle: Bundle) -> str:
     if any(not _is_loose(item) for item in bundle.differences):
         told.append("drops clients that are in the Service's loadBalancerSourceRanges")
     owner = bundle.differences[0].service_port
+    if len(bundle.subjects) > 1:
+        owner = None
     service = view.cluster.service_by_key.get(owner.service) if owner is not None else None
     ranges = listed((str(network) for network in service.source_ranges), 6) if service is not None else ""
     return (
         f"{on_nodes(bundle)}, {through(bundle)} of {subject(bundle)} {listed(told)}"
         f"{f' ({ranges})' if ranges else ''}. This concerns {clients(view, bundle)}. "
-        f"What happens to them: {listed(item.actual for item in bundle.differences)}; "
-        f"what the API asks for: {listed(item.expected for item in bundle.differences)}."
+        f"What happens to them: {listed((item.actual for item in bundle.differences), 3)}; "
+        f"what the API asks for: {listed((item.expected for item in bundle.differences), 3)}."
     )
 
 
@@ -76,6 +78,7 @@ back: a warning.
 
 **How it is found.** Packets to the address are followed with all sources at once; some that are in no range reach an endpoint
 or leave untranslated, or some that are in a range are dropped.
+Five or more Services of a node with this fault are one finding.
 
 **What is left alone.** The cluster IP and the node port of the same Service, to which the ranges do not apply. What the load
 balancer itself drops before a node sees it. Nodes whose filter table was not recorded.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint, rules_with_differences
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint, rules_with_differences
 from kdiag.checks.group_words import backends_of, clients, listed, on_nodes, share_text, subject, through, with_owners
 from kdiag.checks.interface import Check
 from kdiag.model.dataplane import Disposition
@@ -15,7 +15,7 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port, for all nodes that send to the same wrong places."""
-    for bundle in bundles(view, CauseKind.STALE_ENDPOINT, by_service):
+    for bundle in bundles_by_service(view, CauseKind.STALE_ENDPOINT):
         yield finding(
             CHECK,
             view,
@@ -29,7 +29,7 @@ def run(view: View) -> Iterable[Finding]:
 def _message(view: View, bundle: Bundle) -> str:
     stale = backends_of(bundle.differences, Symptom.STALE_ENDPOINT)
     missing = backends_of(bundle.differences, Symptom.MISSING_ENDPOINT)
-    service = bundle.places[0].service
+    service = bundle.subjects[0] if len(bundle.subjects) == 1 else None
     share = share_text(
         (item for item in bundle.differences if item.symptom is Symptom.STALE_ENDPOINT),
         lambda item, fate: fate.disposition is Disposition.BACKEND and fate.backend in item.backends,

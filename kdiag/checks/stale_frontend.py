@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, listed, on_nodes, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
@@ -14,13 +14,13 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service port that the rules name, for all nodes that have them."""
-    for bundle in bundles(view, CauseKind.STALE_FRONTEND, by_service):
+    for bundle in bundles_by_service(view, CauseKind.STALE_FRONTEND):
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
 def _message(view: View, bundle: Bundle) -> str:
     owner = bundle.differences[0].service_port
-    ends = listed(item.actual for item in bundle.differences)
+    ends = listed((item.actual for item in bundle.differences), 3)
     if owner is None:
         told = "the rules do not tell which one had it"
     elif (service := view.cluster.service_by_key.get(owner.service)) is None:

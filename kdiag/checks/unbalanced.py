@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdiag.checks.group_finding import Bundle, bundles, by_service, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles_by_service, finding, proxy_hint
 from kdiag.checks.group_words import clients, listed, on_nodes, subject, through
 from kdiag.checks.interface import Check
 from kdiag.model.difference import CauseKind
@@ -13,15 +13,15 @@ from kdiag.model.view import View
 
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per Service port, for all nodes with the same shares."""
-    for bundle in bundles(view, CauseKind.UNBALANCED, by_service):
+    """One finding per Service port, for all nodes with the same shares; many of a node are one."""
+    for bundle in bundles_by_service(view, CauseKind.UNBALANCED):
         yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes))
 
 
 def _message(view: View, bundle: Bundle) -> str:
     return (
         f"{on_nodes(bundle)}, the endpoints of {subject(bundle)} do not get equal shares of the new connections: "
-        f"{listed(item.actual for item in bundle.differences)}. This concerns packets to {through(bundle)}, "
+        f"{listed((item.actual for item in bundle.differences), 3)}. This concerns packets to {through(bundle)}, "
         f"from {clients(view, bundle)}. Every endpoint is still reached, and some carry more load than the others."
     )
 
@@ -40,6 +40,7 @@ load or as slow answers from a few pods.
 
 **How it is found.** The shares are computed from the `-m statistic --mode random --probability` values on the way of a
 packet. A tolerance of 0.0001 allows for how the kernel and older releases round them.
+Five or more Services of a node with this fault are one finding.
 
 **What is left alone.** An endpoint that gets nothing at all: that is KD203. Differences between nodes that come from traffic
 policies or topology hints. Unequal numbers of connections in practice: with session affinity, or with few clients, they are

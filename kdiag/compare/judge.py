@@ -180,6 +180,8 @@ def _decided_by(fault: Fault, case: Case) -> RuleRef | None:
         if passed is None:
             continue
         step = _foreign_source_decision(passed) if masquerade else _foreign_decision(passed)
+        if step is None and fault.symptom is Symptom.NOT_REFUSED:
+            step = _foreign_acceptance(passed)
         if step is not None:
             return step.ref()
         if passed.rule is None and passed.action == "policy DROP":
@@ -246,7 +248,10 @@ def _telling_steps(symptom: Symptom, passed: Passed) -> list[Passed]:
             chosen = [step for step in steps if _leads_to_endpoint(step)]
         case Symptom.MASQUERADE_NEEDLESS:
             chosen = [step for step in steps if step.action == "jump KUBE-MARK-MASQ"]
-        case Symptom.REFUSED | Symptom.NOT_REFUSED:
+        case Symptom.NOT_REFUSED:
+            # The chains that ought to have refused it, and did not.
+            chosen = [step for step in steps if step.table == "filter" and step.action.startswith("jump KUBE-")]
+        case Symptom.REFUSED:
             chosen = [step for step in steps[-1:] if step.hook]
         case Symptom.AFFINITY:
             chosen = [step for step in steps if step.action.startswith("DNAT")]
@@ -281,6 +286,15 @@ def _foreign_decision(passed: Passed) -> Passed | None:
                 return step
         if target in ("DROP", "REJECT", "NOTRACK", "CT", "TPROXY", "NFQUEUE", "QUEUE"):
             return step
+    return None
+
+
+def _foreign_acceptance(passed: Passed) -> Passed | None:
+    """The step at which somebody else's rule lets a packet through before kube-proxy's rules can refuse it."""
+    for step in passed.steps():
+        if step.foreign and step.rule is not None and step.table == "filter":
+            if step.rule.target == "ACCEPT" or _leaves(step):
+                return step
     return None
 
 

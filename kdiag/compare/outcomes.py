@@ -122,7 +122,7 @@ def _sorted(backends: Iterable[SocketAddress]) -> tuple[SocketAddress, ...]:
 
 
 def _masquerade_faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
-    wanted = {fate.backend: fate.masquerade for fate, _ in legal.shares if fate.backend is not None}
+    wanted = {fate.backend: fate.masquerade for fate, _ in legal.shares if fate.disposition is Disposition.BACKEND}
     lacking: list[Fate] = []
     needless: list[Fate] = []
     for fate, _ in actual.shares:
@@ -141,7 +141,7 @@ def _masquerade_faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
 
 
 def _affinity_faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
-    wanted = {fate.backend: fate.affinity_s for fate, _ in legal.shares if fate.backend is not None}
+    wanted = {fate.backend: fate.affinity_s for fate, _ in legal.shares if fate.disposition is Disposition.BACKEND}
     wrong = [
         fate
         for fate, _ in actual.shares

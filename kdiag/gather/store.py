@@ -49,7 +49,7 @@ _UNWRITTEN_ENDINGS = (".tar", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip")
 
 _SECRET_KINDS = ("secret", "secrets", "kubeconfig")
 _SECRET_LIST = re.compile(rb'"kind"\s*:\s*"Secret(?:List)?"')
-_OWN_KEYS = ("format", "cluster", "taken_at", "files", "gaps")
+_OWN_KEYS = ("format", "cluster", "taken_at", "again", "files", "gaps")
 """Keys of the manifest that are written from the snapshot's own fields."""
 
 
@@ -66,7 +66,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
     api = _api(contents, CLUSTER, stated, gaps)
     api_after = _api(contents, CLUSTER_AFTER, stated, gaps)
     nodes = _nodes(contents, NODES, stated, gaps)
-    again = _again(contents, stated, gaps)
+    again = _again(contents, manifest, stated, gaps)
     if not api and not any(nodes.values()) and manifest.get("format") != FORMAT:
         reasons = "; ".join(f"{gap.subject}: {gap.reason}" for gap in sorted(set(gaps))[:3])
         raise SnapshotError(
@@ -224,12 +224,17 @@ def _nodes(contents: Contents, first: str, stated: _FileFacts, gaps: list[Gap]) 
     }
 
 
-def _again(contents: Contents, stated: _FileFacts, gaps: list[Gap]) -> tuple[Round, ...]:
+def _again(
+    contents: Contents, manifest: Mapping[str, object], stated: _FileFacts, gaps: list[Gap]
+) -> tuple[Round, ...]:
     """The later rounds, up to the first number that is not there."""
+    listed = manifest.get("again")
+    times = [_taken_at(entry, gaps) for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     rounds: list[Round] = []
     while True:
         number = len(rounds) + 1
         found = Round(
+            taken_at=times[number - 1] if number <= len(times) else None,
             nodes=_nodes(contents, nodes_again(number), stated, gaps),
             api_after=_api(contents, cluster_again(number), stated, gaps),
         )
@@ -392,8 +397,9 @@ def _manifest_bytes(snapshot: Snapshot, facts: Mapping[str, object]) -> bytes:
     manifest: dict[str, object] = {
         "format": FORMAT,
         "cluster": snapshot.name,
-        "taken_at": snapshot.taken_at.isoformat() if snapshot.taken_at else None,
+        "taken_at": _moment(snapshot.taken_at),
         **{key: value for key, value in sorted(snapshot.manifest.items()) if key not in _OWN_KEYS},
+        **({"again": [{"taken_at": _moment(item.taken_at)} for item in snapshot.again]} if snapshot.again else {}),
         "gaps": [
             {"node": gap.node, "subject": gap.subject, "reason": gap.reason, "kind": gap.kind.value}
             for gap in sorted(snapshot.gaps, key=_gap_order)
@@ -401,6 +407,10 @@ def _manifest_bytes(snapshot: Snapshot, facts: Mapping[str, object]) -> bytes:
         "files": facts,
     }
     return redact(json.dumps(manifest, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n")
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _place(placed: dict[PathParts, Recording], directory: PathParts, recording: Recording) -> None:

@@ -33,9 +33,10 @@ class Round:
     """Some nodes read once more, because the API had changed while they were read.
 
     `nodes` are their probes. `api_after` is the API as it was read afterwards; what it was before them is the reading
-    that came before this round.
+    that came before this round. `taken_at` is when the nodes were read.
     """
 
+    taken_at: datetime | None = None
     nodes: Mapping[str, Mapping[str, Recording]] = field(default_factory=dict)
     api_after: Mapping[str, Recording] = field(default_factory=dict)
 

@@ -12,16 +12,17 @@ from kdiag.expect.frontends import is_served
 from kdiag.model.addresses import Address, Family, Network, Protocol
 from kdiag.model.cluster import ClusterState, Node, ObjectKey
 from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
-from kdiag.model.difference import Comparison
+from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
+from kdiag.pipeline.rounds import join_rounds, unsettled_ports
 from kdiag.pipeline.trust import trust_in
 from kdiag.planes.detection import assumed_release, plane_of, replacement_of
-from kdiag.planes.interface import NodeEvidence, ReadingOrder
+from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
 from kdiag.planes.rulesets import read_ipsets, read_rulesets
 from kdiag.walk.network import NodeNetwork, node_network
 
@@ -40,6 +41,20 @@ class NodeInput:
     service_ranges: tuple[Network, ...]
     port_labels: Mapping[ServicePortKey, str]
     young: frozenset[ObjectKey] = frozenset()
+    later: tuple[NodeInput, ...] = ()
+    """The same node read again later, oldest first, for what is not settled the first time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """One reading of a node compared with one reading of the API on either side. `refusal` says why nothing was."""
+
+    refusal: str | None = None
+    expected: DataPlane | None = None
+    actual: DataPlane | None = None
+    comparison: Comparison | None = None
+    conditions: tuple[Condition, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +159,31 @@ def examine_node(given: NodeInput) -> NodeResult:
     if plane.read is None:
         gaps.append(Gap(node=name, subject="rules", reason=f"{plane.mode} mode: not read yet"))
         return NodeResult(view=view, gaps=tuple(gaps))
-    trust = trust_in(cluster, given.before, version=version)
-    if trust.refusal is not None:
-        gaps.append(Gap(node=name, subject="rules", reason=trust.refusal))
+    judged = _judge(given, version, plane)
+    gaps += judged.gaps
+    if judged.refusal is not None or judged.comparison is None:
+        gaps.append(Gap(node=name, subject="rules", reason=judged.refusal or "nothing could be compared"))
         return NodeResult(view=view, gaps=tuple(gaps))
+    comparison = judged.comparison
+    if given.later and unsettled_ports(comparison):
+        later = [_judge(item, version, plane).comparison for item in given.later]
+        comparison = join_rounds(comparison, [item for item in later if item is not None], judged.conditions)
+    gaps += _unclear_gaps(comparison)
+    return NodeResult(
+        view=replace(view, expected=judged.expected, actual=judged.actual, comparison=comparison), gaps=tuple(gaps)
+    )
+
+
+def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
+    """Compare what one reading of the node shows with what the API asks for."""
+    evidence, cluster = given.evidence, given.cluster
+    trust = trust_in(cluster, given.before, version=version)
+    if trust.refusal is not None or plane.read is None:
+        return _Judged(refusal=trust.refusal or f"{plane.mode} mode: not read yet")
     context = node_context(given, version)
     cached = _node_local_addresses(evidence.host)
     whole = expected_data_plane(cluster, context)
     expected = trust.expectation(_without(whole, cached))
-    gaps += _cached_gaps(whole, cached)
     reading = plane.read(
         evidence,
         ReadingOrder(
@@ -163,7 +194,6 @@ def examine_node(given: NodeInput) -> NodeResult:
             node_ports=_node_ports(cluster),
         ),
     )
-    gaps += reading.gaps
     earlier = None
     if given.before is not cluster:
         earlier = _without(expected_data_plane(given.before, context), cached)
@@ -176,9 +206,12 @@ def examine_node(given: NodeInput) -> NodeResult:
         filter_seen=reading.filter_seen,
         young=given.young,
     )
-    gaps += [*_contradiction_gaps(expected), *_unclear_gaps(comparison)]
-    return NodeResult(
-        view=replace(view, expected=expected, actual=reading.data_plane, comparison=comparison), gaps=tuple(gaps)
+    return _Judged(
+        expected=expected,
+        actual=reading.data_plane,
+        comparison=comparison,
+        conditions=tuple(reading.conditions),
+        gaps=(*_cached_gaps(whole, cached), *reading.gaps, *_contradiction_gaps(expected)),
     )
 
 

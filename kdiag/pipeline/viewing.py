@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import ServicePortKey
@@ -16,6 +19,7 @@ from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
+from kdiag.pipeline.rounds import LaterRound, later_rounds
 from kdiag.pipeline.settling import young_services
 from kdiag.planes.detection import config_from_rules
 
@@ -66,6 +70,9 @@ def build_view(
     # One reading of the API says nothing of what was on its way: it counts as settled.
     two_readings = before is not cluster
     young = young_services(cluster, snapshot.taken_at, settle_s) if two_readings else frozenset()
+    rounds, round_gaps = later_rounds(snapshot, settle_s)
+    gaps += round_gaps
+    told = {gap.node for gap in snapshot.gaps if gap.kind is GapKind.FAILED}
     views: list[NodeView] = []
     for name in known:
         if name not in evidence:
@@ -73,22 +80,22 @@ def build_view(
                 name, cluster, configs[name], effective[name], asked=not without_nodes and (not nodes or name in nodes)
             )
             views.append(view)
-            gaps += [gap]
+            if gap.kind is not GapKind.FAILED or name not in told:  # why it could not be read is said already
+                gaps += [gap]
             continue
-        found = examine_node(
-            NodeInput(
-                evidence=evidence[name],
-                cluster=cluster,
-                before=before,
-                configs=configs[name],
-                config=effective[name],
-                cluster_config=cluster_config,
-                from_rules=from_rules,
-                service_ranges=facts.networks(FactKind.SERVICE_RANGE),
-                port_labels=labels,
-                young=young,
-            )
+        given = NodeInput(
+            evidence=evidence[name],
+            cluster=cluster,
+            before=before,
+            configs=configs[name],
+            config=effective[name],
+            cluster_config=cluster_config,
+            from_rules=from_rules,
+            service_ranges=facts.networks(FactKind.SERVICE_RANGE),
+            port_labels=labels,
+            young=young,
         )
+        found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
         views.append(found.view)
         gaps += found.gaps
     return (
@@ -105,6 +112,22 @@ def build_view(
         ),
         tuple(_one_for_all(gaps, known) if without_nodes else gaps),
     )
+
+
+def _read_again(given: NodeInput, rounds: tuple[LaterRound, ...]) -> Iterator[NodeInput]:
+    """The same node as each later round shows it that read it."""
+    name = given.evidence.node_name
+    for item in rounds:
+        if name in item.probes:
+            host, _ = parse_host(item.probes[name], node=name)
+            yield replace(
+                given,
+                evidence=read_evidence(name, item.probes[name], host),
+                cluster=item.cluster,
+                before=item.before,
+                young=item.young,
+                port_labels=port_labels(item.cluster),
+            )
 
 
 def settings_of(snapshot: Snapshot) -> Facts:

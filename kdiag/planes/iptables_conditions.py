@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.addresses import AddressSet, Family, Network
 from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
@@ -380,14 +380,19 @@ def _local_detection(ruleset: Ruleset, order: ReadingOrder, family: Family) -> I
     if wanted is None or nat is None:
         return
     found: dict[str, list[Rule]] = {}
+    right = 0
     for chain in nat.chains.values():
         if chain.name != "KUBE-SERVICES" and not chain.name.startswith(("KUBE-SVC-", "KUBE-SVL-")):
             continue
         for rule in chain.rules:
             if rule.target == "KUBE-MARK-MASQ" and rule.source is not None and rule.source.negated:
                 for network in rule.source.networks:
-                    if network != wanted:
+                    if network == wanted:
+                        right += 1
+                    else:
                         found.setdefault(str(network), []).append(rule)
+    if not found and not right:
+        yield from _no_detection(ruleset, wanted, family)
     for text, rules in sorted(found.items()):
         yield Condition(
             cause=CauseKind.LOCAL_DETECTION,
@@ -401,3 +406,26 @@ def _local_detection(ruleset: Ruleset, order: ReadingOrder, family: Family) -> I
                 family, [wanted, *(item for rule in rules if rule.source for item in rule.source.networks)]
             ),
         )
+
+
+def _no_detection(ruleset: Ruleset, wanted: Network, family: Family) -> Iterator[Condition]:
+    """No rule tells pods from others, as when kube-proxy runs without clusterCIDR."""
+    chain = ruleset.chain("nat", "KUBE-SERVICES")
+    shared = Condition(
+        cause=CauseKind.LOCAL_DETECTION,
+        family=family,
+        detail=f"no masquerade rule tells pods from others; the cluster's pods have {wanted}",
+        expected=f"! -s {wanted}",
+        actual="no such match in any rule",
+        rules=() if chain is None else (chain_reference(ruleset, "nat", chain),),
+        symptoms=MASKED,
+        stands_alone=False,
+    )
+    yield shared
+    # The same match sends pods past a Local policy.
+    yield replace(
+        shared,
+        symptoms=frozenset({Symptom.REFUSED, Symptom.NOT_PROGRAMMED, Symptom.MISSING_ENDPOINT}),
+        kinds=frozenset(FrontendKind) - {FrontendKind.CLUSTER_IP},
+        clients=AddressSet.of(family, [wanted]),
+    )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
 ELLIPSIS = "..."
+LINES_OF_ONE = 3
+"""Lines of a terminal that a single line of a snapshot may take."""
+
 _NARROWEST_COLUMN = 10
+_BULLET = "- "
+_RULE = re.compile(r"^-A |(?:^| )-[jg] ")
+_COMMENT = re.compile(r'(?P<open>--comment "|/\* )(?P<words>.*?)(?P<close>"(?= |$)| \*/)')
+_COMMENT_ROOMS = (40, 20, 10)
 
 
 def visible(text: str) -> str:
@@ -23,22 +31,39 @@ def visible(text: str) -> str:
 def paragraphs(text: str, width: int, *, indent: str = "", first: str | None = None) -> list[str]:
     """`text` escaped and wrapped to `width` columns, each of its own lines starting a new one.
 
-    `indent` goes before every line, `first` (default `indent`) before the very first. Words longer than a line are kept
-    whole, because they are addresses and paths that somebody will want to copy.
+    `indent` goes before every line, `first` (default `indent`) before the very first; what follows in an item of a list
+    (`- item`) stands below the item's text. Words longer than a line are kept whole, because they are addresses and
+    paths that somebody will want to copy.
     """
     out: list[str] = []
-    for line in text.split("\n"):
+    for raw in text.split("\n"):
+        line = raw.strip(" ")
+        hanging = " " * len(_BULLET) if line.startswith(_BULLET) else ""
         out.extend(
             textwrap.wrap(
-                visible(line.strip(" ")),
+                visible(line),
                 width=max(width, 20),
                 initial_indent=indent if out or first is None else first,
-                subsequent_indent=indent,
+                subsequent_indent=indent + hanging,
                 break_long_words=False,
                 break_on_hyphens=False,
             )
         )
     return out
+
+
+def enumeration(items: Sequence[str], width: int, *, indent: str, first: str) -> list[str]:
+    """`a, b, c` escaped and wrapped to `width` columns between the items alone, `first` before the first line."""
+    lines = [first]
+    started = False
+    for index, item in enumerate(items):
+        text = visible(item) + ("," if index + 1 < len(items) else "")
+        if started and len(lines[-1]) + 1 + len(text) > width:
+            lines.append(indent + text)
+        else:
+            lines[-1] += (" " if started else "") + text
+        started = True
+    return lines
 
 
 def cut_middle(text: str, width: int) -> str:
@@ -50,6 +75,56 @@ def cut_middle(text: str, width: int) -> str:
     return text[: room - tail] + ELLIPSIS + text[len(text) - tail :]
 
 
+def fitted(text: str, width: int, *, limit: int = LINES_OF_ONE) -> list[str]:
+    """One line of a snapshot, escaped, as at most `limit` lines of `width` columns (20 or more).
+
+    Lines break between words; in words that are too long (JSON) after a comma, or anywhere. What is still too long loses
+    least where it tells least: a rule first the middle of its comment, then its own middle; other text its end.
+    """
+    width = max(width, 20)
+    shown = visible(text)
+    lines = _wrapped(shown, width)
+    if len(lines) <= limit:
+        return lines
+    if not _RULE.search(shown):
+        return [*lines[: limit - 1], lines[limit - 1][: width - len(ELLIPSIS)].rstrip() + ELLIPSIS]
+    for room in _COMMENT_ROOMS:
+        shorter = _COMMENT.sub(lambda found, room=room: _shortened(found, room), shown)
+        lines = _wrapped(shorter, width)
+        if len(lines) <= limit:
+            return lines
+    room = limit * width
+    while len(lines) > limit:
+        lines = _wrapped(cut_middle(shorter, room), width)
+        room -= 1
+    return lines
+
+
+def _shortened(comment: re.Match[str], room: int) -> str:
+    return comment["open"] + cut_middle(comment["words"], room) + comment["close"]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines: list[str] = []
+    line: str | None = None
+    for word in text.split(" "):
+        pieces = [word] if len(word) <= width else _pieces(word, width)
+        for index, piece in enumerate(pieces):
+            joint = "" if index or line is None else " "
+            if line is not None and len(line) + len(joint) + len(piece) > width:
+                lines.append(line.rstrip())
+                line = piece
+            else:
+                line = (line or "") + joint + piece
+    return [*lines, (line or "").rstrip()]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    """A long word in pieces of at most `width`, each up to a comma where there is one."""
+    parts = [part for part in re.split(r"(?<=,)", word) if part]
+    return [part[at : at + width] for part in parts for at in range(0, len(part), width)]
+
+
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, indent: str = "", whole: int = 0
 ) -> list[str]:
@@ -58,6 +133,13 @@ def table(
     Cells are wrapped between words first, those of the first `whole` columns not even there; words are broken only where
     that is not enough, and no column is made narrower than ten columns, so that a very small `width` may be overrun.
     """
+    return [line for block in table_blocks(headers, rows, width=width, indent=indent, whole=whole) for line in block]
+
+
+def table_blocks(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, indent: str = "", whole: int = 0
+) -> list[list[str]]:
+    """The same table in blocks, so that headings can be put between: the line of the headers, then the lines of each row."""
     import tabulate  # costs 65 ms, which `--help` should not pay
 
     cells = [[visible(cell) for cell in row] for row in rows]
@@ -70,7 +152,12 @@ def table(
     wrapped = [["\n".join(_wrap_cell(cell, limit)) for cell, limit in zip(row, widths, strict=True)] for row in cells]
     # As a row, because tabulate pads headers by two columns.
     text = tabulate.tabulate([list(headers), *wrapped], tablefmt="plain", disable_numparse=True)
-    return [(indent + line).rstrip() for line in text.splitlines()]
+    lines = [(indent + line).rstrip() for line in text.splitlines()]
+    blocks = []
+    for height in (1, *(max(cell.count("\n") for cell in row) + 1 for row in wrapped)):
+        blocks.append(lines[:height])
+        lines = lines[height:]
+    return blocks
 
 
 def _narrowed(widths: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
@@ -86,9 +173,14 @@ def _narrowed(widths: Sequence[int], floors: Sequence[int], room: int) -> list[i
 
 def some(items: Sequence[str], limit: int) -> str:
     """`a, b and 3 more`."""
+    return ", ".join(at_most(items, limit))
+
+
+def at_most(items: Sequence[str], limit: int) -> list[str]:
+    """The items; of more than `limit`, the last one that is kept tells how many are left out: `b and 3 more`."""
     if len(items) <= limit:
-        return ", ".join(items)
-    return f"{', '.join(items[:limit])} and {len(items) - limit} more"
+        return list(items)
+    return [*items[: limit - 1], f"{items[limit - 1]} and {len(items) - limit} more"]
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

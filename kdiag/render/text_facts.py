@@ -1,48 +1,98 @@
-"""`kdiag flags` as text: one table for each kind of setting."""
+"""`kdiag flags` as text: one table of all settings, kind by kind."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
-from kdiag.model.facts import Fact, Facts
-from kdiag.render.layout import count, paragraphs, table, visible
+from kdiag.model.facts import Fact, FactKind, Facts
+from kdiag.render.layout import count, paragraphs, table_blocks, visible
 from kdiag.render.style import Ink, Style
 
-_HEADERS = ("VALUE", "COMPONENT", "NODE", "STATED BY")
+_HEADERS = ("VALUE", "COMPONENT", "STATED BY")
 _INDENT = "  "
 
 
 def facts_text(facts: Facts, style: Style) -> str:
-    """One table for each kind, values that agree beside each other, and where each is stated."""
+    """All kinds in one layout: a value once for all who state it, and where each does."""
+    ordered = list(dict.fromkeys(sorted(facts.facts, key=_order)))
     lines: list[str] = []
-    ordered = sorted(facts.facts, key=_order)
-    for kind, group in groupby(ordered, key=lambda fact: fact.kind):
-        members = list(group)
-        values = {fact.value for fact in members}
-        heading = kind.value[0].upper() + kind.value[1:]
-        lines.append(style.ink(heading, Ink.HEADING) + (f"  ({len(values)} values)" if len(values) > 1 else ""))
-        lines.extend(_rows(list(dict.fromkeys(members)), style))
-        lines.append("")
-    if not ordered:
+    if ordered:
+        rows = _rows(ordered)
+        head, *blocks = _tabulated(rows, style) or _stacked(rows, style)
+        lines = [*head, *([""] if head else [])]
+        for kind, group in groupby(zip(rows, blocks, strict=True), key=lambda pair: pair[0].kind):
+            members = list(group)
+            lines.append(_heading(kind, [row for row, _ in members], style))
+            lines.extend(line for _, block in members for line in block)
+            lines.append("")
+    else:
         lines = ["No component states any of the settings that kdiag looks for.", ""]
-    lines.append(f"{count(len(set(ordered)), 'setting')} of {count(len({f.component for f in ordered}), 'component')}")
+    lines.append(f"{count(len(ordered), 'setting')} of {count(len({fact.component for fact in ordered}), 'component')}")
     return "\n".join(lines) + "\n"
 
 
-def _rows(facts: list[Fact], style: Style) -> list[str]:
-    """A table where it fits, else two lines for each statement: flags and paths are worth copying in one piece."""
-    rows = [(fact.value, fact.component, fact.node or "", _stated_by(fact)) for fact in facts]
-    lines = table(_HEADERS, rows, width=1000, indent=_INDENT)
-    if max(len(line) for line in lines) <= style.width:
-        return lines
-    column = len(_INDENT) + max(len(visible(fact.value)) for fact in facts) + 2
-    lines = []
-    for value, component, node, stated_by in rows:
-        first = f"{_INDENT}{visible(value)}".ljust(column)
-        who = f"{component} on {node}" if node else component
-        lines.extend(paragraphs(who, style.width, indent=" " * column, first=first))
-        lines.extend(paragraphs(stated_by, style.width, indent=" " * column))
-    return lines
+class _Row(NamedTuple):
+    """One statement in words. `value` is empty below the same value."""
+
+    kind: FactKind
+    value: str
+    component: str
+    flag: str
+    place: str
+
+
+def _rows(facts: Sequence[Fact]) -> list[_Row]:
+    rows = []
+    before: tuple[FactKind, str] | None = None
+    for fact in facts:
+        rows.append(
+            _Row(
+                kind=fact.kind,
+                value="" if (fact.kind, fact.value) == before else fact.value.replace(",", ", "),
+                component=_component(fact),
+                flag=fact.flag,
+                place=f"{fact.source}:{fact.line}" if fact.line else fact.source,
+            )
+        )
+        before = (fact.kind, fact.value)
+    return rows
+
+
+def _component(fact: Fact) -> str:
+    """The node is named where neither the component nor the path does."""
+    if fact.node is None or fact.node in fact.component or f"/{fact.node}/" in fact.source:
+        return fact.component
+    return f"{fact.component} on {fact.node}"
+
+
+def _heading(kind: FactKind, rows: Sequence[_Row], style: Style) -> str:
+    values = sum(1 for row in rows if row.value)
+    heading = style.ink(kind.value[0].upper() + kind.value[1:], Ink.HEADING)
+    return f"{heading}  ({values} values)" if values > 1 else heading
+
+
+def _tabulated(rows: Sequence[_Row], style: Style) -> list[list[str]] | None:
+    """Columns; None where a flag or path would have to be broken: they are worth copying in one piece."""
+    cells = [(row.value, row.component, " in ".join(part for part in (row.flag, row.place) if part)) for row in rows]
+    blocks = table_blocks(_HEADERS, cells, width=style.width, indent=_INDENT)
+    lines = " ".join(line for block in blocks for line in block).split()
+    words = {word for row in cells for cell in row for word in visible(cell).split(" ") if word}
+    fits = max(len(line) for block in blocks for line in block) <= style.width
+    return blocks if fits and words <= set(lines) else None
+
+
+def _stacked(rows: Sequence[_Row], style: Style) -> list[list[str]]:
+    """The same without columns for who and where, and without headers."""
+    column = len(_INDENT) + max(len(visible(row.value)) for row in rows) + 2
+    blocks: list[list[str]] = [[]]
+    for row in rows:
+        first = f"{_INDENT}{visible(row.value)}".ljust(column)
+        who = f"{row.component}: {row.flag}" if row.flag else row.component
+        lines = paragraphs(who, style.width, indent=" " * column, first=first)
+        blocks.append([*lines, *paragraphs(row.place, style.width, indent=" " * column)])
+    return blocks
 
 
 def _order(fact: Fact) -> tuple[int, str, str, str, str, str, int]:
@@ -56,8 +106,3 @@ def _order(fact: Fact) -> tuple[int, str, str, str, str, str, int]:
         fact.source,
         fact.line,
     )
-
-
-def _stated_by(fact: Fact) -> str:
-    where = f"{fact.source}:{fact.line}" if fact.line else fact.source
-    return " in ".join(part for part in (fact.flag, where) if part)

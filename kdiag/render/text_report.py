@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC
 
 from kdiag.model.report import Affected, Evidence, Finding, Gap, GapKind, Report, Severity
-from kdiag.render.layout import count, cut_middle, paragraphs, some, table, visible
+from kdiag.render.layout import at_most, count, enumeration, fitted, paragraphs, some, table, visible
 from kdiag.render.style import Ink, Style
 
 AFFECTED_SHOWN = 10
-AFFECTED_ON_ONE_NODE = 20
+AFFECTED_ON_ONE_NODE = 12
 EVIDENCE_SHOWN = 8
 NODES_SHOWN = 5
 
@@ -35,9 +36,9 @@ def report_text(report: Report, style: Style) -> str:
     for kind, heading in _GAP_HEADINGS:
         gaps = [gap for gap in report.gaps if gap.kind is kind]
         if gaps:
-            lines.extend(["", style.ink(heading, Ink.HEADING)])
+            lines.extend(["", style.ink(heading, Ink.WARNING if kind is GapKind.FAILED else Ink.HEADING)])
             lines.extend(_gaps(gaps, style))
-    lines.extend(["", _summary(report, style)])
+    lines.extend(["", *_summary(report, style)])
     return "\n".join(lines) + "\n"
 
 
@@ -69,8 +70,7 @@ def _order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
 def _finding(finding: Finding, style: Style, *, with_hint: bool) -> list[str]:
     lines = _headline(finding, style)
     lines.extend(paragraphs(finding.message or finding.title, style.width, indent=_INDENT))
-    fields = (("address", finding.frontend), ("expected", finding.expected), ("actual", finding.actual))
-    for label, value in fields:
+    for label, value in _fields(finding):
         if value:
             first = f"{_INDENT}{label:<9} "
             lines.extend(paragraphs(value, style.width, indent=" " * len(first), first=first))
@@ -79,6 +79,24 @@ def _finding(finding: Finding, style: Style, *, with_hint: bool) -> list[str]:
     if finding.hint and with_hint:
         lines.extend(paragraphs(finding.hint, style.width, indent=_INDENT * 2 + "    ", first=f"{_INDENT}hint: "))
     return lines
+
+
+def _fields(finding: Finding) -> list[tuple[str, str | None]]:
+    """What is set beside each other below the message, without what the message says word for word.
+
+    Expected and actual are left out together or not at all: one tells little without the other.
+    """
+    fields = []
+    if not _says(finding.message, finding.frontend):
+        fields.append(("address", finding.frontend))
+    if not (_says(finding.message, finding.expected) and _says(finding.message, finding.actual)):
+        fields += [("expected", finding.expected), ("actual", finding.actual)]
+    return fields
+
+
+def _says(message: str, value: str | None) -> bool:
+    """True if the message holds the value as words of their own, not as a part of a longer name or address."""
+    return value is not None and re.search(rf"(?<![\w.:/-]){re.escape(value)}(?![\w:/-]|\.\w)", message) is not None
 
 
 def _headline(finding: Finding, style: Style) -> list[str]:
@@ -106,8 +124,7 @@ def _affected(finding: Finding, style: Style) -> list[str]:
         if all(label in finding.message for label in labels):
             return []
         first = f"{_INDENT}affected: "
-        text = some(labels, AFFECTED_ON_ONE_NODE)
-        return paragraphs(text, style.width, indent=" " * len(first), first=first)
+        return enumeration(at_most(labels, AFFECTED_ON_ONE_NODE), style.width, indent=" " * len(first), first=first)
     columns = [
         (header, [value or "" for value in values])
         for header, values in (
@@ -127,16 +144,24 @@ def _affected(finding: Finding, style: Style) -> list[str]:
 
 
 def _evidence(items: Sequence[Evidence], style: Style) -> list[str]:
-    """`PATH:LINE  TEXT`. A terminal gets what is too long for one line as two, the text cut in the middle."""
-    lines: list[str] = []
+    """Each file once, and below it the lines in their order: `LINE  TEXT`.
+
+    Of much evidence the first is shown, because checks put the most telling first. A terminal gets a long line as a few,
+    a pipe as one.
+    """
+    files: dict[str, list[Evidence]] = {}
     for item in items[:EVIDENCE_SHOWN]:
-        where = _INDENT + visible(f"{item.source}:{item.line}" if item.line else item.source)
-        text = visible(item.text)
-        if style.cut and len(where) + 2 + len(text) > style.width:
-            parts = [where, _INDENT * 2 + cut_middle(text, style.width - 2 * len(_INDENT))]
-        else:
-            parts = [f"{where}  {text}".rstrip()]
-        lines.extend(style.ink(part, Ink.FAINT) for part in parts)
+        files.setdefault(item.source, []).append(item)
+    lines: list[str] = []
+    for source, members in files.items():
+        lines.append(_INDENT + visible(source))
+        number = max(len(str(item.line)) if item.line else 0 for item in members)
+        margin = _INDENT * 2 + " " * (number + 2 if number else 0)
+        for item in sorted(members, key=lambda item: item.line):
+            head = f"{_INDENT * 2}{item.line or '':>{number}}  " if number else margin
+            shown = fitted(item.text, style.width - len(margin)) if style.cut else [visible(item.text)]
+            lines.extend((margin if index else head) + part for index, part in enumerate(shown))
+    lines = [style.ink(line.rstrip(), Ink.FAINT) for line in lines if line.strip()]
     if len(items) > EVIDENCE_SHOWN:
         lines.append(f"{_INDENT}and {count(len(items) - EVIDENCE_SHOWN, 'more line', 'more lines')}")
     return lines
@@ -156,7 +181,8 @@ def _gaps(gaps: Sequence[Gap], style: Style) -> list[str]:
     return lines
 
 
-def _summary(report: Report, style: Style) -> str:
+def _summary(report: Report, style: Style) -> list[str]:
+    """One line, or two on a terminal that is too narrow for it."""
     counts = [
         (severity, f"{count(report.count(severity), severity.value)}")
         for severity in Severity
@@ -169,4 +195,7 @@ def _summary(report: Report, style: Style) -> str:
     )
     failed = sum(1 for gap in report.gaps if gap.kind is GapKind.FAILED)
     incomplete = f"; {count(failed, 'part')} not examined" if failed else ""
-    return f"{found}; {judged}{incomplete}"
+    plain = ", ".join(text for _, text in counts)
+    if style.cut and len(f"{plain}; {judged}{incomplete}") > style.width:
+        return [f"{found};", f"{judged}{incomplete}"]
+    return [f"{found}; {judged}{incomplete}"]

@@ -143,7 +143,8 @@ def _port_number(text: str) -> int | None:
 def new_sources(rule: Rule, own: AddressSet) -> AddressSet:
     """The source addresses that MASQUERADE or SNAT may write; `own` are those of the node."""
     if rule.target == "MASQUERADE":
-        return own
+        # Over lo IPv6 may pick the loopback address, IPv4 does not (scope host).
+        return own if own.family is Family.IPV4 else own | AddressSet.span(own.family, 1, 1)
     first_text, _, last_text = (_value(options_of(rule), "to-source") or "").partition("-")
     first = parse_address(first_text) or parse_address(first_text.rpartition(":")[0])
     if first is None or last_text:

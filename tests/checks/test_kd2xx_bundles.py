@@ -7,9 +7,11 @@ import pytest
 from kdiag.checks import CHECKS, missing_frontend
 from kdiag.checks.group_finding import (
     EVIDENCE_LIMIT,
+    MANY,
     Bundle,
     bundles,
     bundles_by_node,
+    bundles_by_service,
     by_fault,
     by_service,
     details,
@@ -21,7 +23,7 @@ from kdiag.checks.group_finding import (
 from kdiag.checks.interface import Check
 from kdiag.model.addresses import Family
 from kdiag.model.dataplane import FrontendKind, Position
-from kdiag.model.difference import CauseKind, Symptom
+from kdiag.model.difference import CauseKind, DifferenceGroup, Symptom
 from kdiag.model.host import HealthAnswer, HostFacts, Process
 from kdiag.model.report import Affected, Evidence, Severity
 from tests.checks.builders import node as api_node
@@ -74,6 +76,26 @@ def test_ports_of_a_service_are_bundles_of_their_own() -> None:
     tcp = group(CAUSE, difference(port="53/TCP"))
     udp = group(CAUSE, difference(at=frontend("10.96.0.50:53", protocol="UDP"), port="53/UDP"))
     assert len(bundles(view_of(tcp, udp), CAUSE, by_service)) == 2
+
+
+def test_many_services_of_a_node_are_one_bundle_and_few_are_not() -> None:
+    def groups(node: str, number: int) -> list[DifferenceGroup]:
+        return [group(CAUSE, difference(service=f"web-{index}", node=node)) for index in range(number)]
+
+    few = bundles_by_service(view_of(*groups("node01", MANY - 1)), CAUSE)
+    assert [len(item.groups) for item in few] == [1] * (MANY - 1)
+    (many,) = bundles_by_service(view_of(*groups("node01", MANY)), CAUSE)
+    assert len(many.subjects) == MANY
+    (alike,) = bundles_by_service(view_of(*groups("node01", MANY), *groups("node02", MANY)), CAUSE)
+    assert alike.nodes == ("node01", "node02")
+    apart = bundles_by_service(view_of(*groups("node01", MANY), *groups("node02", MANY + 1)), CAUSE)
+    assert [item.nodes for item in apart] == [("node01",), ("node02",)]
+
+
+def test_expected_and_actual_of_many_are_cut() -> None:
+    shown = view_of(*(group(CAUSE, difference(service=f"web-{index}", actual=f"a{index}")) for index in range(MANY)))
+    (bundle,) = bundles_by_service(shown, CAUSE)
+    assert finding(CHECK, shown, bundle, message="m").actual == "a0; a1; a2; and 2 more"
 
 
 def test_addresses_without_owner_are_told_apart() -> None:

@@ -489,3 +489,33 @@ def test_all_positions_are_told_once() -> None:
     (found,) = told(stale_endpoint.CHECK, group(CauseKind.STALE_ENDPOINT, *items))
     assert found.message.count("all clients outside the node") == 1
     assert found.affected == ()
+
+
+def test_many_services_that_lose_masquerade_point_at_the_configuration() -> None:
+    def groups(number: int) -> list[DifferenceGroup]:
+        item = difference(Symptom.MASQUERADE_MISSING)
+        return [
+            group(CauseKind.MASQUERADE_MISSING, replace(item, service_port=owner(f"web-{index}")))
+            for index in range(number)
+        ]
+
+    (many,) = told(masquerade_missing.CHECK, *groups(5))
+    assert "clusterCIDR" in many.hint
+    assert len(many.affected) == 5
+    assert "of 5 Services reach the right endpoints" in many.message
+    few = told(masquerade_missing.CHECK, *groups(4))
+    assert len(few) == 4
+    assert "clusterCIDR" not in few[0].hint
+
+
+def test_many_services_whose_ranges_are_not_enforced_name_none_of_the_ranges() -> None:
+    network = parse_network("10.0.0.0/8")
+    assert network is not None
+    names = [f"web-{index}" for index in range(5)]
+    state = cluster([replace(service(name), source_ranges=(network,)) for name in names])
+    groups = [
+        group(CauseKind.SOURCE_RANGES, difference(Symptom.NOT_REFUSED, at=BALANCER, service=name, expected="dropped"))
+        for name in names
+    ]
+    (found,) = told(source_ranges.CHECK, *groups, state=state)
+    assert "(10.0.0.0/8)" not in found.message

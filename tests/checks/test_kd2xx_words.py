@@ -24,11 +24,12 @@ from kdiag.checks.group_words import (
     through,
     with_owners,
 )
-from kdiag.model.addresses import Family
+from kdiag.model.addresses import Family, Protocol
+from kdiag.model.cluster import LegacyEndpoints
 from kdiag.model.dataplane import Disposition, FrontendKind, Position
 from kdiag.model.difference import CauseKind, Difference, Symptom, Unclear
 from kdiag.model.view import View
-from tests.checks.builders import NOW, cluster, endpoint, endpoint_slice, node, node_view, pod, service
+from tests.checks.builders import NOW, cluster, endpoint, endpoint_slice, meta, node, node_view, pod, service
 from tests.checks.builders import view as plain_view
 from tests.checks.differences import at_all_positions, difference, frontend, group, owner, socket, view_of
 
@@ -199,6 +200,16 @@ STATE = cluster(
 )
 def test_whose_an_address_is(where: str, text: str) -> None:
     assert owner_of(STATE, socket(where), "default/web") == text
+
+
+def test_old_clusters_without_slices_list_addresses_in_endpoints() -> None:
+    def listing(name: str) -> LegacyEndpoints:
+        return LegacyEndpoints(meta=meta(name), addresses=((socket("10.244.1.1:80").address, "", Protocol.TCP, 80),))
+
+    own = cluster(pod("own", ips=("10.244.1.1",)), listing("web"), listing("db"))
+    other = cluster(pod("own", ips=("10.244.1.1",)), listing("db"))
+    assert owner_of(own, socket("10.244.1.1:80"), "default/web") == "pod default/own"
+    assert owner_of(other, socket("10.244.1.1:80"), "default/web") == "pod default/own, an endpoint of default/db"
 
 
 def test_owners_are_left_out_where_pods_were_not_read() -> None:

@@ -14,6 +14,7 @@ import errno
 import ipaddress
 import json
 import os
+import re
 import selectors
 import shutil
 import socket
@@ -37,9 +38,10 @@ CLONE_NEWNET = 0x40000000
 PORTS = (80, 81, 8080, 9000)
 """Where the node, the server pod and the backends listen."""
 COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
-# Long enough for an answer inside one machine; a second try, for what got none, waits much longer.
+# Long enough for an answer inside one machine; and for a busy one, but shorter than it takes until TCP sends its first
+# packet again: that one is not what is judged.
 ANSWER_S = 0.25
-PATIENCE_S = 3.0
+PATIENCE_S = 0.9
 
 
 class LabError(Exception):
@@ -147,6 +149,14 @@ def _run(*words: str, text: str | None = None) -> str:
     return done.stdout
 
 
+def _remove_left_over() -> None:
+    """Delete the namespaces of runs that were killed: those whose process is gone."""
+    for line in _run("ip", "netns", "list").splitlines():
+        found = re.match(r"kdiag-(?:node|client|server|outside|backend)-(\d+)\b", line)
+        if found and not os.path.exists(f"/proc/{found[1]}"):
+            subprocess.run(("ip", "netns", "delete", found[0]), capture_output=True, check=False)
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -177,11 +187,13 @@ class Lab:
         self.backend = f"kdiag-backend-{suffix}"
         self._made: list[str] = []
         self._listeners: list[socket.socket] = []
+        self._errors: list[socket.socket] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_port = 20000
 
     def __enter__(self) -> Lab:
+        _remove_left_over()
         try:
             for namespace in (self.node, self.client, self.server, self.outside, self.backend):
                 _run("ip", "netns", "add", namespace)
@@ -200,8 +212,8 @@ class Lab:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        for listener in self._listeners:
-            listener.close()
+        for opened in (*self._listeners, *self._errors):
+            opened.close()
         for namespace in self._made:
             subprocess.run(("ip", "netns", "delete", namespace), capture_output=True, check=False)
 
@@ -321,6 +333,11 @@ class Lab:
                         listener.bind(("", number))
                         listener.listen(64)
                         listener.setblocking(False)
+        for namespace in (self.node, self.client, self.outside):
+            with _inside(namespace):
+                errors = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+                errors.setblocking(False)
+                self._errors.append(errors)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -331,8 +348,7 @@ class Lab:
                 selector.register(listener, selectors.EVENT_READ)
             while not self._stop.is_set():
                 for key, _ in selector.select(timeout=0.1):
-                    listener = key.fileobj
-                    assert isinstance(listener, socket.socket)
+                    listener = _socket(key)
                     with contextlib.suppress(OSError):
                         connection, peer = listener.accept()
                         with connection:
@@ -343,39 +359,61 @@ class Lab:
         """Make all connections at once and see how each ends."""
         results = [Seen() for _ in probes]
         sockets: dict[socket.socket, int] = {}
-        open_sockets: set[socket.socket] = set()
-        namespaces = {Position.POD: self.client, Position.EXTERNAL: self.outside, Position.NODE: self.node}
-        selector = selectors.DefaultSelector()
-        for position, namespace in namespaces.items():
-            with _inside(namespace):
-                for index, probe in enumerate(probes):
-                    if probe.position is position:
-                        caller, refused = self._call(probe)
-                        sockets[caller] = index
-                        if refused:
-                            results[index] = Seen(refused=True)
-                        else:
-                            open_sockets.add(caller)
-                            selector.register(caller, selectors.EVENT_WRITE)
-        deadline = time.monotonic() + timeout_s
+        by_port: dict[int, socket.socket] = {}
+        waiting: set[socket.socket] = set()
         texts: dict[int, bytes] = {}
-        while open_sockets and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(timeout=left):
-                caller = key.fileobj
-                assert isinstance(caller, socket.socket)
-                index = sockets[caller]
-                done = self._advance(caller, index, texts, results, selector)
-                if done:
-                    open_sockets.discard(caller)
+        namespaces = {Position.POD: self.client, Position.EXTERNAL: self.outside, Position.NODE: self.node}
+        with selectors.DefaultSelector() as selector:
+            for errors in self._errors:
+                self._refused_ports(errors)
+                selector.register(errors, selectors.EVENT_READ)
+            for position, namespace in namespaces.items():
+                with _inside(namespace):
+                    for index, probe in enumerate(probes):
+                        if probe.position is position:
+                            caller, number, refused = self._call(probe)
+                            sockets[caller] = index
+                            by_port[number] = caller
+                            if refused:
+                                results[index] = Seen(refused=True)
+                            else:
+                                waiting.add(caller)
+                                selector.register(caller, selectors.EVENT_WRITE)
+            deadline = time.monotonic() + timeout_s
+            while waiting and (left := deadline - time.monotonic()) > 0:
+                for key, _ in selector.select(timeout=left):
+                    caller = _socket(key)
+                    if caller in self._errors:
+                        for number in self._refused_ports(caller):
+                            if number in by_port and results[sockets[by_port[number]]] == Seen():
+                                results[sockets[by_port[number]]] = Seen(refused=True)
+                                waiting.discard(by_port[number])
+                    elif self._advance(caller, sockets[caller], texts, results, selector):
+                        waiting.discard(caller)
         for caller in sockets:
             # A reset frees the connection's entry in the node's table at once.
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             caller.close()
-        selector.close()
         return results
 
-    def _call(self, probe: Probe) -> tuple[socket.socket, bool]:
-        """Start a connection; True if it was refused at once."""
+    def _refused_ports(self, errors: socket.socket) -> list[int]:
+        """Source ports of the packets that ICMPv6 says could not be delivered.
+
+        Read from the wire: an error that comes back before connect() has let go of its socket, as it does between
+        namespaces, is lost to that socket (tcp_v6_err), and the next one would answer TCP's second attempt.
+        """
+        found: list[int] = []
+        while True:
+            try:
+                message = errors.recv(2048)
+            except BlockingIOError:
+                return found
+            # Type 1: destination unreachable. 8 bytes of ICMPv6, 40 of the packet's IPv6 header, then TCP's ports.
+            if len(message) >= 50 and message[0] == 1 and message[14] == socket.IPPROTO_TCP:
+                found.append(struct.unpack("!H", message[48:50])[0])
+
+    def _call(self, probe: Probe) -> tuple[socket.socket, int, bool]:
+        """Start a connection: its socket and source port, and True if it was refused at once."""
         family = socket.AF_INET6 if ":" in probe.destination else socket.AF_INET
         caller = socket.socket(family, socket.SOCK_STREAM)
         caller.setblocking(False)
@@ -386,7 +424,7 @@ class Lab:
         code = caller.connect_ex((probe.destination, probe.port))
         if code not in (0, errno.EINPROGRESS, errno.ECONNREFUSED):
             raise LabError(f"{probe}: {os.strerror(code)}")
-        return caller, code == errno.ECONNREFUSED
+        return caller, self._next_port, code == errno.ECONNREFUSED
 
     def _advance(
         self,
@@ -418,6 +456,11 @@ class Lab:
             address, number, peer = json.loads(texts[index])
             results[index] = Seen(answer=(_plain(address), number, _plain(peer)))
         return True
+
+
+def _socket(key: selectors.SelectorKey) -> socket.socket:
+    assert isinstance(key.fileobj, socket.socket)
+    return key.fileobj
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,306 @@
+# Read-only commands, each framed, so that kdiag can tell what printed what. POSIX sh; nothing is written anywhere.
+# kdiag sets in front: nonce encodings use_sudo watch only limit.
+LC_ALL=C
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin:/opt/bin:/var/lib/rancher/k3s/data/current/bin/aux"
+export LC_ALL PATH
+newline='
+'
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root: through sudo where that is needed and wanted, without ever asking for a password.
+root() {
+  if [ "$uid" = 0 ] || [ "$use_sudo" = no ] || ! has sudo; then
+    "$@"
+  else
+    found=$(command -v "$1") && shift && sudo -n "$found" "$@"
+  fi
+}
+
+# part FILE COMMAND...: frames what the command prints, its exit status and the end of its error text.
+part() {
+  file=$1
+  shift
+  echo "kdiag: $file" >&2
+  printf 'kdiag:%s:begin:%s\n' "$nonce" "$file"
+  got=$(
+    {
+      {
+        "$@" 2>&4 </dev/null
+        printf '\n%s\n' "$?" >&4
+      } | head -c "$limit" >&3
+    } 4>&1 | tail -c 4000
+  )
+  printf '\nkdiag:%s:end:%s\n%s\nkdiag:%s:done\n' "$nonce" "${got##*"$newline"}" "${got%"$newline"*}" "$nonce"
+}
+
+# note FILE TEXT: a part that could not be had, or that is known to be empty without asking.
+note() { printf 'kdiag:%s:note:%s:%s\n' "$nonce" "$1" "$2"; }
+
+# True if a module is in the kernel already: what asks one that is not would load it.
+in_kernel() {
+  [ ! -e /proc/modules ] || grep -q "^$1 " /proc/modules ||
+    grep -qs "/$1\.ko" "/lib/modules/$(uname -r)/modules.builtin"
+}
+
+about() {
+  echo "uid=$uid"
+  echo "user=$(id -un)"
+  echo "host=$(uname -n)"
+  echo "kernel=$(uname -r)"
+  echo "time=$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+  if [ "$uid" = 0 ]; then
+    echo "sudo=not needed"
+  elif [ "$use_sudo" = no ]; then
+    echo "sudo=not asked"
+  elif ! has sudo; then
+    echo "sudo=missing"
+  elif save=$(command -v iptables-save || command -v nft) && sudo -n -l "$save" >/dev/null 2>&1; then
+    echo "sudo=allowed"
+  else
+    echo "sudo=refused"
+  fi
+  for binary in iptables-save ip6tables-save iptables-nft-save iptables-legacy-save nft ip ss ps ipset ipvsadm curl \
+    wget zstd gzip; do
+    echo "$binary=$(command -v "$binary")"
+  done
+}
+
+sysctls() {
+  # A path keeps its slashes: a dot may belong to an interface's name.
+  grep -s . /dev/null /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_local_port_range \
+    /proc/sys/net/ipv4/ip_local_reserved_ports /proc/sys/net/ipv4/ip_nonlocal_bind \
+    /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv4/conf/*/route_localnet \
+    /proc/sys/net/ipv4/conf/all/rp_filter /proc/sys/net/ipv4/conf/default/rp_filter \
+    /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce \
+    /proc/sys/net/ipv4/vs/conntrack /proc/sys/net/ipv4/vs/conn_reuse_mode \
+    /proc/sys/net/ipv4/vs/expire_nodest_conn /proc/sys/net/ipv4/vs/expire_quiescent_template \
+    /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/all/disable_ipv6 \
+    /proc/sys/net/ipv6/conf/default/forwarding /proc/sys/net/bridge/bridge-nf-call-iptables \
+    /proc/sys/net/bridge/bridge-nf-call-ip6tables /proc/sys/net/bridge/bridge-nf-call-arptables \
+    /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max \
+    /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal | sed -e 's#^/proc/sys/##' -e 's#:# = #'
+}
+
+network() {
+  if ip -j addr show dev lo >/dev/null 2>&1; then
+    part ip-addr.json ip -j -d addr
+    part ip-route.json ip -j route
+    part ip6-route.json ip -j -6 route
+  elif has ip; then
+    part ip-addr.txt ip addr
+    part ip-route.txt ip route
+    part ip6-route.txt ip -6 route
+  else
+    note ip-addr.txt missing
+  fi
+}
+
+# True if the family has tables in the legacy backend: asking it otherwise would make some. The file is root's own, and
+# where it cannot be read a dump without -t is still safe: it goes through this same file.
+legacy_tables() {
+  [ -e "$1" ] && { names=$(root cat "$1" 2>/dev/null) && [ -z "$names" ] && return 1; return 0; }
+}
+
+# rules PREFIX NAMES: every backend of one family once, and never by table.
+rules() {
+  case $("$1" --version 2>/dev/null) in
+    *nf_tables*) default=nft ;;
+    *) default=legacy ;;
+  esac
+  legacy=no nft=no
+  legacy_tables "$2" && legacy=yes
+  in_kernel nf_tables && nft=yes
+  if ! has "$1-save"; then
+    note "$1-save.txt" missing
+    default=none
+  elif [ "$default" = nft ] && [ "$nft" = no ]; then
+    note "$1-save.txt" 'empty:nf_tables is not in the kernel, so there are no rules'
+  elif [ "$default" = legacy ] && [ "$legacy" = no ]; then
+    note "$1-save.txt" 'empty:there are no legacy tables, so there are no rules'
+  else
+    part "$1-save.txt" root "$1-save"
+  fi
+  if [ "$default" != legacy ] && [ "$legacy" = yes ]; then
+    if has "$1-legacy-save"; then
+      part "$1-legacy-save.txt" root "$1-legacy-save"
+    elif [ "$default" = nft ]; then
+      note "$1-legacy-save.txt" missing
+    fi
+  fi
+  if [ "$default" != nft ] && [ "$nft" = yes ] && has "$1-nft-save"; then
+    part "$1-nft-save.txt" root "$1-nft-save"
+  fi
+}
+
+# The whole ruleset only where kube-proxy has tables of its own there: iptables-save shows the others.
+nftables() {
+  { has nft && in_kernel nf_tables; } || return 0
+  part nft-list-tables.txt root nft list tables
+  case $(root nft list tables 2>/dev/null) in
+    *kube-proxy*)
+      if nft -j -v >/dev/null 2>&1; then
+        part nft-j-list-ruleset.json root nft -j list ruleset
+      else
+        part nft-list-ruleset.txt root nft list ruleset
+      fi
+      ;;
+  esac
+}
+
+virtual_servers() {
+  if [ -e /proc/net/ip_vs ]; then
+    if has ipvsadm; then
+      part ipvsadm-save-n.txt root ipvsadm -S -n
+    else
+      part proc-net-ip_vs.txt root cat /proc/net/ip_vs
+    fi
+  fi
+  if has ipset && in_kernel ip_set; then
+    part ipset-save.txt root ipset save
+  fi
+}
+
+fetch() {
+  if has curl; then
+    curl -q -sS -m 5 --noproxy '*' "$1"
+  elif wget --help 2>&1 | grep -q busybox; then
+    http_proxy='' wget -q -T 5 -O - "$1"
+  else
+    wget -q -T 5 -t 1 --no-proxy --content-on-error -O - "$1"
+  fi
+}
+
+proxy_answers() {
+  { has curl || has wget; } || return 0
+  part proxyMode.txt fetch http://127.0.0.1:10249/proxyMode
+  part configz.json fetch http://127.0.0.1:10249/configz
+  part kube-proxy-healthz.json fetch http://127.0.0.1:10256/healthz
+}
+
+sockets() {
+  if [ -e /proc/modules ] && ! { in_kernel tcp_diag && in_kernel udp_diag; }; then
+    if [ "$uid" = 0 ]; then PROC_ROOT=/proc ss -ltnup; else PROC_ROOT=/proc ss -ltnu; fi
+  elif [ "$uid" = 0 ]; then
+    ss -ltnup
+  else
+    { [ "$use_sudo" = yes ] && root ss -ltnup 2>/dev/null; } || ss -ltnu
+  fi
+}
+
+# Only what has to do with the cluster: other command lines are no business of kdiag's. The brackets keep this very
+# search out of its result.
+components='[k]ube|[k]3s|[r]ke2|[k]0s|[o]penshift|[e]tcd|[c]ilium|[c]alico|[f]lannel|[a]ntrea|[o]vn|[w]eave'
+hosts='[s]ystemd$|[i]nit$|[c]ontainerd( |$)|[d]ockerd|[c]rio( |$)|[f]irewalld|[n]ode-cache|[m]achined'
+process_list() {
+  if [ "$hidden" = yes ]; then root ps -ef; else ps -ef; fi | {
+    IFS= read -r header
+    printf '%s\n' "$header"
+    grep -E "^ *([^ ]+ +)?1 |$components|$hosts" | grep -v '[c]ontainerd-shim'
+  }
+}
+
+# Hexadecimal, so that no argument can pass for something else.
+argument_vectors() {
+  for file in $(grep -l -a -s -E "$components" /proc/[0-9]*/cmdline); do
+    pid=${file#/proc/}
+    printf '%s %s\n' "${pid%/cmdline}" "$(od -A n -v -t x1 "$file" 2>/dev/null | tr -d ' \n')"
+  done
+}
+
+processes() {
+  hidden=no
+  [ -r /proc/1/cmdline ] || hidden=yes
+  has ps && part ps-ef.txt process_list
+  has od && [ "$hidden" = no ] && part argv.hex argument_vectors
+  return 0
+}
+
+proxy_config() {
+  for file in $(grep -l -s -x kube-proxy /proc/[0-9]*/comm); do
+    path=$(tr '\000' '\n' 2>/dev/null <"${file%comm}cmdline" | sed -n -e 's/^--config=//p' -e '/^--config$/{n;p;}')
+    case $path in
+      /*)
+        part kube-proxy-config.conf root cat "${file%/comm}/root$path"
+        return
+        ;;
+    esac
+  done
+}
+
+proxy_log() {
+  # shellcheck disable=SC2012
+  log=$(ls -td /var/log/containers/kube-proxy-*_kube-system_kube-proxy-*.log /var/log/kube-proxy.log 2>/dev/null | head -n 1)
+  if [ -n "$log" ]; then
+    part kube-proxy.log root tail -c 262144 "$log"
+  elif has journalctl; then
+    for unit in kube-proxy k3s k3s-agent snap.microk8s.daemon-kubelite; do
+      if [ -e "/etc/systemd/system/$unit.service" ] || [ -e "/lib/systemd/system/$unit.service" ]; then
+        part kube-proxy.log root journalctl -u "$unit" -n 2000 -o cat --no-pager
+        return
+      fi
+    done
+  fi
+}
+
+parts() {
+  part kdiag-node.txt about
+  if [ "$only" = all ]; then
+    network
+    part sysctls.txt sysctls
+    has iptables && part iptables-version.txt iptables --version
+    rules iptables /proc/net/ip_tables_names
+    rules ip6tables /proc/net/ip6_tables_names
+    nftables
+    virtual_servers
+    printf 'kdiag:%s:rules\n' "$nonce"
+    has ss && part ss-ltnuH.txt sockets
+    proxy_answers
+    proxy_config
+    proxy_log
+    processes
+  fi
+  printf 'kdiag:%s:stop\n' "$nonce"
+}
+
+# Ends everything that was started here once the other side has gone: its end of standard input is then closed.
+guard() {
+  while read -r _; do :; done
+  if [ "$uid" != 0 ] && [ "$use_sudo" = yes ] && has sudo && has pkill; then
+    read -r stat </proc/self/stat
+    stat=${stat##*) }
+    # shellcheck disable=SC2086
+    set -- $stat
+    sudo -n "$(command -v pkill)" -TERM -s "$4"
+  fi
+  kill -TERM 0
+}
+
+main() {
+  uid=$(id -u)
+  [ -n "$nonce" ] || nonce=$(od -A n -N 16 -t x1 /dev/urandom | tr -d ' \n')
+  guardian=
+  if [ "$watch" = yes ]; then
+    exec 9<&0 </dev/null
+    guard <&9 >/dev/null 2>&1 &
+    guardian=$!
+    exec 9<&-
+  fi
+  encoding=plain
+  for candidate in $encodings; do
+    if has "$candidate"; then
+      encoding=$candidate
+      break
+    fi
+  done
+  printf '\nkdiag:%s:stream:%s\n' "$nonce" "$encoding"
+  case $encoding in
+    zstd) { exec 3>&1; parts; } | zstd -q -c -1 ;;
+    gzip) { exec 3>&1; parts; } | gzip -c -1 ;;
+    *) { exec 3>&1; parts; } ;;
+  esac
+  [ -z "$guardian" ] || kill "$guardian"
+  exit 0
+}
+
+main

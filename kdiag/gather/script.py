@@ -1,0 +1,61 @@
+"""The one command that runs on a node: read-only, POSIX sh, framed so that `kdiag.gather.framing` can take it apart."""
+
+from __future__ import annotations
+
+import enum
+import re
+import secrets
+from collections.abc import Sequence
+from importlib import resources
+
+PART_LIMIT = 256 * 1024 * 1024
+"""Bytes that one command on a node may print; more is cut off there."""
+
+_NONCE = re.compile(r"[0-9a-f]{32}")
+_ENCODINGS = frozenset({"zstd", "gzip"})
+
+
+class Sudo(enum.StrEnum):
+    """When commands that need root go through `sudo -n`: if the user is not root, or never."""
+
+    IF_NEEDED = "if-needed"
+    NEVER = "never"
+
+
+def new_nonce() -> str:
+    """A mark that nothing on a node can know beforehand: 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def node_script(
+    *,
+    nonce: str | None = None,
+    encodings: Sequence[str] = (),
+    sudo: Sudo = Sudo.IF_NEEDED,
+    guarded: bool = False,
+    check_only: bool = False,
+    part_limit: int = PART_LIMIT,
+) -> str:
+    """The script as text, to be given to `sh` on standard input or saved in a file.
+
+    Without `nonce` the node draws one, and the output describes itself: this is what `--print-script` prints.
+    `encodings` are the compressions that the reader knows, best first (`zstd`, `gzip`); the first one that the node has
+    is used, none sends plain text. `guarded` makes the script end, with all that it started, when its standard input is
+    closed: only for a transport that holds it open. `check_only` asks only what the node can do. `part_limit` is in
+    bytes, for each command.
+    """
+    if nonce is not None and not _NONCE.fullmatch(nonce):
+        raise ValueError("a nonce is 32 hexadecimal digits")
+    unknown = set(encodings) - _ENCODINGS
+    if unknown:
+        raise ValueError(f"unknown encodings: {sorted(unknown)}")
+    body = resources.files("kdiag.gather").joinpath("node_script.sh").read_text(encoding="utf-8")
+    settings = {
+        "nonce": nonce or "",
+        "encodings": " ".join(encodings),
+        "use_sudo": "no" if sudo is Sudo.NEVER else "yes",
+        "watch": "yes" if guarded else "no",
+        "only": "check" if check_only else "all",
+        "limit": str(part_limit),
+    }
+    return "".join(f"{name}='{value}'\n" for name, value in settings.items()) + body

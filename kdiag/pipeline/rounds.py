@@ -1,0 +1,92 @@
+"""Nodes that were read several times: what was not settled the first time is judged by a later reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kdiag.compare.causes import group
+from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.dataplane import ServicePortKey
+from kdiag.model.difference import Comparison, Condition, Unclear
+from kdiag.model.report import Gap
+from kdiag.model.snapshot import Recording, Snapshot
+from kdiag.parse.api import parse_cluster
+from kdiag.pipeline.settling import young_services
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterRound:
+    """One later round: the nodes' probes, and the API before and after them."""
+
+    probes: Mapping[str, Mapping[str, Recording]]
+    before: ClusterState
+    cluster: ClusterState
+    young: frozenset[ObjectKey]
+
+
+def later_rounds(snapshot: Snapshot, settle_s: float) -> tuple[tuple[LaterRound, ...], tuple[Gap, ...]]:
+    """The later rounds of a snapshot, oldest first. The reading after one round is the one before the next."""
+    recordings = {**snapshot.api, **snapshot.api_after}
+    rounds: list[LaterRound] = []
+    gaps: list[Gap] = []
+    before: ClusterState | None = None
+    for item in snapshot.again:
+        if before is None:
+            before, _ = parse_cluster(recordings)
+        recordings = {**recordings, **item.api_after}
+        cluster, found = parse_cluster(recordings)
+        gaps += found
+        rounds.append(
+            LaterRound(
+                probes=item.nodes,
+                before=before,
+                cluster=cluster,
+                young=young_services(cluster, item.taken_at, settle_s),
+            )
+        )
+        before = cluster
+    return tuple(rounds), tuple(gaps)
+
+
+def unsettled_ports(comparison: Comparison) -> frozenset[ServicePortKey]:
+    """The Service ports that changed while the node was read."""
+    return frozenset(
+        service_port for item in comparison.unclear if item.unsettled for service_port in item.service_ports
+    )
+
+
+def join_rounds(first: Comparison, later: Sequence[Comparison], conditions: Sequence[Condition]) -> Comparison:
+    """The comparison of the first reading, with what was unsettled in it judged by the first later one that can.
+
+    Settled verdicts of the first reading stand: a later one is asked about nothing else. `conditions` are those of the
+    first. What no reading could settle stays unsettled.
+    """
+    pending = unsettled_ports(first)
+    if not pending or not later:
+        return first
+    differences = [item for found in first.groups for item in found.differences]
+    unclear = [item for item in first.unclear if not item.unsettled]
+    for comparison in later:
+        still = unsettled_ports(comparison)
+        settled = pending - still
+        differences = [item for item in differences if item.service_port not in settled]
+        differences += [
+            item for found in comparison.groups for item in found.differences if item.service_port in settled
+        ]
+        unclear += _about(comparison, settled)
+        pending &= still
+    unclear += [
+        replace(item, service_ports=tuple(sorted(pending))) for item in first.unclear if item.unsettled and pending
+    ]
+    return replace(first, groups=group(first.node, differences, conditions), unclear=tuple(unclear))
+
+
+def _about(comparison: Comparison, service_ports: frozenset[ServicePortKey]) -> list[Unclear]:
+    """What is unclear of these Service ports for another reason than change."""
+    found = []
+    for item in comparison.unclear:
+        named = tuple(service_port for service_port in item.service_ports if service_port in service_ports)
+        if named and not item.unsettled:
+            found.append(replace(item, service_ports=named))
+    return found

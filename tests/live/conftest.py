@@ -1,0 +1,7 @@
+"""Fixtures of the tests of live gathering."""
+
+from __future__ import annotations
+
+from tests.live.fixtures import authority, bare_environment, double
+
+__all__ = ["authority", "bare_environment", "double"]
