@@ -37,8 +37,8 @@ def adding(*rules: str, table: str = "nat", chains: tuple[str, ...] = (), last: 
         head, mark, rest = text.partition(f"*{table}\n")
         if not mark:
             builtin = {"raw": ("PREROUTING", "OUTPUT"), "mangle": ("PREROUTING", "FORWARD", "OUTPUT")}[table]
-            declared = "".join(f":{item} ACCEPT [0:0]\n" for item in builtin)
-            return edit(f"*{table}\n{declared}COMMIT\n" + text)
+            hooks = "".join(f":{item} ACCEPT [0:0]\n" for item in builtin)
+            return edit(f"*{table}\n{hooks}COMMIT\n" + text)
         body, commit, tail = rest.partition("COMMIT\n")
         lines = body.splitlines(keepends=True)
         first = next((i for i, line in enumerate(lines) if line.startswith("-A ")), len(lines))

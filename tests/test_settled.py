@@ -119,7 +119,7 @@ def test_two_readings_that_agree_are_like_one() -> None:
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_one_reading_says_alone_is_not_settled(kind: str, edit: ApiEdit, port: str, when: str) -> None:
-    found = judged(read_twice(cluster(BASE), kind, **{when: edit}))  # type: ignore[arg-type]
+    found = judged(read_twice(cluster(BASE), kind, **{when: edit}))
     assert found.groups == ()
     # The rules are those of the unedited API: where that is the later reading, they have followed.
     assert unsettled(found) == ([port] if when == "after" else [])

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from kdiag.checks.group_finding import Bundle, bundles, by_fault, finding, rules_of, rules_with_differences
 from kdiag.checks.group_words import clients, count, listed, on_nodes, service_names
 from kdiag.checks.interface import Check
+from kdiag.model.dataplane import Position
 from kdiag.model.difference import CauseKind, Symptom
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
@@ -36,7 +37,7 @@ def _message(view: View, bundle: Bundle) -> str:
     )
     number = len(bundle.subjects)
     return (
-        f"{on_nodes(bundle)}, {listed(list(dict.fromkeys(group.detail for group in bundle.groups)))}. {_harm(bundle)} "
+        f"{on_nodes(bundle)}, {listed(group.detail for group in bundle.groups)}. {_harm(bundle)} "
         f"{count(number, 'Service')} {'shows' if number == 1 else 'show'} it, for {clients(view, bundle)}."
         f"{more}"
     )
@@ -44,7 +45,10 @@ def _message(view: View, bundle: Bundle) -> str:
 
 def _harm(bundle: Bundle) -> str:
     """A range that holds no pods masquerades them needlessly; no range at all masquerades nobody."""
-    if any(item.symptom is Symptom.MASQUERADE_NEEDLESS for item in bundle.differences):
+    if any(
+        item.symptom is Symptom.MASQUERADE_NEEDLESS and item.frontend.position is Position.POD
+        for item in bundle.differences
+    ):
         return (
             "What comes from pods is taken for traffic from outside: it reaches the right endpoints, but with the node's "
             "address as its source. Network policies and access lists that go by the pod's address do not match any more, "

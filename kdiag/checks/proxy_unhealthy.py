@@ -37,10 +37,11 @@ def _finding(node: NodeView, health: HealthAnswer) -> Finding | None:
         if health.healthy:
             return None
         severity = Severity.ERROR
-        actual = "unhealthy"
+        expected, actual = "healthy", "not healthy"
         what = "kube-proxy says that it is not healthy"
     elif health.behind_s is not None and health.behind_s >= limit_s:
         severity = Severity.ERROR if _is_new(node) else Severity.WARNING
+        expected = f"a sync in the last {_spelled(limit_s)}"
         actual = f"last sync {_spelled(health.behind_s)} ago"
         what = "kube-proxy answers its health check with a sync that lies far back"
     else:
@@ -53,14 +54,23 @@ def _finding(node: NodeView, health: HealthAnswer) -> Finding | None:
     return CHECK.finding(
         severity=severity,
         node=node.name,
-        expected="healthy, all changes written",
+        expected=expected,
         actual=actual,
         message=(
             f"On {node.name} {what}: changes of Services or endpoints are waiting, and it cannot write them.{since} "
             "The rules of the node are old."
         ),
+        hint=_hint(node),
         evidence=(Evidence(source=health.source, line=1, text=health.text[:300]),),
     )
+
+
+def _hint(node: NodeView) -> str:
+    """Where this node's log is, if kube-proxy is known to be a pod there."""
+    if node.proxy_pod is None:
+        return CHECK.hint
+    key = node.proxy_pod.key
+    return f"Read kube-proxy's log for failed syncs: kubectl -n {key.namespace} logs {key.name}"
 
 
 def _is_new(node: NodeView) -> bool:
@@ -103,7 +113,7 @@ kube-proxy of 1.19 and later gives the same time for both, idle or not. For olde
 
 **What is left alone.** `nodeEligible: false`: the node is being removed and kube-proxy is well. No answer at all (KD401).
 """,
-    hint="Read kube-proxy's log on the node for failed syncs: kubectl -n kube-system logs <kube-proxy pod>.",
+    hint="Read the log of the node's kube-proxy for failed syncs.",
     run=run,
     needs_nodes=True,
 )

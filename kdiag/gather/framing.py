@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -25,6 +26,8 @@ _STREAM = re.compile(rb"^kdiag:([0-9a-f]{32}):stream:(plain|gzip|zstd)(\r?\n)", 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.[a-z]+")
 _STEP = re.compile(r"^kdiag: (\S+)$", re.MULTILINE)
 _BLOCK = 1024 * 1024
+_BANNER_LIMIT = 1024 * 1024
+"""Bytes that may stand in front of the output: a login banner, what a profile prints."""
 _ZSTD_MODULES = ("compression.zstd", "zstandard")
 """The standard library's from Python 3.14 on, else the package."""
 
@@ -88,7 +91,6 @@ def parse_output(
     dumps of rules are there is not used at all: rules that stand in the dump that is missing would seem to be missing
     themselves. It is one gap then, and so it is if the output ends later, but with what had come until then.
     """
-    where: str | None = None
     try:
         stream = read_stream(data, nonce=nonce)
     except _Malformed as error:
@@ -114,7 +116,7 @@ def parse_about(recording: Recording) -> dict[str, str]:
 
 def read_stream(data: bytes, *, nonce: str | None = None) -> NodeStream:
     """The frames in `data`, whatever stands in front of them; raises _Malformed if there are none."""
-    for match in _STREAM.finditer(data):
+    for match in _STREAM.finditer(data, 0, _BANNER_LIMIT):
         if nonce is None or match[1] == nonce.encode():
             break
     else:
@@ -299,15 +301,9 @@ def _inflate(data: bytes, start: int, encoding: str) -> bytes:
     """What follows `start`, decompressed as far as it goes: a stream that was cut gives what had come."""
     if encoding == "plain":
         return data[start:]
-    feed = _gzip_feed() if encoding == "gzip" else _zstd_feed()
-    view = memoryview(data)
     pieces: list[bytes] = []
     size = 0
-    for offset in range(start, len(data), _BLOCK):
-        try:
-            piece = feed(view[offset : offset + _BLOCK])
-        except _Malformed:
-            break  # what came before is whole: it ends without an end mark, and that is said
+    for piece in _gunzip(data, start) if encoding == "gzip" else _unzstd(data, start):
         pieces.append(piece)
         size += len(piece)
         if size > INFLATED_LIMIT:
@@ -315,47 +311,41 @@ def _inflate(data: bytes, start: int, encoding: str) -> bytes:
     return b"".join(pieces)
 
 
-def _gzip_feed() -> Callable[[memoryview], bytes]:
+def _gunzip(data: bytes, start: int) -> Iterator[bytes]:
+    """Pieces of at most _BLOCK bytes; a damaged stream just ends, and then has no end mark."""
     inflater = zlib.decompressobj(wbits=31)
-
-    def feed(block: memoryview) -> bytes:
-        if inflater.eof:
-            return b""
-        try:
-            # zlib makes at most 1,032 bytes of one, so that a block of a hostile node has its limit in itself.
-            return inflater.decompress(block)
-        except zlib.error as error:
-            raise _Malformed(str(error)) from None
-
-    return feed
+    view = memoryview(data)
+    for offset in range(start, len(data), _BLOCK):
+        pending: bytes | memoryview = view[offset : offset + _BLOCK]
+        while pending and not inflater.eof:
+            try:
+                yield inflater.decompress(pending, _BLOCK)
+            except zlib.error:
+                return
+            pending = inflater.unconsumed_tail
 
 
-def _zstd_feed() -> Callable[[memoryview], bytes]:
+def _unzstd(data: bytes, start: int) -> Iterator[bytes]:
     module = _zstd()
     if module is None:
         raise _Malformed(
             "its output is compressed with Zstandard, which needs Python 3.14 or the Python package zstandard"
         )
-    inflater = module.ZstdDecompressor()
-    if hasattr(inflater, "decompressobj"):
-        inflater = inflater.decompressobj()
-    error_type: type[Exception] = module.ZstdError
-
-    def feed(block: memoryview) -> bytes:
-        if inflater.eof:
-            return b""
-        try:
-            return bytes(inflater.decompress(bytes(block)))
-        except error_type as error:
-            raise _Malformed(str(error)) from None
-
-    return feed
+    with module.open(io.BytesIO(data[start:]), "rb") as file:
+        while True:
+            try:
+                piece = file.read(_BLOCK)
+            except (module.ZstdError, EOFError):
+                return
+            if not piece:
+                return
+            yield piece
 
 
 def _zstd() -> ModuleType | None:
-    for name in _ZSTD_MODULES:
+    for module_name in _ZSTD_MODULES:
         try:
-            return importlib.import_module(name)
+            return importlib.import_module(module_name)
         except ImportError:
             continue
     return None

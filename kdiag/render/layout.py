@@ -13,6 +13,7 @@ LINES_OF_ONE = 3
 _NARROWEST_COLUMN = 10
 _BULLET = "- "
 _RULE = re.compile(r"^-A |(?:^| )-[jg] ")
+_BEFORE_OPTION = re.compile(r"(?<!!) (?=(?:! )?--?[A-Za-z])")
 _COMMENT = re.compile(r'(?P<open>--comment "|/\* )(?P<words>.*?)(?P<close>"(?= |$)| \*/)')
 _COMMENT_ROOMS = (40, 20, 10)
 
@@ -78,7 +79,8 @@ def cut_middle(text: str, width: int) -> str:
 def fitted(text: str, width: int, *, limit: int = LINES_OF_ONE) -> list[str]:
     """One line of a snapshot, escaped, as at most `limit` lines of `width` columns (20 or more).
 
-    Lines break between words; in words that are too long (JSON) after a comma, or anywhere. What is still too long loses
+    Lines break between words, those of a rule between its options; in words that are too long (JSON) after a comma, or
+    anywhere. What is still too long loses
     least where it tells least: a rule first the middle of its comment, then its own middle; other text its end.
     """
     width = max(width, 20)
@@ -107,7 +109,7 @@ def _shortened(comment: re.Match[str], room: int) -> str:
 def _wrapped(text: str, width: int) -> list[str]:
     lines: list[str] = []
     line: str | None = None
-    for word in text.split(" "):
+    for word in _words(text, width):
         pieces = [word] if len(word) <= width else _pieces(word, width)
         for index, piece in enumerate(pieces):
             joint = "" if index or line is None else " "
@@ -117,6 +119,12 @@ def _wrapped(text: str, width: int) -> list[str]:
             else:
                 line = (line or "") + joint + piece
     return [*lines, (line or "").rstrip()]
+
+
+def _words(text: str, width: int) -> list[str]:
+    """What lines break between: the options of a rule, each with its value; words, where that is too long."""
+    parts = _BEFORE_OPTION.split(text) if _RULE.search(text) else [text]
+    return [word for part in parts for word in ([part] if len(part) <= width else part.split(" "))]
 
 
 def _pieces(word: str, width: int) -> list[str]:

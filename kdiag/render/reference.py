@@ -19,6 +19,7 @@ FAMILIES = (
 )
 """The families of codes and what they are about, in the order of the codes."""
 
+_LEAD = re.compile(r"\*\*(.+?)\*\*")
 _LIST_ITEM = re.compile(r"(?P<indent> *)(?P<mark>[-*+]|[0-9]+\.) +")
 
 
@@ -56,7 +57,7 @@ def check_page(check: Documented, style: Style) -> str:
         style.ink(f"{check.code} {check.slug} ({check.severity.value})", Ink.HEADING),
         *paragraphs(check.title, style.width),
         "",
-        *reflow(check.explanation, style.width),
+        *(_LEAD.sub(lambda found: style.ink(found[1], Ink.HEADING), line) for line in reflow(check.explanation, style.width)),
     ]
     if check.hint:
         lines.extend(["", *paragraphs(check.hint, style.width, indent="      ", first="hint: ")])

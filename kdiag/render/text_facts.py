@@ -7,8 +7,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from kdiag.model.facts import Fact, FactKind, Facts
-from kdiag.render.layout import count, paragraphs, table_blocks, visible
+from kdiag.render.layout import count, paragraphs, some, table_blocks, visible
 from kdiag.render.style import Ink, Style
+
+NODES_SHOWN = 5
 
 _HEADERS = ("VALUE", "COMPONENT", "STATED BY")
 _INDENT = "  "
@@ -34,7 +36,7 @@ def facts_text(facts: Facts, style: Style) -> str:
 
 
 class _Row(NamedTuple):
-    """One statement in words. `value` is empty below the same value."""
+    """One statement in words, or that of several nodes. `value` is empty below the same value."""
 
     kind: FactKind
     value: str
@@ -44,20 +46,41 @@ class _Row(NamedTuple):
 
 
 def _rows(facts: Sequence[Fact]) -> list[_Row]:
-    rows = []
-    before: tuple[FactKind, str] | None = None
+    """Statements in the order of the facts; those that differ by their node alone are one, at the place of the first."""
+    alike: dict[tuple[object, ...], list[Fact]] = {}
     for fact in facts:
+        alike.setdefault((fact.kind, fact.value, fact.component, fact.flag, _of_any_node(fact)), []).append(fact)
+    rows: list[_Row] = []
+    before: tuple[FactKind, str] | None = None
+    for group in alike.values():
+        fact = group[0]
         rows.append(
             _Row(
                 kind=fact.kind,
                 value="" if (fact.kind, fact.value) == before else fact.value.replace(",", ", "),
                 component=_component(fact),
                 flag=fact.flag,
-                place=f"{fact.source}:{fact.line}" if fact.line else fact.source,
+                place=_place(group),
             )
         )
         before = (fact.kind, fact.value)
     return rows
+
+
+def _of_any_node(fact: Fact) -> str:
+    """The path with an asterisk for the node, or else the path and line, which no other fact shares."""
+    if fact.node is not None and f"/{fact.node}/" in fact.source:
+        return fact.source.replace(f"/{fact.node}/", "/*/", 1)
+    return f"{fact.node}:{fact.source}:{fact.line}"
+
+
+def _place(facts: Sequence[Fact]) -> str:
+    """`nodes/node01/configz.json:3`; `nodes/*/configz.json: node01, node02` for several nodes."""
+    fact = facts[0]
+    nodes = list(dict.fromkeys(item.node for item in facts if item.node is not None))
+    if len(nodes) > 1:
+        return f"{_of_any_node(fact)}: {some(nodes, NODES_SHOWN)}"
+    return f"{fact.source}:{fact.line}" if fact.line else fact.source
 
 
 def _component(fact: Fact) -> str:

@@ -29,10 +29,10 @@ def trace_text(trace: Trace, style: Style) -> str:
         lines.extend(table(("ADDRESS", "POD", "NODE", "STATE"), rows, width=style.width, indent=_INDENT, whole=1))
     if trace.verdicts:
         lines.append("")
-        lines.extend(_verdicts(trace.verdicts, style))
+        lines.extend(_verdicts(trace, style))
     if trace.walk is not None:
         lines.append("")
-        lines.extend(walk_lines(trace.walk, style))
+        lines.extend(walk_lines(trace.walk, style, owned=trace.service_port is not None))
     if trace.notes:
         lines.append("")
         for note in trace.notes:
@@ -58,14 +58,14 @@ class _Row:
         return ", ".join(FROM[position] for position in self.positions)
 
 
-def _verdicts(verdicts: Sequence[TraceVerdict], style: Style) -> list[str]:
+def _verdicts(trace: Trace, style: Style) -> list[str]:
     """A table. An address that is the only one stands in the heading, several stand between the rows.
 
     What is expected is printed where it is not what happens; the column is missing if there is no such row.
     """
-    rows = _rows(verdicts)
+    rows = _rows(trace.verdicts, owned=trace.service_port is not None)
     with_expected = any(row.verdict.expected != row.verdict.actual for row in rows)
-    headers = ("NODE", "FROM", "VERDICT", "HAPPENS", *(("EXPECTED",) if with_expected else ()))
+    headers = ("NODE", "FROM", "RESULT", "HAPPENS", *(("EXPECTED",) if with_expected else ()))
     cells = []
     for row in rows:
         verdict = row.verdict
@@ -75,8 +75,8 @@ def _verdicts(verdicts: Sequence[TraceVerdict], style: Style) -> list[str]:
     several = len(addresses) > 1
     indent = _INDENT * 2 if several else _INDENT
     head, *blocks = table_blocks(headers, cells, width=style.width, indent=indent, whole=3)
-    column = head[0].index("VERDICT")
-    question = "Does it work?" if several else f"Does the {addresses[0]} work?"
+    column = head[0].index("RESULT")
+    question = "Does it work?" if several else f"Does {addresses[0]} work?"
     lines = [*(style.ink(line, Ink.HEADING) for line in paragraphs(question, style.width)), *head]
     for address in addresses:
         if several:
@@ -87,15 +87,16 @@ def _verdicts(verdicts: Sequence[TraceVerdict], style: Style) -> list[str]:
     return lines
 
 
-def _rows(verdicts: Iterable[TraceVerdict]) -> list[_Row]:
+def _rows(verdicts: Iterable[TraceVerdict], *, owned: bool) -> list[_Row]:
     """Verdicts as rows: places of the client that fare alike share one, and in a large cluster nodes do."""
     alike: dict[tuple[object, ...], list[TraceVerdict]] = {}
     for verdict in verdicts:
         outcome = (verdict.ok, verdict.expected, verdict.actual)
-        alike.setdefault((_address(verdict.frontend), verdict.node, verdict.frontend.address, outcome), []).append(verdict)
+        place = (_address(verdict.frontend, owned=owned), verdict.frontend.address, verdict.node)
+        alike.setdefault((*place, outcome), []).append(verdict)
     rows = [
         _Row(
-            address=_address(group[0].frontend),
+            address=_address(group[0].frontend, owned=owned),
             nodes=(group[0].node,),
             positions=tuple(dict.fromkeys(verdict.frontend.position for verdict in group)),
             verdict=group[0],
@@ -119,8 +120,13 @@ def _rows(verdicts: Iterable[TraceVerdict]) -> list[_Row]:
     ]
 
 
-def _address(frontend: Frontend) -> str:
-    """`cluster IP 10.96.0.10:53/UDP`, `IPv4 node port 30053/UDP`: the latter has another address on every node."""
+def _address(frontend: Frontend, *, owned: bool) -> str:
+    """`cluster IP 10.96.0.10:53/UDP`, `IPv4 node port 30053/UDP`: the latter has another address on every node.
+
+    An address that no Service owns is of no kind.
+    """
+    if not owned:
+        return frontend.label
     if frontend.kind is FrontendKind.NODE_PORT:
         return f"{frontend.family} {KINDS[frontend.kind]} {frontend.port}/{frontend.protocol}"
     return f"{KINDS[frontend.kind]} {frontend.label}"

@@ -33,13 +33,11 @@ _TARGETS = GOES_ON | {"CT", "NOTRACK"}
 _THE_CLIENTS_OWN = "the client's own"
 
 
-def walk_lines(walk: TraceWalk, style: Style) -> list[str]:
-    """The walk under its title, then what was expected and what is missing."""
+def walk_lines(walk: TraceWalk, style: Style, *, owned: bool) -> list[str]:
+    """The walk under its title, then what was expected and what is missing. `owned`: a Service has the address."""
     frontend = walk.frontend
-    title = (
-        f"The way of a new connection on {walk.node}, from {FROM[frontend.position]} "
-        f"to {frontend.label} ({KINDS[frontend.kind]})"
-    )
+    to = f"{KINDS[frontend.kind]} {frontend.label}" if owned else frontend.label
+    title = f"The way of a new connection on {walk.node}, from {FROM[frontend.position]} to {to}"
     lines = [style.ink(line, Ink.HEADING) for line in paragraphs(title, style.width)]
     shown = [
         branch
@@ -218,10 +216,11 @@ def _place(entry: _Entry, before: _Place) -> _Place:
 def _columns(entries: Sequence[_Entry], style: Style) -> tuple[int, int, int]:
     """Width of the line numbers, columns that a deeper chain is indented by, and width of the chains."""
     number = max((len(entry.lines) for entry in entries), default=1)
+    share = len("  33.3%") if any(entry.share != 1.0 for entry in entries) else 0
     for deeper in (2, 1):
         chain = max((deeper * entry.depth + len(visible(entry.chain)) for entry in entries), default=0)
         action = max((len(visible(entry.action)) for entry in entries if len(entry.rules) < 2), default=0)
-        if len(_INDENT) * 2 + number + 2 + chain + 2 + action + 8 <= style.width:
+        if len(_INDENT) * 2 + number + 2 + chain + 2 + action + share <= style.width:
             break
     return number, deeper, chain
 

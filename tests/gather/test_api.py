@@ -126,9 +126,9 @@ class TestPages:
 
         server.on_read = change
         found = state_of(read_all(connected(server, tmp_path)))
-        names = [pod.key.name for pod in found.pods]
-        assert len(names) == len(set(names)) == len(server.items(PODS))
-        assert "came-later" in names
+        keys = [pod.key for pod in found.pods]
+        assert len(keys) == len(set(keys)) == len(server.items(PODS))
+        assert "came-later" in {key.name for key in keys}
         assert server.reads[PODS] == 2
 
     def test_at_last_the_list_is_asked_for_in_one_piece(self, double: DoubleFactory, tmp_path: Path) -> None:
