@@ -37,7 +37,7 @@ from kdiag.walk.network import NodeNetwork, node_network
 from tests.corpus_fixtures import cluster
 
 NODE = "node01"
-SAMPLE = 45
+SAMPLE = 36
 SEED = 20
 
 # A condition of the rules themselves is told even where nothing suffers from it today: the next Service will.
@@ -143,11 +143,11 @@ def _other_address(address: str) -> str:
 def _changed_lines(line: str) -> Iterator[tuple[str, str]]:
     """Every way in which one rule may say something else."""
     for option in ("-d", "-s"):
-        for match in re.finditer(rf"(?:^|(?<= )){option} ([0-9a-f.:]+)(/\d+)", line):
-            at = match.start(1), match.end(1)
-            yield f"{option} address", line[: at[0]] + _other_address(match[1]) + line[at[1] :]
-    for match in re.finditer(r"--dport (\d+)", line):
-        yield "port", line[: match.start(1)] + str(int(match[1]) + 1) + line[match.end(1) :]
+        for each in re.finditer(rf"(?:^|(?<= )){option} ([0-9a-f.:]+)(/\d+)", line):
+            at = each.start(1), each.end(1)
+            yield f"{option} address", line[: at[0]] + _other_address(each[1]) + line[at[1] :]
+    for each in re.finditer(r"--dport (\d+)", line):
+        yield "port", line[: each.start(1)] + str(int(each[1]) + 1) + line[each.end(1) :]
     if match := re.search(r" -p (tcp|udp|sctp) ", line):
         other = {"tcp": "udp", "udp": "tcp", "sctp": "tcp"}[match[1]]
         yield "protocol", line.replace(f" -p {match[1]} ", f" -p {other} ").replace(f" -m {match[1]} ", f" -m {other} ")
@@ -158,9 +158,9 @@ def _changed_lines(line: str) -> Iterator[tuple[str, str]]:
         bare = match[1].strip("[]")
         yield "DNAT address", line[: match.start(1)] + match[1].replace(bare, _other_address(bare)) + f":{match[2]}"
         yield "DNAT port", line[: match.start(2)] + str(int(match[2]) + 1)
-    for match in re.finditer(r"--(?:mark|set-xmark) (0x[0-9a-f]+)/(0x[0-9a-f]+)", line):
-        yield "mark", line[: match.start(1)] + "0x10000" + line[match.end(1) :]
-        yield "mask", line[: match.start(2)] + "0x10000" + line[match.end(2) :]
+    for each in re.finditer(r"--(?:mark|set-xmark) (0x[0-9a-f]+)/(0x[0-9a-f]+)", line):
+        yield "mark", line[: each.start(1)] + "0x10000" + line[each.end(1) :]
+        yield "mask", line[: each.start(2)] + "0x10000" + line[each.end(2) :]
     if "! " in line:
         yield "negation", line.replace("! ", "", 1)
     if match := re.search(r"--seconds (\d+)", line):
@@ -218,11 +218,12 @@ def _alike(one: tuple[Outcome, ...], other: tuple[Outcome, ...]) -> bool:
     def summed(outcomes: tuple[Outcome, ...]) -> list[dict[object, float]]:
         found = []
         for outcome in outcomes:
-            shares: Counter[object] = Counter()
+            shares: dict[object, float] = {}
             for fate, share in outcome.shares:
                 delivered = fate.disposition is Disposition.BACKEND
-                shares[fate if delivered else fate.disposition] += share
-            found.append(dict(shares))
+                end = fate if delivered else fate.disposition
+                shares[end] = shares.get(end, 0.0) + share
+            found.append(shares)
         return found
 
     mine, theirs = summed(one), summed(other)

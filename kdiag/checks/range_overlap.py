@@ -9,7 +9,6 @@ from kdiag.checks.addressing import (
     CONTROLLERS,
     allocated_services,
     contains,
-    describe_fact,
     fact_evidence,
     judged_nodes,
     listed,
@@ -33,6 +32,9 @@ from kdiag.model.report import Affected, Evidence, Finding, Severity
 from kdiag.model.view import View
 from kdiag.parse.cni import AddressSource, recognise_cni
 
+RANGES_SHOWN = 5
+"""Pod ranges whose sources a message names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PodRange:
@@ -41,11 +43,6 @@ class _PodRange:
     network: Network
     facts: tuple[Fact, ...]
     weak: bool = False
-
-    @property
-    def who(self) -> str:
-        """Who states it, in words."""
-        return listed(describe_fact(fact) for fact in self.facts)
 
 
 def run(view: View) -> Iterable[Finding]:
@@ -84,6 +81,14 @@ def _pod_ranges(view: View) -> tuple[_PodRange, ...]:
     return tuple(
         _PodRange(network=network, facts=tuple(by_network[network]), weak=weak) for network in outermost(by_network)
     )
+
+
+def _sources(what: str, network: Network, facts: Iterable[Fact]) -> str:
+    """A line of a message: `- pod range 10.244.0.0/16: kubeadm networking.podSubnet`, replicas only once."""
+    words = [
+        f"{fact.component} (default)" if fact.flag == "default" else f"{fact.component} {fact.flag}" for fact in facts
+    ]
+    return f"\n- {what} range {network}: {listed(words)}"
 
 
 def _stating(facts: Iterable[Fact], network: Network) -> tuple[Fact, ...]:
@@ -157,8 +162,10 @@ def _service_pod_finding(
         expected="ranges that share no address",
         actual=f"{network} (Services) and {pod_text} (pods) share {shared}",
         message=(
-            f"The Service range {network} ({listed(describe_fact(fact) for fact in _stating(facts, network))}) overlaps the pod "
-            f"range {pod_text} ({listed(item.who for item in ranges)}). {effect}"
+            f"The Service range {network} overlaps the pod range {pod_text}. {effect}"
+            + _sources("Service", network, _stating(facts, network))
+            + "".join(_sources("pod", item.network, item.facts) for item in ranges[:RANGES_SHOWN])
+            + (f"\n- and {len(ranges) - RANGES_SHOWN} more" if len(ranges) > RANGES_SHOWN else "")
         ),
         affected=[
             *(Affected(service=name) for name, _, _ in both),
@@ -221,8 +228,8 @@ def _node_finding(
         expected=f"no node address in {network}",
         actual=listed(texts),
         message=(
-            f"The {what} range {network} ({listed(describe_fact(fact) for fact in facts)}) holds addresses of nodes: "
-            f"{listed(texts)}. {effect}"
+            f"The {what} range {network} holds addresses of nodes: {listed(texts)}. {effect}"
+            + _sources(what, network, facts)
         ),
         affected=[Affected(node=node.name) for node, _ in inside],
         evidence=[*fact_evidence(facts), *node_address_evidence(view.cluster, inside)],
@@ -291,25 +298,45 @@ def _host_finding(
         HostNetworkKind.ROUTE: f"The route {first.text}",
     }
     nodes = sorted({item.node for item in items})
-    stated = f" ({listed(describe_fact(fact) for fact in facts)})" if facts else ""
-    target = "addresses of nodes" if what == "node" else f"the {what} range {other}{stated}"
-    effect = (
-        f"The node sends packets for {listed(hit)} there."
-        if hit
-        else "Whatever stands behind it cannot be reached from the cluster once a Service has its address."
-        if what == "Service"
-        else "Packets for pods that get such an address go astray on these nodes."
-    )
+    target = "addresses of nodes" if what == "node" else f"the {what} range {other}"
     return CHECK.finding(
         severity=severity,
         title=f"A network of the nodes overlaps {'node addresses' if what == 'node' else f'the {what} range'}",
         node=nodes[0] if len(nodes) == 1 else None,
-        expected=f"nothing of the host's in {other}" if what != "node" else "no node address behind a local bridge",
+        expected=f"no other network in {other}" if what != "node" else "no node address behind a local bridge",
         actual=f"{first.text} on {listed(nodes)}",
-        message=f"{names[first.kind]} on {listed(nodes)} overlaps {target}. {effect}",
+        message=(
+            f"{names[first.kind]} on {listed(nodes)} overlaps {target}. {_host_effect(first, what, hit, len(nodes))}"
+            + (_sources(what, other, facts) if facts else "")
+        ),
+        hint=_host_hint(first),
         affected=[Affected(node=name) for name in nodes],
         evidence=[*fact_evidence(facts), *(item for host in items for item in _host_evidence(view, host))],
     )
+
+
+def _host_effect(item: HostNetwork, what: str, hit: list[str], node_count: int) -> str:
+    if hit:
+        return f"Packets for {listed(hit)} are sent there."
+    if what == "Service":
+        return "Whatever stands behind it cannot be reached from the cluster once a Service has its address."
+    there = "that node" if node_count == 1 else "those nodes"
+    way = "by that route" if item.kind is HostNetworkKind.ROUTE else f"to {item.interface}"
+    return f"Packets from {there} to a pod that gets such an address go {way} and are lost."
+
+
+def _host_hint(item: HostNetwork) -> str:
+    fixed = "the ranges of pods and Services cannot be changed in place"
+    if item.kind is HostNetworkKind.ROUTE:
+        return f"Delete the route if nothing needs it. Otherwise move what is behind it: {fixed}."
+    if item.kind is HostNetworkKind.LINK:
+        return f"Move the network at {item.interface} to a range that the cluster does not use: {fixed}."
+    where = ""
+    if item.interface == "docker0":
+        where = ' ("bip" in /etc/docker/daemon.json)'
+    elif item.interface.startswith(("docker", "br-")):
+        where = ' ("default-address-pools" in /etc/docker/daemon.json, for networks that are made anew)'
+    return f"Give {item.interface} another range{where}, or remove it if nothing uses it."
 
 
 def _host_evidence(view: View, item: HostNetwork) -> tuple[Evidence, ...]:
@@ -328,11 +355,11 @@ def _reserved(
             if shared is not None:
                 yield CHECK.finding(
                     title=f"The {what} range overlaps a reserved range",
-                    expected=f"nothing of the cluster's in {reserved}",
+                    expected=f"no range of the cluster in {reserved}",
                     actual=f"{network} shares {shared}",
                     message=(
-                        f"The {what} range {network} ({listed(describe_fact(fact) for fact in stated)}) overlaps {reserved}, "
-                        "which was named as reserved. Hosts in the shared part cannot be reached from the cluster."
+                        f"The {what} range {network} overlaps {reserved}, which was named as reserved. "
+                        f"Hosts in the shared part cannot be reached from the cluster.{_sources(what, network, stated)}"
                     ),
                     evidence=fact_evidence(stated),
                 )

@@ -6,10 +6,21 @@ from typing import Annotated, Any
 
 import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from kdiag import __version__
-from kdiag.cli import check_cidrs, check_endpoints, check_nodes, check_rules, explain, flags, preflight, trace
+from kdiag.cli import (
+    check_cidrs,
+    check_endpoints,
+    check_nodes,
+    check_rules,
+    collect,
+    doctor,
+    explain,
+    flags,
+    preflight,
+    trace,
+)
 from kdiag.cli.command import Command
 from kdiag.errors import UsageError
 
@@ -23,8 +34,25 @@ COMMANDS: tuple[Command, ...] = (
     check_nodes.COMMAND,
     trace.COMMAND,
     flags.COMMAND,
+    collect.COMMAND,
+    doctor.COMMAND,
     explain.COMMAND,
 )
+
+
+class _Command(TyperCommand):
+    """Lists options under the headings that they were declared with: commands have many."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if isinstance(parameter, click.Argument) else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 class _Group(TyperGroup):
@@ -56,7 +84,7 @@ def _root(
     """Tells whether every Kubernetes Service address works on every node, and if not, which rule is at fault.
 
     kdiag compares what the API says should happen to a packet with what the rules on each node make of it.
-    It reads recorded clusters and changes nothing.
+    It reads live clusters, over the API and SSH, and recorded ones, and changes nothing.
 
     Exit codes: 0 nothing found, 1 findings, 2 wrong usage, 3 nothing found but evidence is missing, 70 a bug.
     """
@@ -73,9 +101,9 @@ def _command() -> click.Command:
     )
     app.callback()(_root)
     for command in COMMANDS:
-        app.command(command.slug, help=command.summary + "\n\n" + command.details, short_help=command.summary)(
-            command.function
-        )
+        app.command(
+            command.slug, cls=_Command, help=command.summary + "\n\n" + command.details, short_help=command.summary
+        )(command.function)
     return typer.main.get_command(app)
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kdiag.cli import options
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN
+from kdiag.cli.live import LiveOptions, with_live_options
 from kdiag.cli.output import emit, style_for
 from kdiag.cli.snapshots import open_wanted
 
 
+@with_live_options
 def flags(
+    *,
+    live: LiveOptions,
     snapshot: options.SnapshotOption = None,
     demo: options.DemoOption = False,
     output: options.OutputOption = options.OutputFormat.TEXT,
+    no_nodes: options.NoNodesOption = False,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -21,7 +28,8 @@ def flags(
     from kdiag.render import format_named
 
     del debug
-    facts = pipeline.collect_settings(open_wanted(snapshot, demo=demo))
+    gathered = open_wanted(snapshot, demo=demo, live=live, without_nodes=no_nodes)
+    facts = pipeline.collect_settings(replace(gathered, nodes={}) if no_nodes else gathered)
     emit(format_named(output.value).facts(facts, style_for(color)))
     return EXIT_CLEAN
 

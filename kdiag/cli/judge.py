@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kdiag.cli import options
+from kdiag.cli.live import LiveOptions, with_live_options
 from kdiag.cli.output import emit, style_for
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
@@ -13,6 +14,9 @@ from kdiag.errors import UsageError
 if TYPE_CHECKING:
     from kdiag.model.cluster import ObjectKey
     from kdiag.model.report import Report
+
+API_ONLY_FAMILY = "KD3"
+"""Checks that look at nothing on nodes."""
 
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
@@ -22,7 +26,10 @@ EXIT_INCOMPLETE = 3
 def judging(family: str) -> Callable[..., int]:
     """The function of a command that runs the checks whose codes begin with `family` (empty: all)."""
 
+    @with_live_options
     def judge(
+        *,
+        live: LiveOptions,
         service: options.ServiceArgument = None,
         snapshot: options.SnapshotOption = None,
         demo: options.DemoOption = False,
@@ -35,7 +42,6 @@ def judging(family: str) -> Callable[..., int]:
         namespace: options.NamespaceOption = None,
         all_namespaces: options.AllNamespacesOption = False,
         reserved: options.ReservedOption = None,
-        settle: options.SettleOption = options.DEFAULT_SETTLE_S,
         color: options.ColourOption = options.Colour.AUTO,
         debug: options.DebugOption = False,
     ) -> int:
@@ -55,10 +61,13 @@ def judging(family: str) -> Callable[..., int]:
             nodes=tuple(dict.fromkeys(node or ())),
             without_nodes=no_nodes,
             reserved=tuple(parse_reserved(text) for text in reserved or ()),
-            settle_s=settle,
+            settle_s=live.settle,
         )
         refuse_if_nothing_is_left(scope.select, scope.ignore)
-        report = pipeline.diagnose(open_wanted(snapshot, demo=demo), scope)
+        # Services and endpoints need nothing but the API: nobody should have to log in to nodes for them.
+        api_only = no_nodes or family == API_ONLY_FAMILY
+        gathered = open_wanted(snapshot, demo=demo, live=live, nodes=scope.nodes, without_nodes=api_only)
+        report = pipeline.diagnose(gathered, scope)
         emit(format_named(output.value).report(report, style_for(color)))
         return exit_code(report, fail_on)
 

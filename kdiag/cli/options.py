@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_SETTLE_S = 30.0
+"""How long a proxy may lag behind the API."""
 
 
 class OutputFormat(enum.StrEnum):
@@ -51,7 +52,7 @@ SnapshotOption = Annotated[
     typer.Option(
         "--snapshot",
         metavar="PATH",
-        help="Read the recorded cluster in this directory or archive (.tar.gz).",
+        help="Read the recorded cluster in this directory or archive (.tar.gz) instead of the live one.",
         show_default=False,
     ),
 ]
@@ -106,15 +107,6 @@ ReservedOption = Annotated[
         metavar="CIDR",
         help="A range that is taken elsewhere in your network, and must not overlap with any of the cluster's. May be repeated.",
         show_default=False,
-    ),
-]
-SettleOption = Annotated[
-    float,
-    typer.Option(
-        "--settle",
-        metavar="SECONDS",
-        min=0,
-        help="How long a proxy may lag behind the API before it is a fault.",
     ),
 ]
 ColourOption = Annotated[

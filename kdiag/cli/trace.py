@@ -9,6 +9,7 @@ import typer
 from kdiag.cli import options
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_FINDINGS, EXIT_INCOMPLETE
+from kdiag.cli.live import LiveOptions, with_live_options
 from kdiag.cli.output import emit, style_for
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from kdiag.model.trace import Trace
 
 
+@with_live_options
 def trace(
+    *,
+    live: LiveOptions,
     target: Annotated[
         str,
         typer.Argument(
@@ -59,7 +63,6 @@ def trace(
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Look a name without a namespace up in all of them.")
     ] = False,
-    settle: options.SettleOption = options.DEFAULT_SETTLE_S,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -79,7 +82,8 @@ def trace(
         node=node,
         service_port=service_port,
     )
-    found = pipeline.trace(open_wanted(snapshot, demo=demo), wanted, pipeline.Scope(settle_s=settle))
+    gathered = open_wanted(snapshot, demo=demo, live=live, nodes=[node] if node is not None else ())
+    found = pipeline.trace(gathered, wanted, pipeline.Scope(settle_s=live.settle))
     emit(format_named(output.value).trace(found, style_for(color)))
     return exit_code(found)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -60,10 +61,14 @@ class ApiConnection:
 
         self.cluster = cluster
         self.server: str = configuration.host.rstrip("/")
+        if not self.server.startswith(("https://", "http://")):
+            raise _no_url(self.server)
         self._configuration = configuration
         self._pool = RESTClientObject(configuration).pool_manager
         self._stop = stop or threading.Event()
         self._reached = False
+        self.clock_ahead_s = 0.0
+        """How many seconds the server's clock is ahead of this host's, told by its last answer to the second."""
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
         """The answer to a GET, of any status.
@@ -111,6 +116,7 @@ class ApiConnection:
                 response.close()  # half an answer is left: the connection is of no use any more
                 raise
             response.release_conn()
+            self._compare_clocks(response.headers.get("Date"))
             return Answer(status=response.status, body=body), _seconds(response.headers.get("Retry-After"))
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             # `from None`: what urllib3 says is in the message, and a traceback must not tell more.
@@ -129,6 +135,13 @@ class ApiConnection:
                     hint="try again when it is less busy",
                 )
         return bytes(out)
+
+    def _compare_clocks(self, told: str | None) -> None:
+        try:
+            moment = parsedate_to_datetime(told or "")
+        except ValueError:
+            return
+        self.clock_ahead_s = moment.timestamp() - time.time()
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -319,11 +332,6 @@ def _failure(error: Exception, server: str) -> ClusterError:
                 f"the proxy on the way to the API server {server} failed: {_harmless(cause)}",
                 hint="look at proxy-url in the kubeconfig",
             )
-        case exceptions.ConnectTimeoutError():
-            return ClusterError(
-                f"the API server {server} did not answer within {CONNECT_S:.0f} s",
-                hint="is it the right cluster (--context), and is the way to it open (VPN, firewall)?",
-            )
         case exceptions.NameResolutionError():
             return ClusterError(
                 f"the name of the API server {server} cannot be resolved",
@@ -334,17 +342,27 @@ def _failure(error: Exception, server: str) -> ClusterError:
                 f"cannot connect to the API server {server}: {_reason(cause)}",
                 hint="is it the right cluster (--context), and does its API server run?",
             )
+        # NewConnectionError is one of these, too.
+        case exceptions.ConnectTimeoutError():
+            return ClusterError(
+                f"the API server {server} did not answer within {CONNECT_S:.0f} s",
+                hint="is it the right cluster (--context), and is the way to it open (VPN, firewall)?",
+            )
         case exceptions.TimeoutError():
             return ClusterError(
                 f"the API server {server} was silent for {SILENCE_S:.0f} s", hint="try again when it is less busy"
             )
         case exceptions.LocationParseError() | ValueError():
-            return ClusterError(f"{server!r} is no URL of an API server", hint="look at `server` in the kubeconfig")
+            return _no_url(server)
         case _:
             return ClusterError(
                 f"the connection to the API server {server} broke: {_reason(cause)}",
                 hint="is something else than an API server there (http instead of https)?",
             )
+
+
+def _no_url(server: str) -> ClusterError:
+    return ClusterError(f"{server!r} is no URL of an API server", hint="look at `server` in the kubeconfig")
 
 
 def _tls_failure(cause: BaseException, server: str) -> ClusterError:

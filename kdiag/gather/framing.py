@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Protocol
 
 from kdiag.errors import KdiagError
 from kdiag.gather.script import PART_LIMIT
@@ -25,7 +25,8 @@ ABOUT = "kdiag-node"
 _STREAM = re.compile(rb"^kdiag:([0-9a-f]{32}):stream:(plain|gzip|zstd)(\r?\n)", re.MULTILINE)
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.[a-z]+")
 _STEP = re.compile(r"^kdiag: (\S+)$", re.MULTILINE)
-_BLOCK = 1024 * 1024
+_BLOCK = 16 * 1024
+"""Bytes that are decompressed at once: few, because a hostile node can make a thousand and more of each."""
 _BANNER_LIMIT = 1024 * 1024
 """Bytes that may stand in front of the output: a login banner, what a profile prints."""
 _ZSTD_MODULES = ("compression.zstd", "zstandard")
@@ -42,7 +43,7 @@ _SUDO = re.compile(r"^sudo:|^Sorry, (?:user|try)|may not run sudo|not in the sud
 _DENIED = re.compile(r"[Pp]ermission denied|not permitted|must be root|be run as root|superuser")
 
 
-class _Malformed(Exception):
+class _MalformedError(Exception):
     """Output that cannot be read on; the text says why."""
 
 
@@ -93,7 +94,7 @@ def parse_output(
     """
     try:
         stream = read_stream(data, nonce=nonce)
-    except _Malformed as error:
+    except _MalformedError as error:
         return {}, (_failure_gap(node, failure or KdiagError(str(error))),)
     recordings, gaps = _recordings(stream, node)
     if stream.complete:
@@ -115,12 +116,12 @@ def parse_about(recording: Recording) -> dict[str, str]:
 
 
 def read_stream(data: bytes, *, nonce: str | None = None) -> NodeStream:
-    """The frames in `data`, whatever stands in front of them; raises _Malformed if there are none."""
+    """The frames in `data`, whatever stands in front of them; raises _MalformedError if there are none."""
     for match in _STREAM.finditer(data, 0, _BANNER_LIMIT):
         if nonce is None or match[1] == nonce.encode():
             break
     else:
-        raise _Malformed(_what_was_printed(data))
+        raise _MalformedError(_what_was_printed(data))
     inflated = _inflate(data, match.end(), match[2].decode())
     if match[3] == b"\r\n":  # saved from a terminal
         inflated = inflated.replace(b"\r\n", b"\n")
@@ -250,7 +251,11 @@ def _refusal(node: str, refused: list[Part], about: Mapping[str, str]) -> Gap:
         subject="sudo",
         reason=(
             f"{user} is not root and may not run {', '.join(commands)} ({said}); "
-            + ("there is no sudo on the node: log in as root" if about.get("sudo") == "missing" else "let kdiag use sudo")
+            + (
+                "there is no sudo on the node: log in as root"
+                if about.get("sudo") == "missing"
+                else "let kdiag use sudo"
+            )
         ),
     )
 
@@ -297,49 +302,63 @@ def _argument_vectors(content: bytes) -> bytes:
     ).encode()
 
 
+class _Inflater(Protocol):
+    """What zlib's and both Zstandard modules' decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
 def _inflate(data: bytes, start: int, encoding: str) -> bytes:
-    """What follows `start`, decompressed as far as it goes: a stream that was cut gives what had come."""
+    """What follows `start`, decompressed as far as it goes: a stream that was cut gives what had come.
+
+    There may be several compressed streams one after the other. A damaged one just ends, and then has no end mark.
+    """
     if encoding == "plain":
         return data[start:]
+    make, magic, errors = _gzip_inflater() if encoding == "gzip" else _zstd_inflater()
     pieces: list[bytes] = []
     size = 0
-    for piece in _gunzip(data, start) if encoding == "gzip" else _unzstd(data, start):
-        pieces.append(piece)
-        size += len(piece)
-        if size > INFLATED_LIMIT:
-            raise _Malformed(f"its output has more than {INFLATED_LIMIT // 1024 // 1024} MiB when it is decompressed")
+    offset = start
+    while data.startswith(magic, offset):
+        inflater = make()
+        while offset < len(data) and not inflater.eof:
+            block = data[offset : offset + _BLOCK]
+            try:
+                piece = inflater.decompress(block)
+            except errors:
+                return b"".join(pieces)
+            offset += len(block) - (len(inflater.unused_data) if inflater.eof else 0)
+            pieces.append(piece)
+            size += len(piece)
+            if size > INFLATED_LIMIT:
+                limit = f"{INFLATED_LIMIT // 1024 // 1024} MiB"
+                raise _MalformedError(f"its output has more than {limit} when it is decompressed")
     return b"".join(pieces)
 
 
-def _gunzip(data: bytes, start: int) -> Iterator[bytes]:
-    """Pieces of at most _BLOCK bytes; a damaged stream just ends, and then has no end mark."""
-    inflater = zlib.decompressobj(wbits=31)
-    view = memoryview(data)
-    for offset in range(start, len(data), _BLOCK):
-        pending: bytes | memoryview = view[offset : offset + _BLOCK]
-        while pending and not inflater.eof:
-            try:
-                yield inflater.decompress(pending, _BLOCK)
-            except zlib.error:
-                return
-            pending = inflater.unconsumed_tail
+def _gzip_inflater() -> tuple[Callable[[], _Inflater], bytes, tuple[type[Exception], ...]]:
+    return lambda: zlib.decompressobj(wbits=31), b"\x1f\x8b", (zlib.error,)
 
 
-def _unzstd(data: bytes, start: int) -> Iterator[bytes]:
+def _zstd_inflater() -> tuple[Callable[[], _Inflater], bytes, tuple[type[Exception], ...]]:
     module = _zstd()
     if module is None:
-        raise _Malformed(
+        raise _MalformedError(
             "its output is compressed with Zstandard, which needs Python 3.14 or the Python package zstandard"
         )
-    with module.open(io.BytesIO(data[start:]), "rb") as file:
-        while True:
-            try:
-                piece = file.read(_BLOCK)
-            except (module.ZstdError, EOFError):
-                return
-            if not piece:
-                return
-            yield piece
+
+    def make() -> _Inflater:
+        inflater = module.ZstdDecompressor()
+        made: _Inflater = inflater.decompressobj() if hasattr(inflater, "decompressobj") else inflater
+        return made
+
+    return make, b"\x28\xb5\x2f\xfd", (module.ZstdError,)
 
 
 def _zstd() -> ModuleType | None:

@@ -13,7 +13,7 @@ root() {
   if [ "$uid" = 0 ] || [ "$use_sudo" = no ] || ! has sudo; then
     "$@"
   else
-    found=$(command -v "$1") && shift && sudo -n "$found" "$@"
+    found=$(command -v "$1") && shift && sudo -n -k "$found" "$@"
   fi
 }
 
@@ -55,7 +55,7 @@ about() {
     echo "sudo=not asked"
   elif ! has sudo; then
     echo "sudo=missing"
-  elif save=$(command -v iptables-save || command -v nft) && sudo -n -l "$save" >/dev/null 2>&1; then
+  elif save=$(command -v iptables-save || command -v nft) && sudo -n -k -l "$save" >/dev/null 2>&1; then
     echo "sudo=allowed"
   else
     echo "sudo=refused"
@@ -136,8 +136,12 @@ rules() {
 # The whole ruleset only where kube-proxy has tables of its own there: iptables-save shows the others.
 nftables() {
   { has nft && in_kernel nf_tables; } || return 0
-  part nft-list-tables.txt root nft list tables
-  case $(root nft list tables 2>/dev/null) in
+  tables=$(root nft list tables 2>/dev/null) || {
+    part nft-list-tables.txt root nft list tables
+    return 0
+  }
+  part nft-list-tables.txt printf '%s\n' "$tables"
+  case $tables in
     *kube-proxy*)
       if nft -j -v >/dev/null 2>&1; then
         part nft-j-list-ruleset.json root nft -j list ruleset
@@ -243,7 +247,9 @@ proxy_log() {
   fi
 }
 
-parts() {
+# Two streams one after the other, so that all of the rules have been sent when something after them hangs: what
+# compresses keeps back what it has until its input ends.
+essential() {
   part kdiag-node.txt about
   if [ "$only" = all ]; then
     network
@@ -254,6 +260,11 @@ parts() {
     nftables
     virtual_servers
     printf 'kdiag:%s:rules\n' "$nonce"
+  fi
+}
+
+supplement() {
+  if [ "$only" = all ]; then
     has ss && part ss-ltnuH.txt sockets
     proxy_answers
     proxy_config
@@ -261,6 +272,14 @@ parts() {
     processes
   fi
   printf 'kdiag:%s:stop\n' "$nonce"
+}
+
+compressed() {
+  case $encoding in
+    zstd) { exec 3>&1; "$1"; } | zstd -q -c -1 ;;
+    gzip) { exec 3>&1; "$1"; } | gzip -c -1 ;;
+    *) { exec 3>&1; "$1"; } ;;
+  esac
 }
 
 # Ends everything that was started here once the other side has gone: its end of standard input is then closed.
@@ -271,7 +290,7 @@ guard() {
     stat=${stat##*) }
     # shellcheck disable=SC2086
     set -- $stat
-    sudo -n "$(command -v pkill)" -TERM -s "$4"
+    sudo -n -k "$(command -v pkill)" -TERM -s "$4"
   fi
   kill -TERM 0
 }
@@ -294,11 +313,8 @@ main() {
     fi
   done
   printf '\nkdiag:%s:stream:%s\n' "$nonce" "$encoding"
-  case $encoding in
-    zstd) { exec 3>&1; parts; } | zstd -q -c -1 ;;
-    gzip) { exec 3>&1; parts; } | gzip -c -1 ;;
-    *) { exec 3>&1; parts; } ;;
-  esac
+  compressed essential
+  compressed supplement
   [ -z "$guardian" ] || kill "$guardian"
   exit 0
 }

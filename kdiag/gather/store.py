@@ -75,7 +75,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
             hint="name the directory or archive that `kdiag collect` wrote",
         )
     return Snapshot(
-        name=_printable(_text_at(manifest, "cluster") or _text_at(manifest, "name") or _name_of(path)),
+        name=printable(_text_at(manifest, "cluster") or _text_at(manifest, "name") or _name_of(path)),
         taken_at=_taken_at(manifest, gaps),
         api=api,
         api_after=api_after,
@@ -184,7 +184,7 @@ def _manifest(contents: Contents, gaps: list[Gap]) -> Mapping[str, object]:
         stated = manifest.get("format")
         if isinstance(stated, str) and stated.startswith(_FORMAT_PREFIX) and stated != FORMAT:
             raise SnapshotError(
-                f"the snapshot has format {_printable(stated)}, this kdiag reads {FORMAT}", hint="use a newer kdiag"
+                f"the snapshot has format {printable(stated)}, this kdiag reads {FORMAT}", hint="use a newer kdiag"
             )
         return manifest
     return {}
@@ -294,9 +294,9 @@ def _stated_gaps(manifest: Mapping[str, object]) -> Iterator[Gap]:
             yield _gap_at((MANIFEST,), "an entry of `gaps` has no subject or an unknown kind")
             continue
         yield Gap(
-            node=_printable(node) if node else None,
-            subject=_printable(subject),
-            reason=_printable(reason or ""),
+            node=printable(node) if node else None,
+            subject=printable(subject),
+            reason=printable(reason or ""),
             kind=GapKind(kind),
         )
 
@@ -317,7 +317,7 @@ def _taken_at(manifest: Mapping[str, object], gaps: list[Gap]) -> datetime | Non
 
 def _gap_at(path: PathParts, reason: str) -> Gap:
     node = path[1] if len(path) > 1 and depth_of(path[0]) == depth_of(NODES) else None
-    return Gap(node=_printable(node) if node else None, subject=_printable("/".join(path) or "snapshot"), reason=reason)
+    return Gap(node=printable(node) if node else None, subject=printable("/".join(path) or "snapshot"), reason=reason)
 
 
 def _gap_order(gap: Gap) -> tuple[str, str, str, str]:
@@ -342,7 +342,7 @@ def _text_at(mapping: Mapping[str, object], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from a stranger without what would move a terminal's cursor."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 

@@ -26,7 +26,7 @@ from kdiag.model.trace import (
     TraceWalk,
 )
 from kdiag.model.view import NodeView, View
-from kdiag.pipeline.walking import walk_in_full
+from kdiag.pipeline.walking import filter_seen, walk_in_full
 
 KIND_ORDER = (
     FrontendKind.CLUSTER_IP,
@@ -240,7 +240,7 @@ def _verdict(node: NodeView, frontend: Frontend) -> TraceVerdict:
             expected="no Service has this address",
             actual=words,
         )
-    verdict = judge(node.name, frontend, expected, actual, None, filter_seen=True)
+    verdict = judge(node.name, frontend, expected, actual, None, filter_seen=filter_seen(node, frontend.family))
     if verdict.differences:
         first = verdict.differences[0]
         return TraceVerdict(

@@ -42,6 +42,9 @@ def build_view(
     `nodes` narrows the work to these; `without_nodes` leaves all of them out. The gaps are the snapshot's own and all
     that came up on the way.
     """
+    reason = "by --no-nodes"
+    if snapshot.manifest.get("nodes_asked") is False and not snapshot.nodes:
+        without_nodes, reason = True, reason if without_nodes else "when the cluster was read"
     cluster, gaps_found = read_cluster(snapshot)
     gaps: list[Gap] = [*snapshot.gaps, *gaps_found]
     before = cluster
@@ -72,15 +75,15 @@ def build_view(
     young = young_services(cluster, snapshot.taken_at, settle_s) if two_readings else frozenset()
     rounds, round_gaps = later_rounds(snapshot, settle_s)
     gaps += round_gaps
-    told = {gap.node for gap in snapshot.gaps if gap.kind is GapKind.FAILED}
+    told = {gap.node for gap in snapshot.gaps if gap.kind is not GapKind.NOT_ASKED}
+    left_out = nodes_left_out(snapshot)
     views: list[NodeView] = []
     for name in known:
         if name not in evidence:
-            view, gap = unexamined(
-                name, cluster, configs[name], effective[name], asked=not without_nodes and (not nodes or name in nodes)
-            )
+            asked = not without_nodes and (not nodes or name in nodes) and name not in left_out
+            view, gap = unexamined(name, cluster, configs[name], effective[name], asked=asked)
             views.append(view)
-            if gap.kind is not GapKind.FAILED or name not in told:  # why it could not be read is said already
+            if gap.kind is GapKind.NOT_ASKED or name not in told:  # why it could not be read is said already
                 gaps += [gap]
             continue
         given = NodeInput(
@@ -110,7 +113,7 @@ def build_view(
             reserved=reserved,
             settle_s=settle_s,
         ),
-        tuple(_one_for_all(gaps, known) if without_nodes else gaps),
+        tuple(_one_for_all(gaps, known, reason) if without_nodes else gaps),
     )
 
 
@@ -149,11 +152,17 @@ def port_labels(cluster: ClusterState) -> dict[ServicePortKey, str]:
     }
 
 
-def _one_for_all(gaps: list[Gap], nodes: list[str]) -> list[Gap]:
-    """With --no-nodes, one gap instead of one per node."""
+def nodes_left_out(snapshot: Snapshot) -> frozenset[str]:
+    """The nodes that whoever gathered the snapshot left out on purpose."""
+    listed = snapshot.manifest.get("nodes_left_out")
+    return frozenset(item for item in listed if isinstance(item, str)) if isinstance(listed, list) else frozenset()
+
+
+def _one_for_all(gaps: list[Gap], nodes: list[str], reason: str) -> list[Gap]:
+    """Without any node, one gap instead of one per node."""
     rest = [gap for gap in gaps if gap.node is None]
     if nodes:
         rest.append(
-            Gap(subject="the nodes", reason=f"{len(nodes)} nodes were left out by --no-nodes", kind=GapKind.NOT_ASKED)
+            Gap(subject="the nodes", reason=f"{len(nodes)} nodes were left out {reason}", kind=GapKind.NOT_ASKED)
         )
     return rest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kdiag.compare.judge import judge
 from kdiag.compare.outcomes import describe
-from kdiag.model.addresses import Address, AddressSet, SocketAddress, family_of
+from kdiag.model.addresses import Address, AddressSet, Family, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, Pod
 from kdiag.model.dataplane import (
     Behaviour,
@@ -72,6 +72,11 @@ def ends(node: NodeView, network: NodeNetwork, frontend: Frontend, clients: Sequ
     return plane.follow(evidence, network, frontend, clients)
 
 
+def filter_seen(node: NodeView, family: Family) -> bool:
+    """False where the filter table of a family was not recorded: what is refused and what is untouched look alike."""
+    return all(ruleset.covers_table("filter") for ruleset in node.rulesets if ruleset.family is family)
+
+
 def _clients(node: NodeView, network: NodeNetwork, frontend: Frontend, pod: Pod | None) -> tuple[ClientSet, ...]:
     """The clients to show: the pod that was named; else those that suffer; else the largest group that fares alike."""
     everybody = network.clients(frontend.position, frontend.address)
@@ -83,7 +88,9 @@ def _clients(node: NodeView, network: NodeNetwork, frontend: Frontend, pod: Pod 
     if actual is None or not actual.cases:
         return everybody[:1]
     if expected is not None:
-        differences = judge(node.name, frontend, expected, actual, None, filter_seen=True).differences
+        differences = judge(
+            node.name, frontend, expected, actual, None, filter_seen=filter_seen(node, frontend.family)
+        ).differences
         if differences:
             return (_one_case(actual, differences[0].clients),)
     if frontend.position is Position.NODE:

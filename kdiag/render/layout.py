@@ -14,7 +14,7 @@ _NARROWEST_COLUMN = 10
 _BULLET = "- "
 _RULE = re.compile(r"^-A |(?:^| )-[jg] ")
 _BEFORE_OPTION = re.compile(r"(?<!!) (?=(?:! )?--?[A-Za-z])")
-_COMMENT = re.compile(r'(?P<open>--comment "|/\* )(?P<words>.*?)(?P<close>"(?= |$)| \*/)')
+_COMMENT = re.compile(r'(?:--comment "|/\* )(?P<words>.*?)(?:"(?= |$)| \*/)')
 _COMMENT_ROOMS = (40, 20, 10)
 
 
@@ -79,8 +79,8 @@ def cut_middle(text: str, width: int) -> str:
 def fitted(text: str, width: int, *, limit: int = LINES_OF_ONE) -> list[str]:
     """One line of a snapshot, escaped, as at most `limit` lines of `width` columns (20 or more).
 
-    Lines break between words, those of a rule between its options; in words that are too long (JSON) after a comma, or
-    anywhere. What is still too long loses
+    Lines break between words, those of a rule between its options if it takes no more lines so; in words that are too
+    long (JSON) after a comma, or anywhere. What is still too long loses
     least where it tells least: a rule first the middle of its comment, then its own middle; other text its end.
     """
     width = max(width, 20)
@@ -91,10 +91,10 @@ def fitted(text: str, width: int, *, limit: int = LINES_OF_ONE) -> list[str]:
     if not _RULE.search(shown):
         return [*lines[: limit - 1], lines[limit - 1][: width - len(ELLIPSIS)].rstrip() + ELLIPSIS]
     for room in _COMMENT_ROOMS:
-        shorter = _COMMENT.sub(lambda found, room=room: _shortened(found, room), shown)
-        lines = _wrapped(shorter, width)
+        lines = _wrapped(_with_short_comment(shown, room), width)
         if len(lines) <= limit:
             return lines
+    shorter = _with_short_comment(shown, _COMMENT_ROOMS[-1])
     room = limit * width
     while len(lines) > limit:
         lines = _wrapped(cut_middle(shorter, room), width)
@@ -102,14 +102,26 @@ def fitted(text: str, width: int, *, limit: int = LINES_OF_ONE) -> list[str]:
     return lines
 
 
-def _shortened(comment: re.Match[str], room: int) -> str:
-    return comment["open"] + cut_middle(comment["words"], room) + comment["close"]
+def _with_short_comment(rule: str, room: int) -> str:
+    found = _COMMENT.search(rule)
+    if found is None:
+        return rule
+    return rule[: found.start("words")] + cut_middle(found["words"], room) + rule[found.end("words") :]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    words = _filled(text.split(" "), width)
+    if not _RULE.search(text):
+        return words
+    options = _BEFORE_OPTION.split(text)
+    whole = _filled([word for part in options for word in ([part] if len(part) <= width else part.split(" "))], width)
+    return whole if len(whole) <= len(words) else words
+
+
+def _filled(words: Sequence[str], width: int) -> list[str]:
     lines: list[str] = []
     line: str | None = None
-    for word in _words(text, width):
+    for word in words:
         pieces = [word] if len(word) <= width else _pieces(word, width)
         for index, piece in enumerate(pieces):
             joint = "" if index or line is None else " "
@@ -119,12 +131,6 @@ def _wrapped(text: str, width: int) -> list[str]:
             else:
                 line = (line or "") + joint + piece
     return [*lines, (line or "").rstrip()]
-
-
-def _words(text: str, width: int) -> list[str]:
-    """What lines break between: the options of a rule, each with its value; words, where that is too long."""
-    parts = _BEFORE_OPTION.split(text) if _RULE.search(text) else [text]
-    return [word for part in parts for word in ([part] if len(part) <= width else part.split(" "))]
 
 
 def _pieces(word: str, width: int) -> list[str]:

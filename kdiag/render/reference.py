@@ -57,7 +57,10 @@ def check_page(check: Documented, style: Style) -> str:
         style.ink(f"{check.code} {check.slug} ({check.severity.value})", Ink.HEADING),
         *paragraphs(check.title, style.width),
         "",
-        *(_LEAD.sub(lambda found: style.ink(found[1], Ink.HEADING), line) for line in reflow(check.explanation, style.width)),
+        *(
+            _LEAD.sub(lambda found: style.ink(found[1], Ink.HEADING), line)
+            for line in reflow(check.explanation, style.width)
+        ),
     ]
     if check.hint:
         lines.extend(["", *paragraphs(check.hint, style.width, indent="      ", first="hint: ")])

@@ -96,7 +96,7 @@ def _fields(finding: Finding) -> list[tuple[str, str | None]]:
 
 def _says(message: str, value: str | None) -> bool:
     """True if the message holds the value as words of their own, not as a part of a longer name or address."""
-    return value is not None and re.search(rf"(?<![\w.:/-]){re.escape(value)}(?![\w:/-]|\.\w)", message) is not None
+    return value is not None and re.search(rf"(?<![\w.:/-]){re.escape(value)}(?![\w/-]|[.:][\w:])", message) is not None
 
 
 def _headline(finding: Finding, style: Style) -> list[str]:
@@ -197,5 +197,5 @@ def _summary(report: Report, style: Style) -> list[str]:
     incomplete = f"; {count(failed, 'part')} not examined" if failed else ""
     plain = ", ".join(text for _, text in counts)
     if style.cut and len(f"{plain}; {judged}{incomplete}") > style.width:
-        return [f"{found};", f"{judged}{incomplete}"]
+        return [f"{found};", *paragraphs(judged + incomplete, style.width)]
     return [f"{found}; {judged}{incomplete}"]

@@ -31,6 +31,7 @@ _INDENT = "  "
 _JUMP = "jump "
 _TARGETS = GOES_ON | {"CT", "NOTRACK"}
 _THE_CLIENTS_OWN = "the client's own"
+_A_FOREIGN_RULE = "a rule that is not kube-proxy's"
 
 
 def walk_lines(walk: TraceWalk, style: Style, *, owned: bool) -> list[str]:
@@ -156,7 +157,8 @@ def _entry(steps: Sequence[TraceStep], action: str) -> _Entry:
 
 
 def _tree(branches: Sequence[TraceBranch], style: Style) -> list[str]:
-    """Rules that a branch has in common with the one before it are printed once.
+    """Rules that a branch has in common with the one before it are printed once: those before the fork, and whole hooks
+    and tables at the end.
 
     Every line is `LINE CHAIN ACTION SHARE`, indented by how deep the chain is; a heading stands where hook or table
     change, with the dump where that changes. The share is printed where it changes.
@@ -168,20 +170,25 @@ def _tree(branches: Sequence[TraceBranch], style: Style) -> list[str]:
     source = ""
     for number, (branch, entries) in enumerate(zip(branches, all_entries, strict=True), start=1):
         common = _common(before, entries)
-        here = _Place("", "", "")
+        tail = _same_end(before, entries, common)
         if number > 1:
             fork = f": back in {visible(entries[common].chain)}" if 0 < common < len(entries) else ""
             lines.append(f"{_INDENT}branch {number} of {len(branches)}{fork}")
+        here = _Place("", "", "")
         share = 1.0
-        for entry in entries[common:]:
+        for index, entry in enumerate(entries[:tail]):
             place = _place(entry, here)
-            if place != here:
-                dump = f"  ({place.source})" if place.source not in ("", source) else ""
-                lines.extend(paragraphs(f"{place.hook}, table {place.table}{dump}", style.width, indent=_INDENT))
-                source = place.source or source
+            if index >= common:
+                if place != here:
+                    dump = f"  ({place.source})" if place.source not in ("", source) else ""
+                    lines.extend(paragraphs(f"{place.hook}, table {place.table}{dump}", style.width, indent=_INDENT))
+                    source = place.source or source
+                lines.extend(_line(entry, columns, style, with_share=entry.share != share))
+                share = entry.share
             here = place
-            lines.extend(_line(entry, columns, style, with_share=entry.share != share))
-            share = entry.share
+        if tail < len(entries):
+            hooks = ", ".join(dict.fromkeys(f"{entry.hook} ({entry.table})" for entry in entries[tail:]))
+            lines.extend(paragraphs(f"then as before: {hooks}", style.width, indent=_INDENT))
         lines.extend(_end(branch, style))
         before = entries
     return lines
@@ -195,6 +202,21 @@ def _common(before: Sequence[_Entry], entries: Sequence[_Entry]) -> int:
             break
         number += 1
     return number
+
+
+def _same_end(before: Sequence[_Entry], entries: Sequence[_Entry], common: int) -> int:
+    """Where the entries at the end begin that are those of the branch before; they begin with a hook or table."""
+    start = len(entries)
+    number = 1
+    while number <= min(len(before), len(entries)) - common and before[-number].told == entries[-number].told:
+        index = len(entries) - number
+        if index == 0 or (entries[index - 1].hook, entries[index - 1].table) != (
+            entries[index].hook,
+            entries[index].table,
+        ):
+            start = index
+        number += 1
+    return start
 
 
 class _Place(NamedTuple):
@@ -269,14 +291,11 @@ def _fate(fate: Fate) -> str:
 def _source(branch: TraceBranch) -> str:
     """The source address that the endpoint sees, and who rewrote it."""
     seen = branch.source_address
-    match branch.fate.masquerade:
-        case Masquerade.NO:
-            own = "from the client's own address"
-            return own if seen in ("", _THE_CLIENTS_OWN) else f"{own}, {seen}"
-        case Masquerade.PROXY:
-            who = "masqueraded by kube-proxy"
-        case Masquerade.OTHER:
-            who = "masqueraded by a rule that is not kube-proxy's"
+    if branch.fate.masquerade is Masquerade.NO:
+        own = "from the client's own address"
+        return own if seen in ("", _THE_CLIENTS_OWN) else f"{own}, {seen}"
+    by_proxy = branch.fate.masquerade is Masquerade.PROXY
+    who = f"masqueraded by {'kube-proxy' if by_proxy else _A_FOREIGN_RULE}"
     return f"{who} as coming from {seen}" if seen else who
 
 

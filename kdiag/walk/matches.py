@@ -362,7 +362,7 @@ def _address_range(compiled: Compiled, option: Option, around: Surroundings) -> 
 def _ipset(compiled: Compiled, option: Option, around: Surroundings) -> None:
     known = (around.ipsets or {}).get(option.values[0]) if option.values else None
     directions = option.values[1] if len(option.values) > 1 else ""
-    if known is None or any(" nomatch" in member for member in known.members):
+    if known is None:
         compiled.tests.append(cannot_tell)
         return
     match known.type, directions:

@@ -121,17 +121,22 @@ def new_destination(flow: Flow, rule: Rule, primary: int | None) -> tuple[int, i
 
 def read_destination(text: str, family: Family) -> tuple[str | None, int | None] | None:
     """`10.0.0.1:80`, `10.0.0.1`, `:80`, `[fd00::1]:80` as address text and port; None for a range of either."""
-    if text.startswith("["):
-        address_text, _, port_text = text[1:].partition("]")
-        port_text = port_text.removeprefix(":")
-    elif family is Family.IPV6 and text.count(":") > 1:
-        address_text, port_text = text, ""
-    else:
-        address_text, _, port_text = text.partition(":")
+    address_text, port_text = _without_ports(text, family)
     port = _port_number(port_text) if port_text else None
     if "-" in address_text or (port_text and port is None):
         return None
     return address_text or None, port
+
+
+def _without_ports(text: str, family: Family) -> tuple[str, str]:
+    """The address part and the port part of a new destination or source; each may be a range."""
+    if text.startswith("["):
+        address_text, _, port_text = text[1:].partition("]")
+        return address_text, port_text.removeprefix(":")
+    if family is Family.IPV6 and text.count(":") > 1:
+        return text, ""
+    address_text, _, port_text = text.partition(":")
+    return address_text, port_text
 
 
 def _port_number(text: str) -> int | None:
@@ -145,11 +150,9 @@ def new_sources(rule: Rule, own: AddressSet) -> AddressSet:
     if rule.target == "MASQUERADE":
         # Over lo IPv6 may pick the loopback address, IPv4 does not (scope host).
         return own if own.family is Family.IPV4 else own | AddressSet.span(own.family, 1, 1)
-    first_text, _, last_text = (_value(options_of(rule), "to-source") or "").partition("-")
-    first = parse_address(first_text) or parse_address(first_text.rpartition(":")[0])
-    if first is None or last_text:
-        return AddressSet.everything(own.family)
-    return AddressSet.of(own.family, (first,))
+    address_text, _ = _without_ports(_value(options_of(rule), "to-source") or "", own.family)
+    address = parse_address(address_text)
+    return AddressSet.everything(own.family) if address is None else AddressSet.of(own.family, (address,))
 
 
 def describe(rule: Rule) -> str:

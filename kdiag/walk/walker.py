@@ -31,8 +31,10 @@ from kdiag.walk.targets import Verdict
 MAX_DEPTH = 64
 # Undecided rules are followed both ways; with this many on one way the answer could only be "cannot tell".
 MAX_ASSUMPTIONS = 6
-# Far more rules than the packets to any real address pass; a rule set made to split them without end stops here.
-MAX_STEPS = 200_000
+# How many rules the packets to one address may pass: far more than in any real rule set, where each backend has rules
+# of its own. One that was made to split or to send them round without end stops here.
+MAX_STEPS = 50_000
+MAX_STEPS_PER_RULE = 100
 
 NO_INPUT = frozenset({"OUTPUT", "POSTROUTING"})
 NO_OUTPUT = frozenset({"PREROUTING", "INPUT"})
@@ -103,6 +105,7 @@ class Walker:
         self._leaves: list[Leaf] = []
         self._hook = ""
         self._steps = 0
+        self._max_steps = MAX_STEPS + MAX_STEPS_PER_RULE * program.ruleset.rule_count
 
     def walk(self, frontend: Frontend, clients: Iterable[ClientSet]) -> list[Leaf]:
         """Every end of the packets that these clients send to the frontend. The weights of one client's leaves that
@@ -208,6 +211,11 @@ class Walker:
         for compiled in chain.candidates(flow.destination, flow.port):
             if compiled.inert:
                 continue
+            if self._steps > self._max_steps:
+                for current in flows:
+                    self._end(current, Verdict.UNKNOWN)
+                flows = []
+                break
             remaining: list[Flow] = []
             for current in flows:
                 self._apply(compiled, current, table, name, depth, remaining, fallen, accepted)
@@ -316,9 +324,6 @@ class Walker:
         if matched is flow:
             matched = flow.copy()
         self._steps += 1
-        if self._steps > MAX_STEPS:
-            self._end(matched, Verdict.UNKNOWN)
-            return
         self._pass(matched, compiled, table, chain, compiled.action, depth, unclear=not decided)
         self._act(compiled, matched, table, depth, remaining, fallen, accepted)
 

@@ -5,7 +5,7 @@ from kdiag.model.host import HealthAnswer, HostFacts
 from kdiag.model.proxy import ProxyConfig, Version
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import NodeView
-from tests.checks.builders import node_view, view
+from tests.checks.builders import node_view, pod, view
 
 
 def answer(healthy: bool | None = None, behind_s: float | None = None, *, answered: bool = True) -> HostFacts:
@@ -30,6 +30,13 @@ def test_unhealthy_in_its_own_words() -> None:
     assert "300" not in finding.message
     assert "5 min before" in finding.message
     assert finding.evidence[0].source == "nodes/n/healthz"
+
+
+def test_the_hint_names_the_pod_where_there_is_one() -> None:
+    (finding,) = found(node_view(host=answer(False), proxy_pod=pod("kube-system/kube-proxy-x7")))
+    assert finding.hint.endswith("kubectl -n kube-system logs kube-proxy-x7")
+    (finding,) = found(node_view(host=answer(False)))
+    assert finding.hint == CHECK.hint
 
 
 def test_healthy_in_its_own_words_whatever_the_times() -> None:
@@ -58,7 +65,8 @@ def test_old_and_unknown_releases_may_idle_for_an_hour() -> None:
 def test_times_in_words() -> None:
     (finding,) = found(node_view(host=answer(behind_s=6.4e10)))
     assert "never since its start" in finding.message
-    assert found(node_view(host=answer(behind_s=100.0)))[0].actual == "last sync 100 s ago"
+    late = found(node_view(host=answer(behind_s=100.0), version=(1, 30)))[0]
+    assert (late.expected, late.actual) == ("a sync in the last 60 s", "last sync 100 s ago")
     assert found(node_view(host=answer(behind_s=36000.0)))[0].actual == "last sync 10 h ago"
 
 

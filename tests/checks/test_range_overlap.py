@@ -52,8 +52,10 @@ def test_services_and_pods_overlap() -> None:
     finding = only(view(cluster(), facts=[SERVICES, pods("10.100.0.0/16"), pods("10.100.0.0/16", "kubeadm")]))
     assert finding.severity is Severity.WARNING
     assert finding.actual == "10.96.0.0/12 (Services) and 10.100.0.0/16 (pods) share 10.100.0.0/16"
-    assert "kube-apiserver --service-cluster-ip-range=10.96.0.0/12" in finding.message
-    assert "kubeadm" in finding.message
+    assert finding.message.split("\n")[1:] == [
+        "- Service range 10.96.0.0/12: kube-apiserver --service-cluster-ip-range",
+        "- pod range 10.100.0.0/16: kube-controller-manager --cluster-cidr, kubeadm --cluster-cidr",
+    ]
     assert (finding.evidence[0].source, finding.evidence[0].line) == ("cluster/pods.json", 3)
 
 
@@ -175,6 +177,43 @@ def test_a_bridge_in_the_pod_range() -> None:
     assert "pod default/web-1" in only(hit).message
 
 
+def test_one_node_and_several_are_not_called_alike() -> None:
+    bridge = hosted(("docker0", "10.244.200.1", 24))
+    one = only(with_hosts(on("a", bridge)))
+    several = only(with_hosts(on("a", bridge), on("b", bridge)))
+    assert "Packets from that node to a pod that gets such an address go to docker0 and are lost." in one.message
+    assert "Packets from those nodes to a pod" in several.message
+    assert one.message.endswith("\n- pod range 10.244.0.0/16: kube-controller-manager --cluster-cidr")
+
+
+@pytest.mark.parametrize(
+    ("interface", "words"),
+    [
+        ("docker0", 'Give docker0 another range ("bip" in /etc/docker/daemon.json), or remove it'),
+        ("docker_gwbridge", "default-address-pools"),
+        ("br-0123456789ab", "default-address-pools"),
+        ("virbr0", "Give virbr0 another range, or remove it"),
+        ("eth1", "Move the network at eth1"),
+    ],
+)
+def test_the_hint_is_for_the_network_that_is_in_the_way(interface: str, words: str) -> None:
+    assert words in only(with_hosts(on("a", hosted((interface, "10.100.3.1", 24))))).hint
+
+
+def test_many_pod_ranges_are_bounded_in_the_message() -> None:
+    members = [node(f"n{number}", pod_cidrs=[f"10.100.{number}.0/24"]) for number in range(1, 8)]
+    ranges = [node_range(f"n{number}", f"10.100.{number}.0/24") for number in range(1, 8)]
+    message = only(view(cluster(members, spread("10.100.1")), facts=[SERVICES, *ranges])).message
+    assert message.count("- pod range") == 5
+    assert message.endswith("\n- and 2 more")
+
+
+def test_a_default_is_called_so() -> None:
+    default = fact(FactKind.SERVICE_RANGE, "10.96.0.0/12", flag="default")
+    finding = only(view(cluster(), facts=[default, pods("10.100.0.0/16")]))
+    assert "- Service range 10.96.0.0/12: kube-apiserver (default)\n" in finding.message
+
+
 def test_an_unused_bridge_is_info_and_one_elsewhere_nothing() -> None:
     assert only(with_hosts(on("a", hosted(("docker0", "10.100.0.1", 16), running=False)))).severity is Severity.INFO
     assert only(with_hosts(on("a", hosted(("docker0", "10.100.0.1", 16), up=False)))).severity is Severity.INFO
@@ -253,10 +292,11 @@ def test_a_static_route_into_a_range() -> None:
     finding = only(with_hosts(on("a", hosted(routes=[via("10.97.5.0/24", "192.168.56.1")]))))
     assert finding.severity is Severity.WARNING
     assert "10.97.5.0/24 via 192.168.56.1 dev eth0" in finding.message
+    assert finding.hint.startswith("Delete the route if nothing needs it.")
     assert finding.evidence[-1].source == "nodes/n/ip-route.json"
-    assert (
-        only(with_hosts(on("a", hosted(routes=[via("10.244.77.0/24", "192.168.56.1")])))).severity is Severity.WARNING
-    )
+    into_pods = only(with_hosts(on("a", hosted(routes=[via("10.244.77.0/24", "192.168.56.1")]))))
+    assert into_pods.severity is Severity.WARNING
+    assert "go by that route and are lost" in into_pods.message
 
 
 @pytest.mark.parametrize(

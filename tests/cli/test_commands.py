@@ -120,7 +120,7 @@ def test_trace_of_a_service_that_works(kdiag: Kdiag, healthy: Path, target: str)
     assert (outcome.code, outcome.err) == (0, "")
     assert "DNAT to 10.244.1.3:80" in outcome.out
     assert "jump KUBE-SVC-" in outcome.out
-    assert "ok in " in outcome.out.splitlines()[-1]
+    assert "ok on " in outcome.out.splitlines()[-1]
 
 
 def test_trace_as_json_is_as_published(kdiag: Kdiag, healthy: Path) -> None:

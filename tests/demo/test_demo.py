@@ -206,7 +206,7 @@ def test_trace_of_local_cluster_as_text(capsys: pytest.CaptureFixture[str]) -> N
     assert run(["trace", "svc/local-cluster", "--demo"]) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "arrives at 10.244.1.3:80 (no pod has this address)" in out
-    assert "BROKEN in 3 of 9 cases, on 1 of 3 nodes" in out
+    assert "BROKEN on node02 (1 of 3 nodes)" in out
 
 
 def test_trace_of_a_healthy_service(capsys: pytest.CaptureFixture[str]) -> None:

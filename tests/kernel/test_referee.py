@@ -140,9 +140,11 @@ def _reset_is_lost(leaf: Leaf, probe: Probe) -> bool:
     """A RST for a packet that came by a bridge is sent straight to the bridge's port, so that nobody puts the address
     back that was translated (nf_send_reset)."""
     last = leaf.passed.rule if leaf.passed else None
+    backend = leaf.fate.backend
     return (
         probe.position is Position.POD
-        and leaf.fate.backend is not None
+        and backend is not None
+        and (str(backend.address), backend.port) != (probe.destination, probe.port)
         and last is not None
         and "tcp-reset" in last.text
     )

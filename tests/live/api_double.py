@@ -14,7 +14,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
@@ -152,7 +152,7 @@ def rbac_grants() -> tuple[Grant, ...]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
-    double: ClassVar[Any]
+    double: Any = None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away, or that does not like the certificate, is what some tests are about."""

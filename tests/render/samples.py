@@ -144,7 +144,7 @@ GOOD_BRANCH = TraceBranch(
         step(0, "FORWARD", "policy ACCEPT", depth=0, share=0.5, hook="FORWARD"),
     ),
     endpoint="pod default/nginx on node01, ready",
-    source_address="the pod's own address",
+    source_address="the client's own",
     legal=True,
 )
 STALE_BRANCH = TraceBranch(

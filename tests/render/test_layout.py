@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdiag.render.layout import count, cut_middle, paragraphs, some, table, visible
+from kdiag.render.layout import (
+    at_most,
+    count,
+    cut_middle,
+    enumeration,
+    fitted,
+    paragraphs,
+    some,
+    table,
+    table_blocks,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +57,115 @@ def test_paragraphs_break_only_between_words(text: str, width: int) -> None:
 
 def test_paragraphs_keep_their_lines_and_indent() -> None:
     assert paragraphs("one two\nthree", 40, indent="    ", first="  - ") == ["  - one two", "    three"]
+
+
+def test_items_of_a_list_hang() -> None:
+    text = "These:\n- one two three four five\n- six\nno item"
+    assert paragraphs(text, 20, indent="  ") == [
+        "  These:",
+        "  - one two three",
+        "    four five",
+        "  - six",
+        "  no item",
+    ]
+
+
+RULE = (
+    '-A KUBE-SERVICES -d 10.96.100.26/32 ! -s 10.244.0.0/16 -p tcp -m comment --comment "default/web-admin cluster IP" '
+    "-m tcp --dport 80 -j KUBE-SVC-VEOXG3UKZKW46WC7"
+)
+
+
+def test_a_rule_that_fits_is_left_alone() -> None:
+    assert fitted(RULE, len(RULE)) == [RULE]
+
+
+def test_a_rule_breaks_between_its_options() -> None:
+    assert fitted(RULE, 72) == [
+        "-A KUBE-SERVICES -d 10.96.100.26/32 ! -s 10.244.0.0/16 -p tcp -m comment",
+        '--comment "default/web-admin cluster IP" -m tcp --dport 80',
+        "-j KUBE-SVC-VEOXG3UKZKW46WC7",
+    ]
+
+
+def test_a_rule_breaks_between_words_where_that_saves_a_line() -> None:
+    assert fitted(
+        '-A KUBE-SEP-HUM5UBKI6Z5WEDVO -p tcp -m comment --comment "default/nodeport-wide" -m tcp -j DNAT '
+        "--to-destination 10.244.1.3:80",
+        70,
+    ) == [
+        "-A KUBE-SEP-HUM5UBKI6Z5WEDVO -p tcp -m comment --comment",
+        '"default/nodeport-wide" -m tcp -j DNAT --to-destination 10.244.1.3:80',
+    ]
+
+
+@pytest.mark.parametrize("comment", ['--comment "{}"', "/* {} */"])
+def test_of_a_long_rule_the_comment_is_cut_first(comment: str) -> None:
+    words = "default/" + "a" * 60 + ":" + "b" * 60 + " cluster IP"
+    rule = f"-A KUBE-SERVICES -d 10.96.100.26/32 {comment.format(words)} -m tcp --dport 80 -j KUBE-SVC-VEOXG3UKZKW46WC7"
+    lines = fitted(rule, 50)
+    text = " ".join(lines)
+    assert len(lines) <= 3
+    assert max(map(len, lines)) <= 50
+    assert "-d 10.96.100.26/32" in text
+    assert "--dport 80 -j KUBE-SVC-VEOXG3UKZKW46WC7" in text
+    assert "default" in text
+    assert "..." in text
+
+
+def test_a_rule_that_is_long_without_its_comment_loses_its_middle() -> None:
+    ports = ",".join(str(number) for number in range(1000, 1200))
+    for rule in (
+        f"-A X -m multiport --dports {ports} -j DROP",
+        f'-A X -m comment --comment "why" --dports {ports} -j DROP',
+    ):
+        lines = fitted(rule, 40)
+        assert len(lines) == 3
+        assert max(map(len, lines)) <= 40
+        assert lines[0].startswith("-A X -m")
+        assert lines[-1].endswith("-j DROP")
+        assert "..." in "".join(lines)
+
+
+def test_other_text_loses_its_end() -> None:
+    text = '{"updated":"2026-11-23T00:56:05Z","healthy":false,"status":{"IPv4":{"healthy":false}}}'
+    assert fitted(text, 40, limit=2) == ['{"updated":"2026-11-23T00:56:05Z",', '"healthy":false,...']
+    assert fitted("one two three four five six seven eight nine", 20, limit=2) == [
+        "one two three four",
+        "five six seven ei...",
+    ]
+    assert fitted("x" * 50, 20) == ["x" * 20, "x" * 20, "x" * 10]
+
+
+@given(st.text(), st.integers(min_value=20, max_value=60), st.sampled_from(["", "-A X -j "]))
+def test_fitted_always_fits(text: str, width: int, beginning: str) -> None:
+    lines = fitted(beginning + text, width)
+    assert 1 <= len(lines) <= 3
+    assert all(len(line) <= width for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
+def test_enumerations_break_between_items_alone() -> None:
+    items = ["default/web 80/TCP", "default/dns 53/UDP", "x\n 1"]
+    assert enumeration(items, 40, indent="      ", first="all: ") == [
+        "all: default/web 80/TCP,",
+        "      default/dns 53/UDP, x\\n 1",
+    ]
+    assert enumeration([], 40, indent="", first="none") == ["none"]
+    assert enumeration(["a" * 30], 20, indent="  ", first="one: ") == ["one: " + "a" * 30]
+
+
+def test_at_most() -> None:
+    assert at_most(["a", "b"], 2) == ["a", "b"]
+    assert at_most(["a", "b", "c", "d"], 2) == ["a", "b and 2 more"]
+
+
+def test_blocks_of_a_table_are_its_rows() -> None:
+    assert table_blocks(("A", "WHAT"), [("x", "one two three four five"), ("y", "")], width=16, indent=" ") == [
+        [" A  WHAT"],
+        [" x  one two", "    three four", "    five"],
+        [" y"],
+    ]
 
 
 def test_paragraphs_of_nothing() -> None:

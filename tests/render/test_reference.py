@@ -89,3 +89,10 @@ def test_markdown() -> None:
     text = checks_markdown((Sample("KD204", "b"), Sample("KD203", "a", hint="", explanation="Short.\n")))
     assert "\n## KD2xx: Data plane\n\n### KD203 a\n\n**A title** (error)\n\nShort.\n\n### KD204 b\n" in text
     assert text.endswith("# heading\n\n*What to do:* Do something.\n")
+
+
+def test_bold_words_are_bold_on_a_terminal_and_plain_elsewhere() -> None:
+    check = Sample("KD201", "x", explanation="**What it does.** It *breaks* `x`.")
+    assert "\nWhat it does. It *breaks* `x`.\n" in check_page(check, Style())
+    assert "\n\x1b[1mWhat it does.\x1b[0m It" in check_page(check, Style(colour=True))
+    assert "**What it does.**" in checks_markdown([check])

@@ -31,7 +31,8 @@ def test_one_finding_in_full() -> None:
         "  address   10.101.67.139:80/TCP\n"
         "  expected  10.244.1.3:80\n"
         "  actual    10.244.1.9:80\n"
-        "  nodes/node02/iptables-save.txt:412  -A KUBE-SEP-GEKJR4UBUI5ONAYW -p tcp -m comment --comment"
+        "  nodes/node02/iptables-save.txt\n"
+        "    412  -A KUBE-SEP-GEKJR4UBUI5ONAYW -p tcp -m comment --comment"
         ' "default/local-cluster" -m tcp -j DNAT --to-destination 10.244.1.9:80\n'
         "  cluster/endpointslices-v1.json\n"
         "  hint: Look at the log of kube-proxy on node02, then restart it."
@@ -63,7 +64,9 @@ def test_headline_without_a_place() -> None:
 def test_affected_of_one_node_are_a_list() -> None:
     text = " ".join(only(FLUSHED).split())
     assert "affected: default/web-00, default/web-01," in text
-    assert "default/web-13" in text
+    assert text.endswith(
+        "default/web-11 and 2 more hint: Restart kube-proxy. 1 error, 0 warnings; judged 1 of 1 node, 1 Service, 1 address"
+    )
 
 
 def test_affected_that_the_message_names_are_not_named_twice() -> None:
@@ -85,12 +88,46 @@ def test_affected_that_repeats_the_headline_is_left_out() -> None:
 
 def test_affected_without_any_place() -> None:
     text = only(replace(STALE, affected=(Affected(),)))
-    assert "  affected: 1 place\n  nodes/" in text
+    assert "  affected: 1 place\n  nodes/node02" in text
 
 
 def test_much_evidence_is_bounded_and_says_so() -> None:
     text = report_text(REPORT, PIPE)
-    assert "iptables-save.txt:8  -A X\n  and 3 more lines\n" in text
+    assert "\n  nodes/node02/iptables-save.txt\n    1  -A X\n    2  -A X\n" in text
+    assert "\n    8  -A X\n  and 3 more lines\n" in text
+
+
+def test_evidence_stands_by_file_and_in_the_order_of_lines() -> None:
+    evidence = (
+        Evidence(source="b", line=101, text="third"),
+        Evidence(source="a", text="of the whole file"),
+        Evidence(source="b", line=9, text="second"),
+        Evidence(source="b", text="first"),
+        Evidence(source="c", line=7),
+        Evidence(source="d"),
+    )
+    text = only(replace(STALE, evidence=evidence, hint=""))
+    assert (
+        "  b\n         first\n      9  second\n    101  third\n  a\n    of the whole file\n  c\n    7\n  d\n\n"
+    ) in text
+
+
+def test_of_much_evidence_the_first_is_kept_and_then_sorted() -> None:
+    text = only(replace(STALE, evidence=tuple(Evidence(source="s", line=20 - n, text=f"t{n}") for n in range(12))))
+    assert re.findall(r"^    (\d+)  t", text, re.MULTILINE) == [str(line) for line in range(13, 21)]
+
+
+def test_what_the_message_says_word_for_word_is_not_said_again() -> None:
+    message = "Instead of DNAT to 10.244.1.6:80, packets to 10.101.67.139:80/TCP get DNAT to 10.244.2.9:80."
+    said = replace(STALE, message=message, expected="DNAT to 10.244.1.6:80", actual="DNAT to 10.244.2.9:80")
+    for label in ("address", "expected", "actual"):
+        assert f"\n  {label} " not in only(said)
+    half = only(replace(said, expected="DNAT to 10.244.1.60:80"))
+    assert "\n  expected  DNAT to 10.244.1.60:80\n  actual    DNAT to 10.244.2.9:80\n" in half
+    assert "\n  address   10.101.67.139:80\n" in only(replace(said, frontend="10.101.67.139:80"))
+    assert "\n  address   01.67.139:80/TCP\n" in only(replace(said, frontend="01.67.139:80/TCP"))
+    colon = replace(said, message="It says not healthy: why?", expected="healthy", actual="not healthy")
+    assert "expected" not in only(colon)
 
 
 def test_title_stands_in_for_a_message() -> None:
@@ -137,14 +174,28 @@ def test_infos_are_counted_when_there_are_any() -> None:
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_a_terminal_gets_no_line_that_is_too_long(width: int) -> None:
     text = report_text(REPORT, Style(width=width, cut=True))
-    assert [line for line in text.splitlines()[:-1] if len(line) > width] == []
-    assert "nation 10.244.1.9:80\n" in text
+    assert [line for line in text.splitlines() if len(line) > width] == []
+    assert "--to-destination 10.244.1.9:80\n" in text
+    assert " ".join(text[text.index("2 errors") :].split()) == (
+        "2 errors, 1 warning; judged 2 of 3 nodes, 14 Services, 41 addresses; 2 parts not examined"
+    )
+    assert ("\njudged 2 of 3" in text) is (width < 100)
+
+
+def test_a_terminal_gets_a_rule_as_a_few_lines_below_each_other() -> None:
+    assert (
+        "  nodes/node02/iptables-save.txt\n"
+        "    412  -A KUBE-SEP-GEKJR4UBUI5ONAYW -p tcp -m comment\n"
+        '         --comment "default/local-cluster" -m tcp -j DNAT\n'
+        "         --to-destination 10.244.1.9:80\n"
+        "  cluster/endpointslices-v1.json\n"
+    ) in report_text(REPORT, Style(width=70, cut=True))
 
 
 def test_a_pipe_gets_rules_in_one_piece() -> None:
     rule = "-A X " + "y" * 500
     text = only(replace(STALE, evidence=(Evidence(source="s", line=1, text=rule),)))
-    assert f"\n  s:1  {rule}\n" in text
+    assert f"\n  s\n    1  {rule}\n" in text
 
 
 def test_colour_changes_nothing_but_colour() -> None:
@@ -178,4 +229,4 @@ def test_nothing_from_the_snapshot_reaches_the_terminal_unescaped() -> None:
     )
     text = report_text(report, PIPE)
     assert {ch for ch in text if not ch.isprintable()} == {"\n"}
-    assert text.count("\\x1b[2J\\u202e") >= 14
+    assert text.count("\\x1b[2J\\u202e") >= 13

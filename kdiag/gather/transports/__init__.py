@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from kdiag.gather.ssh_settings import SshSettings
 from kdiag.gather.transports.interface import FailureKind, NodeAddress, NodeFailure, Output, Transport
 
-__all__ = ["TRANSPORTS", "FailureKind", "NodeAddress", "NodeFailure", "Output", "Transport", "TransportEntry", "transport_of"]
+__all__ = [
+    "TRANSPORTS",
+    "FailureKind",
+    "NodeAddress",
+    "NodeFailure",
+    "Output",
+    "Transport",
+    "TransportEntry",
+    "transport_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ class Output:
     stderr: str = ""
 
 
-class NodeFailure(KdiagError):
+class NodeFailure(KdiagError):  # noqa: N818 - it is told, as a gap, more often than it is raised to a user
     """A node that could not be asked, or that did not answer to the end. `output` is what had come until then."""
 
     def __init__(self, kind: FailureKind, message: str, *, hint: str = "", output: Output | None = None) -> None:

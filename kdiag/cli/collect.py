@@ -1,0 +1,110 @@
+"""`kdiag collect`: a live cluster into a snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdiag.cli import options
+from kdiag.cli.command import Command
+from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
+from kdiag.cli.live import LiveOptions, SudoUse, gather, with_live_options
+from kdiag.cli.output import emit, style_for
+from kdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdiag.model.snapshot import Snapshot
+    from kdiag.render.style import Style
+
+
+@with_live_options
+def collect(
+    *,
+    live: LiveOptions,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Where to write the snapshot: a .tar.gz file, or a new directory.",
+            show_default=False,
+        ),
+    ] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", metavar="NAME", help="Read only this node. May be repeated.", show_default=False),
+    ] = None,
+    no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Read nothing but the API.")] = False,
+    from_file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from-file",
+            metavar="NODE=FILE",
+            help="Take what --print-script's script printed on this node from a file. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    print_script: Annotated[
+        bool, typer.Option("--print-script", help="Print the script that is run on nodes, and do nothing else.")
+    ] = False,
+    color: options.ColourOption = options.Colour.AUTO,
+    debug: options.DebugOption = False,
+) -> int:
+    """Options → snapshot → file → what is in it and what is not."""
+    del debug
+    if print_script:
+        from kdiag.gather.script import Sudo, node_script
+
+        emit(node_script(sudo=Sudo.NEVER if live.sudo is SudoUse.NEVER else Sudo.IF_NEEDED))
+        return EXIT_CLEAN
+    if no_nodes and node:
+        raise UsageError("--node and --no-nodes exclude each other")
+    if output is None:
+        raise UsageError("there is no --output to write the snapshot to", hint="kdiag collect -o cluster.tar.gz")
+    from kdiag.gather.store import check_destination, write_snapshot
+    from kdiag.model.report import GapKind
+
+    check_destination(output)
+    snapshot = gather(live, nodes=node or (), without_nodes=no_nodes, from_files=from_file or ())
+    write_snapshot(snapshot, output)
+    emit(_summary(snapshot, output, style_for(color)))
+    return EXIT_INCOMPLETE if any(gap.kind is GapKind.FAILED for gap in snapshot.gaps) else EXIT_CLEAN
+
+
+def _summary(snapshot: Snapshot, path: Path, style: Style) -> str:
+    from kdiag.render.layout import count, paragraphs, visible
+
+    size_bytes = sum(
+        len(recording.content)
+        for recordings in (snapshot.api, snapshot.api_after, *snapshot.nodes.values())
+        for recording in recordings.values()
+    )
+    again = f", {count(len(snapshot.again), 'round')} more" if snapshot.again else ""
+    lines = [
+        f"Wrote {visible(str(path))}: cluster {visible(snapshot.name)}, {count(len(snapshot.nodes), 'node')}{again}, "
+        f"{size_bytes / (1 << 20):.1f} MiB of text"
+    ]
+    if snapshot.gaps:
+        lines.append("Not in it:")
+        for gap in snapshot.gaps:
+            where = f"{gap.node}: " if gap.node else ""
+            lines += paragraphs(f"{where}{gap.subject}: {gap.reason}", style.width, indent="    ", first="  ")
+    return "\n".join(lines) + "\n"
+
+
+COMMAND = Command(
+    slug="collect",
+    summary="Store what a live cluster says, for all other commands to read.",
+    details=(
+        "Reads the API and every node, as the other commands do, and writes it as text: to look at later, to compare, or to "
+        "hand to somebody who has no access. Secrets are not asked for, and tokens, keys and passwords in what is read "
+        "are blotted out.\n\n"
+        "A node that SSH cannot reach: run the script of --print-script there as root (sh script >node.out), and name its "
+        "output with --from-file NODE=node.out.\n\n"
+        "Exit codes: 0 all was had, 3 something could not be had and is noted in the snapshot."
+    ),
+    function=collect,
+)

@@ -1,0 +1,67 @@
+"""`kdiag doctor`: can kdiag do its work here?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdiag.cli import options
+from kdiag.cli.command import Command
+from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
+from kdiag.cli.live import LiveOptions, order_of, with_live_options
+from kdiag.cli.output import emit, style_for
+from kdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdiag.gather.doctor import Ability
+    from kdiag.render.style import Style
+
+
+@with_live_options
+def doctor(
+    *,
+    live: LiveOptions,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", metavar="NAME", help="Try only this node. May be repeated.", show_default=False),
+    ] = None,
+    no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Try nothing but the API.")] = False,
+    color: options.ColourOption = options.Colour.AUTO,
+    debug: options.DebugOption = False,
+) -> int:
+    """Options → what works and what does not → a table."""
+    from kdiag.cli.progress import watch_for
+    from kdiag.gather.doctor import examine
+
+    del debug
+    if no_nodes and node:
+        raise UsageError("--node and --no-nodes exclude each other")
+    order = order_of(live, nodes=node or (), without_nodes=no_nodes)
+    abilities = examine(order, kubeconfig=live.kubeconfig, context=live.context, watch=watch_for())
+    emit(_table(abilities, style_for(color)))
+    return EXIT_INCOMPLETE if any(item.ok is False for item in abilities) else EXIT_CLEAN
+
+
+def _table(abilities: Sequence[Ability], style: Style) -> str:
+    from kdiag.render.layout import count, table
+
+    words = {True: "ok", False: "FAILED", None: "-"}
+    rows = [(item.subject, words[item.ok], item.detail, item.remedy) for item in abilities]
+    lines = table(("WHAT", "", "RESULT", "WHAT TO DO"), rows, width=style.width, whole=2)
+    failed = sum(1 for item in abilities if item.ok is False)
+    lines += ["", f"{count(failed, 'thing')} to mend" if failed else "kdiag can do its work here"]
+    return "\n".join(lines) + "\n"
+
+
+COMMAND = Command(
+    slug="doctor",
+    summary="Try whether kdiag can do its work here: API, permissions, nodes.",
+    details=(
+        "Asks the API for each kind that kdiag reads, logs in to every node, and looks whether the programs are there that "
+        "show its rules and whether they may be run. Reads no rules, and changes nothing.\n\n"
+        "Exit codes: 0 all works, 3 something does not."
+    ),
+    function=doctor,
+)

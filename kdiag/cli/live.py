@@ -1,0 +1,342 @@
+"""The options of every command that can look at a live cluster, declared once, and what they come to."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from kdiag.cli.options import DEFAULT_SETTLE_S
+from kdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdiag.gather.collect import Order
+    from kdiag.gather.ssh_settings import SshSettings
+    from kdiag.model.snapshot import Snapshot
+
+CLUSTER_PANEL = "Live cluster"
+NODE_PANEL = "Nodes of a live cluster"
+
+DEFAULT_RETRIES = 2
+DEFAULT_PARALLEL = 32
+DEFAULT_NODE_TIMEOUT_S = 60.0
+
+
+class TransportName(enum.StrEnum):
+    """The values of `--transport`: the slugs of `kdiag.gather.transports.TRANSPORTS`."""
+
+    SSH = "ssh"
+    LOCAL = "local"
+
+
+class AddressKind(enum.StrEnum):
+    """The values of `--address-type`: those of `kdiag.gather.addressing.AddressType`."""
+
+    INTERNAL_IP = "InternalIP"
+    EXTERNAL_IP = "ExternalIP"
+    HOSTNAME = "Hostname"
+
+
+class SudoUse(enum.StrEnum):
+    """The values of `--sudo`."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveOptions:
+    """How to get at a live cluster. Each field is an option; its default stands for not given."""
+
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            "--kubeconfig",
+            metavar="FILE",
+            help="How to reach the API. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
+            show_default=False,
+            rich_help_panel=CLUSTER_PANEL,
+        ),
+    ] = None
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="NAME",
+            help="Context of the kubeconfig. Default: its current one.",
+            show_default=False,
+            rich_help_panel=CLUSTER_PANEL,
+        ),
+    ] = None
+    settle: Annotated[
+        float,
+        typer.Option(
+            "--settle",
+            metavar="SECONDS",
+            min=0,
+            help="How long a proxy may lag behind the API before it is a fault.",
+            rich_help_panel=CLUSTER_PANEL,
+        ),
+    ] = DEFAULT_SETTLE_S
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            metavar="NUMBER",
+            min=0,
+            max=99,
+            help="How often nodes are read again whose Services changed meanwhile.",
+            rich_help_panel=CLUSTER_PANEL,
+        ),
+    ] = DEFAULT_RETRIES
+    transport: Annotated[
+        TransportName,
+        typer.Option(
+            "--transport",
+            help="How commands are run on nodes. local runs them on this host, for a node that kdiag runs on.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = TransportName.SSH
+    inventory: Annotated[
+        Path | None,
+        typer.Option(
+            "--inventory",
+            metavar="FILE",
+            help="YAML file that says where nodes are: NODE: [USER@]HOST[:PORT].",
+            show_default=False,
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = None
+    address_type: Annotated[
+        AddressKind,
+        typer.Option(
+            "--address-type",
+            help="Which address of a Node object to log in at.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = AddressKind.INTERNAL_IP
+    ssh_user: Annotated[
+        str | None,
+        typer.Option(
+            "--ssh-user",
+            metavar="NAME",
+            help="Whom to log in as. Default: as ~/.ssh/config says, or your name here.",
+            show_default=False,
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = None
+    ssh_port: Annotated[
+        int | None,
+        typer.Option(
+            "--ssh-port",
+            metavar="NUMBER",
+            min=1,
+            max=65535,
+            help="Port of the nodes' SSH servers. Default: as ~/.ssh/config says, or 22.",
+            show_default=False,
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = None
+    ssh_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--ssh-key",
+            metavar="FILE",
+            help="Private key to log in with. Default: the agent's, and those that ssh would try.",
+            show_default=False,
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = None
+    ssh_password_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--ssh-password-prompt",
+            help="Ask once for a password, for nodes that accept no key.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = False
+    jump: Annotated[
+        str | None,
+        typer.Option(
+            "--jump",
+            metavar="[USER@]HOST[:PORT]",
+            help="Go through this host. Default: as ProxyJump in ~/.ssh/config says.",
+            show_default=False,
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = None
+    accept_new_host_keys: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new-host-keys",
+            help="Write host keys that are not known yet into known_hosts. Changed ones are never accepted.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = False
+    sudo: Annotated[
+        SudoUse,
+        typer.Option(
+            "--sudo",
+            help="Run commands that need root with sudo -n if the user is not root, or never do.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = SudoUse.AUTO
+    parallel: Annotated[
+        int,
+        typer.Option(
+            "--parallel",
+            metavar="NUMBER",
+            min=1,
+            max=512,
+            help="How many nodes are read at once.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = DEFAULT_PARALLEL
+    node_timeout: Annotated[
+        float,
+        typer.Option(
+            "--node-timeout",
+            metavar="SECONDS",
+            min=0.1,
+            help="When a node is given up. It gets more time while its rules are coming.",
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = DEFAULT_NODE_TIMEOUT_S
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="SECONDS",
+            min=0.1,
+            help="When all nodes that are not read yet are given up. Default: never.",
+            show_default=False,
+            rich_help_panel=NODE_PANEL,
+        ),
+    ] = None
+
+    def given(self) -> tuple[str, ...]:
+        """The options that have no meaning for a recorded cluster and were given all the same."""
+        return tuple(
+            f"--{item.name.replace('_', '-')}"
+            for item in fields(self)
+            if item.name != "settle" and getattr(self, item.name) != item.default
+        )
+
+
+def with_live_options(function: Callable[..., int]) -> Callable[..., int]:
+    """A command that takes the options above and hands them to `function` together, as its parameter `live`.
+
+    They stand in front of `color`, the first of those that every command has at its end.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    live_hints = get_type_hints(LiveOptions, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "live":
+            continue
+        if parameter.name == "color":
+            parameters += [
+                inspect.Parameter(
+                    item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=live_hints[item.name]
+                )
+                for item in fields(LiveOptions)
+            ]
+        parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(function)
+    def command(**values: Any) -> int:
+        live = LiveOptions(**{item.name: values.pop(item.name) for item in fields(LiveOptions)})
+        return function(**values, live=live)
+
+    del command.__dict__["__wrapped__"]  # or its signature would be taken for the command's
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": int}
+    command.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=int)
+    return command
+
+
+def gather(
+    live: LiveOptions,
+    *,
+    nodes: Sequence[str] = (),
+    without_nodes: bool = False,
+    from_files: Sequence[str] = (),
+) -> Snapshot:
+    """The live cluster as it is now. Shows on a terminal how far it is."""
+    from kdiag.cli.progress import watch_for
+    from kdiag.pipeline.live import gather_live
+
+    return gather_live(
+        order_of(live, nodes=nodes, without_nodes=without_nodes, from_files=from_files),
+        kubeconfig=live.kubeconfig,
+        context=live.context,
+        retries=live.retries,
+        watch=watch_for(),
+    )
+
+
+def order_of(
+    live: LiveOptions, *, nodes: Sequence[str] = (), without_nodes: bool = False, from_files: Sequence[str] = ()
+) -> Order:
+    """What to gather. Asks for the password, if there is to be one and a node to log in to."""
+    from kdiag.gather.addressing import AddressType
+    from kdiag.gather.collect import Order
+    from kdiag.gather.script import Sudo
+
+    return Order(
+        nodes=tuple(dict.fromkeys(nodes)),
+        without_nodes=without_nodes,
+        from_files=_files_by_node(from_files),
+        transport=live.transport.value,
+        ssh=_ssh_settings(live, ask=not without_nodes),
+        inventory=live.inventory,
+        address_type=AddressType(live.address_type.value),
+        sudo=Sudo.NEVER if live.sudo is SudoUse.NEVER else Sudo.IF_NEEDED,
+        parallel=live.parallel,
+        timeout_s=live.node_timeout,
+        deadline_s=live.deadline,
+        settle_s=live.settle,
+    )
+
+
+def _ssh_settings(live: LiveOptions, *, ask: bool) -> SshSettings:
+    from kdiag.gather.ssh_settings import SshSettings
+
+    return SshSettings(
+        user=live.ssh_user,
+        port_number=live.ssh_port,
+        key_file=None if live.ssh_key is None else str(live.ssh_key),
+        jump=live.jump,
+        accept_new_host_keys=live.accept_new_host_keys,
+        password=_asked_password() if ask and live.ssh_password_prompt else None,
+    )
+
+
+def _asked_password() -> Callable[[], str]:
+    """Asks now: later the threads of many nodes would, under a progress bar."""
+    import getpass
+
+    try:
+        password = getpass.getpass("SSH password of the nodes: ")
+    except (EOFError, OSError):
+        raise UsageError(
+            "--ssh-password-prompt: there is no terminal to ask at", hint="use a key or the agent"
+        ) from None
+    return lambda: password
+
+
+def _files_by_node(texts: Sequence[str]) -> dict[str, Path]:
+    out: dict[str, Path] = {}
+    for text in texts:
+        node, _, file = text.partition("=")
+        if not node or not file:
+            raise UsageError(f"--from-file {text}: not NODE=FILE", hint="--from-file node01=node01.out")
+        if node in out:
+            raise UsageError(f"--from-file names {node} twice")
+        out[node] = Path(file)
+    return out
