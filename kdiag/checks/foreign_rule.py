@@ -94,8 +94,8 @@ def _message(view: View, bundle: Bundle) -> str:
         f"{on_nodes(bundle)}, a rule that is not kube-proxy's decides what happens to packets for {subject(bundle)} "
         f"({through(bundle)}): {rule.action or rule.text} in chain {rule.chain} of table {rule.table}. "
         f"It hits {clients(view, bundle)}. "
-        f"Instead of {listed((item.expected for item in bundle.differences), 3)}, what happens to them is: "
-        f"{listed((item.actual for item in bundle.differences), 3)}."
+        f"Expected: {listed((item.expected for item in bundle.differences), 3)}. "
+        f"Happens: {listed((item.actual for item in bundle.differences), 3)}."
     )
 
 

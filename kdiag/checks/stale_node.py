@@ -20,16 +20,16 @@ def run(view: View) -> Iterable[Finding]:
             view,
             bundle,
             message=_message(view, bundle),
-            hint=proxy_hint(view, bundle.nodes, CHECK.hint),
+            hint=proxy_hint(view, bundle.nodes),
             rules=rules_with_differences(bundle),
         )
 
 
 def _message(view: View, bundle: Bundle) -> str:
     return (
-        f"{on_nodes(bundle)}, {count(len(bundle.subjects), 'Service')} differ from the API in the way of rules that are out of "
-        f"date ({families(bundle.families)}): new addresses and endpoints are missing, old ones are still used. "
-        "The node seems not to follow changes of the API any more, and drifts further with every change:\n"
+        f"{on_nodes(bundle)}, the {families(bundle.families)} rules of {count(len(bundle.subjects), 'Service')} are out of "
+        "date: what the API has since changed has not reached them. The node seems not to follow the API any more, and "
+        "drifts further with every change:\n"
         f"{lines_by_service(view, bundle)}"
     )
 
@@ -53,7 +53,7 @@ finding. The message says for each of them what is out of date; the evidence has
 **What is left alone.** A single Service that is out of date: that is told as KD201 to KD208. What changed between the two
 readings of the API, before and after the node was read. Faults that age does not explain (KD205, KD218, …) stand apart.
 """,
-    hint="See also KD401, KD402 and KD409 on this node.",
+    hint="Find out why kube-proxy stopped writing rules, and restart it.",
     run=run,
     needs_nodes=True,
 )

@@ -143,7 +143,7 @@ def _ageing_or_single(node: str, differences: list[Difference]) -> list[Differen
                     cause=CauseKind.STALE_NODE,
                     node=node,
                     family=family,
-                    detail=f"{len(services)} Services differ from the API in the way of rules that are out of date",
+                    detail=f"the rules of {len(services)} Services are out of date",
                     expected="rules that follow the API",
                     actual=f"{len(services)} Services out of date",
                     rules=_rules_of(ageing),

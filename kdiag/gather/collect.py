@@ -125,7 +125,7 @@ class Collector:
         self._watch.phase("reading the API")
         before = read_all(self._connection)
         addresses, left_out, gaps = self._addresses(before)
-        self._pause_s = min(self._order.settle_s, _normal_lag_s(before))
+        lag_s = self._pause_s = min(self._order.settle_s, _normal_lag_s(before))
         self._pause("waiting for the proxies to follow")
         taken_at = self._now()
         nodes, node_gaps = self._nodes(addresses)
@@ -133,6 +133,8 @@ class Collector:
             found, saved_gaps = parse_output(content, node=node)
             nodes = {**nodes, **({node: found} if found else {})}
             node_gaps = (*node_gaps, *saved_gaps)
+        if not nodes and self._order.without_nodes:
+            self._pause_s = 0.0  # there is nothing that the API would have to follow
         after = self._after(before, CLUSTER_AFTER)
         return Snapshot(
             name=printable(self._connection.cluster),
@@ -143,7 +145,7 @@ class Collector:
             manifest={
                 "kdiag_version": __version__,
                 "api_server": self._connection.server,
-                "settle_s": self._pause_s,
+                "settle_s": lag_s,
                 **(
                     {"nodes_asked": False}
                     if self._order.without_nodes and not self._saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,13 @@ def _api(connection: ApiConnection) -> Ability:
             detail=f"{connection.server} does not accept the credentials",
             remedy="log in again; kubectl auth whoami shows who you are",
         )
-    return Ability(subject="API", ok=answer.status == 200, detail=f"{connection.server} answers")
+    match = re.search(rb'"gitVersion"\s*:\s*"([^"]{1,40})"', answer.body)
+    version = f", Kubernetes {printable(match[1].decode(errors='replace'))}" if match else ""
+    return Ability(
+        subject="API",
+        ok=answer.status == 200,
+        detail=f"{connection.server}{version}" if answer.status == 200 else f"HTTP status {answer.status}",
+    )
 
 
 def _permissions(connection: ApiConnection) -> tuple[list[Ability], Recording | None]:

@@ -26,7 +26,8 @@ from kdiag.model.trace import (
     TraceWalk,
 )
 from kdiag.model.view import NodeView, View
-from kdiag.pipeline.walking import filter_seen, walk_in_full
+from kdiag.pipeline.walking import ends, filter_seen, network_of, walk_in_full
+from kdiag.walk.cases import cases_of
 
 KIND_ORDER = (
     FrontendKind.CLUSTER_IP,
@@ -57,7 +58,7 @@ def follow(view: View, target: TraceTarget) -> Trace:
         for frontend in _frontends_on(node, frontends, target)
         if client.position is None or frontend.position is client.position
     ]
-    verdicts = [_verdict(node, frontend) for node, frontend in wanted]
+    verdicts = [_verdict(view, node, frontend) for node, frontend in wanted]
     walk: TraceWalk | None = None
     notes: list[str] = []
     chosen = _choose(verdicts)
@@ -224,12 +225,13 @@ def _frontend_order(frontend: Frontend) -> tuple[int, int, int, int, str, int]:
     )
 
 
-def _verdict(node: NodeView, frontend: Frontend) -> TraceVerdict:
+def _verdict(view: View, node: NodeView, frontend: Frontend) -> TraceVerdict:
     expected = node.expected.behaviours.get(frontend) if node.expected else None
     actual = node.actual.behaviours.get(frontend) if node.actual else None
     if actual is None or not actual.cases:
-        words = _most(expected) if expected else "nothing in particular"
-        return TraceVerdict(node=node.name, frontend=frontend, ok=None, expected=words, actual="not read")
+        if expected is None:
+            return _verdict_of_no_service(view, node, frontend)
+        return TraceVerdict(node=node.name, frontend=frontend, ok=None, expected=_most(expected), actual="not read")
     if expected is None:
         differences = judge_unexpected(node.name, frontend, actual)
         words = differences[0].actual if differences else _most(actual)
@@ -258,6 +260,22 @@ def _verdict(node: NodeView, frontend: Frontend) -> TraceVerdict:
         ok=None if verdict.undecided else True,
         expected=_most(expected),
         actual=_most(actual),
+    )
+
+
+def _verdict_of_no_service(view: View, node: NodeView, frontend: Frontend) -> TraceVerdict:
+    """An address that neither a Service nor kube-proxy's rules have: it is right as long as nobody translates it."""
+    network = network_of(view, node, frontend.address)
+    leaves = ends(node, network, frontend, network.clients(frontend.position, frontend.address))
+    cases = cases_of(leaves)
+    behaviour = Behaviour(cases=cases)
+    taken = any(outcome.backends for case in cases for outcome in case.outcomes)
+    return TraceVerdict(
+        node=node.name,
+        frontend=frontend,
+        ok=None if taken or not cases else True,
+        expected="no Service has this address",
+        actual=_most(behaviour) if cases else "not read",
     )
 
 

@@ -77,11 +77,7 @@ def _cut_addresses(
     previous = 0
     for border in sorted(borders):
         if inside and border > previous:
-            stretches = found.setdefault(tuple(sorted(inside)), [])
-            if stretches and stretches[-1][1] + 1 == previous:
-                stretches[-1] = (stretches[-1][0], border - 1)
-            else:
-                stretches.append((previous, border - 1))
+            found.setdefault(tuple(sorted(inside)), []).append((previous, border - 1))
         starts, ends = borders[border]
         inside.difference_update(ends)
         inside.update(starts)

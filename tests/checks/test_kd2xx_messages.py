@@ -416,10 +416,10 @@ def test_a_stale_node_is_one_finding_for_both_families() -> None:
     )
     v6 = group(CauseKind.STALE_NODE, difference(at=V6), difference(at=V6, service="new"), expected="e", actual="x")
     (found,) = told(stale_node.CHECK, v4, v6)
-    assert "3 Services differ from the API" in found.message
-    assert "(IPv4 and IPv6)" in found.message
+    assert "rules of 3 Services are out of date" in found.message
+    assert "the IPv4 and IPv6 rules" in found.message
     assert "- default/web 80/TCP: 10.96.0.50:80 and [fd00::50]:80 are not programmed" in found.message
-    assert "See also KD401" in found.hint
+    assert "kube-proxy's log" in found.hint
 
 
 def test_stale_nodes_are_told_one_by_one() -> None:

@@ -283,7 +283,6 @@ def _target(rng: random.Random, site: Site, place: Place, matches: str, known: C
         options += [("DROP", 3), (f"REJECT --reject-with {refusal}", 3), ("NFLOG --nflog-group 7", 1)]
         options += [("REJECT --reject-with tcp-reset", 3)] if tcp else []
     if place.table == "nat":
-        tcp_again = "" if tcp else "-p tcp"
         if set(place.hooks) <= {"PREROUTING", "OUTPUT"}:
             options += [(f"DNAT --to-destination {_place(site, rng)}", 8)] if tcp else []
             options += [("REDIRECT --to-ports " + _port(rng), 2), ("REDIRECT", 1)] if tcp else []
@@ -291,7 +290,6 @@ def _target(rng: random.Random, site: Site, place: Place, matches: str, known: C
             options += [("MASQUERADE", 6), (f"SNAT --to-source {site.node_outside}", 2)]
         elif place.hooks == ("INPUT",):
             options += [(f"SNAT --to-source {site.foreign_source}", 4)]
-        del tcp_again
     options = [item for item in options if item[0].split(" ")[0] in known or item[0] in ("", "ACCEPT", "RETURN")]
     return rng.choices([text for text, _ in options], [weight for _, weight in options])[0]
 
@@ -364,23 +362,27 @@ def generate(rng: random.Random, site: Site, known: Collection[str]) -> str:
 
 def what_is_known(accepts: Callable[[Site, str], bool]) -> frozenset[str]:
     """The matches and targets that a machine takes in both families; `accepts` tries a rule set."""
-    known = set()
+    names = (*MATCHES, *TARGETS)
+    if all(accepts(site, _samples(names, site)) for site in SITES.values()):
+        return frozenset(names)
+    return frozenset(name for name in names if all(accepts(site, _samples((name,), site)) for site in SITES.values()))
+
+
+def _samples(names: Collection[str], site: Site) -> str:
+    """A rule for each name."""
     rng = random.Random(7)
-    for name, (word, _) in MATCHES.items():
-        ok = True
-        for site in SITES.values():
-            place = Place(table="mangle", hooks=("PREROUTING",), built_in=False)
-            ok = ok and accepts(site, f"*mangle\n:X - [0:0]\n-A X {word(rng, site, place)}\nCOMMIT\n")
-        if ok:
-            known.add(name)
-    for target in TARGETS:
-        ok = True
-        for site in SITES.values():
-            table, hook, text = _sample(target, site, rng)
-            ok = ok and accepts(site, f"*{table}\n-A {hook} -p tcp -j {text}\nCOMMIT\n")
-        if ok:
-            known.add(target)
-    return frozenset(known)
+    place = Place(table="mangle", hooks=("PREROUTING",), built_in=False)
+    rules: dict[str, list[str]] = {table: [] for table in HOOKS}
+    for name in names:
+        if name in MATCHES:
+            rules["mangle"].append(f"-A TRIED {MATCHES[name][0](rng, site, place)}")
+        else:
+            table, hook, text = _sample(name, site, rng)
+            rules[table].append(f"-A {hook} -p tcp -j {text}")
+    lines = []
+    for table, found in rules.items():
+        lines += [f"*{table}", *((":TRIED - [0:0]",) if table == "mangle" else ()), *found, "COMMIT"]
+    return "\n".join(lines) + "\n"
 
 
 def _sample(target: str, site: Site, rng: random.Random) -> tuple[str, str, str]:

@@ -6,14 +6,16 @@ must say.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from kdiag.model.addresses import AddressSet, Family, Protocol, parse_address
+from kdiag.model.addresses import AddressSet, Family, Protocol, SocketAddress, parse_address
 from kdiag.model.dataplane import ClientSet, Disposition, Frontend, FrontendKind, Masquerade, Position
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.walk.matches import Surroundings
@@ -199,3 +201,84 @@ def test_connections_end_where_the_walk_says(ground: Ground) -> None:
         connections += made
         assert not complaints, "\n".join(complaints)
     assert connections >= 10 * RULESETS
+
+
+THREE_WAYS = """*nat
+:PREROUTING ACCEPT [0:0]
+:SVC - [0:0]
+:SEP-1 - [0:0]
+:SEP-2 - [0:0]
+:SEP-3 - [0:0]
+-A PREROUTING -d {service} -p tcp -m tcp --dport 80 -j SVC
+{asking}
+-A SVC -m statistic --mode random --probability 0.33333333349 -j SEP-1
+-A SVC -m statistic --mode random --probability 0.50000000000 -j SEP-2
+-A SVC -j SEP-3
+{writing}
+COMMIT
+"""
+
+
+def _three_ways(site: Site, *, affinity: bool) -> str:
+    """Rules as kube-proxy writes them for a Service of three endpoints."""
+    backends = (*site.backends, site.server)
+    bracketed = [f"[{address}]" if site.family is Family.IPV6 else address for address in backends]
+    asking = [
+        f"-A SVC -m recent --rcheck --seconds 60 --name SEP-{index} --rsource -j SEP-{index}" for index in (1, 2, 3)
+    ]
+    writing = [
+        f"-A SEP-{index} -p tcp {f'-m recent --set --name SEP-{index} --rsource ' if affinity else ''}"
+        f"-j DNAT --to-destination {bracketed[index - 1]}:8080"
+        for index in (1, 2, 3)
+    ]
+    return THREE_WAYS.format(
+        service=site.services[0], asking="\n".join(asking) if affinity else "", writing="\n".join(writing)
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("family", list(Family))
+def test_random_rules_share_connections_as_the_walk_says(ground: Ground, family: Family, backend: str) -> None:
+    if not {"statistic", "dport"} <= ground.known:
+        pytest.skip("the kernel has no statistic match")
+    site = SITES[family]
+    dump = ground.lab.load(family, backend, _three_ways(site, affinity=False))
+    probe = Probe(position=Position.POD, source=site.pods[0], destination=site.services[0], port=80)
+    connections = 150
+    try:
+        seen = ground.lab.send([probe] * connections, PATIENCE_S)
+    finally:
+        ground.lab.load(family, backend, empty())
+    shares = {str(leaf.fate.backend): leaf.weight for leaf in _walk(ground.networks[family], dump, probe)}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert len(shares) == 3
+    answered = Counter(
+        str(SocketAddress(ipaddress.ip_address(item.answer[0]), item.answer[1])) for item in seen if item.answer
+    )
+    assert answered.total() == connections
+    for place, share in shares.items():
+        # Six standard deviations: one false alarm in five hundred million runs.
+        assert abs(answered[place] - connections * share) < 6 * (connections * share * (1 - share)) ** 0.5
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("family", list(Family))
+def test_affinity_binds_a_client_to_one_backend(ground: Ground, family: Family, backend: str) -> None:
+    site = SITES[family]
+    text = _three_ways(site, affinity=True)
+    if not ground.lab.accepts(family, backend, text):
+        pytest.skip("the kernel has no recent match")
+    dump = ground.lab.load(family, backend, text)
+    probes = [
+        Probe(position=Position.POD, source=source, destination=site.services[0], port=80) for source in site.pods
+    ]
+    try:
+        first = ground.lab.send(probes, PATIENCE_S)
+        later = [ground.lab.send(probes, PATIENCE_S) for _ in range(8)]
+    finally:
+        ground.lab.load(family, backend, empty())
+    assert all(seen == first for seen in later)
+    for probe, seen in zip(probes, first, strict=True):
+        leaves = _walk(ground.networks[family], dump, probe)
+        assert any(_agrees(leaf, seen, probe, site, ground.networks[family]) for leaf in leaves)
+        assert {leaf.fate.affinity_s for leaf in leaves} == {60}

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.live.fixtures import authority, bare_environment, double
+from tests.live.fixtures import authority, bare_environment, double, nodes
 
-__all__ = ["authority", "bare_environment", "double"]
+__all__ = ["authority", "bare_environment", "double", "nodes"]

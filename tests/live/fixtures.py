@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from kdiag.gather import transports
 from tests.corpus_fixtures import cluster
 from tests.live.api_double import ApiDouble
 from tests.live.certificates import Authority
+from tests.live.node_double import NodeDouble
 
 DoubleFactory = Callable[..., ApiDouble]
+NodesFactory = Callable[..., NodeDouble]
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,15 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> NodesFactory:
+    """Puts the recorded nodes of a cluster behind `--transport ssh`."""
+
+    def start(name: str = "v1.36.2-iptables-nft") -> NodeDouble:
+        found = NodeDouble(cluster(name).nodes)
+        monkeypatch.setattr(transports, "TRANSPORTS", (found.entry(), *transports.TRANSPORTS[1:]))
+        return found
+
+    return start

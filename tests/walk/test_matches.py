@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 import pytest
 
 from kdiag.model.addresses import Family, Protocol
 from kdiag.model.dataplane import ClientSet, Position
 from kdiag.model.rules import IpSet, Option
+from kdiag.walk.flow import Flow
 from kdiag.walk.matches import Compiled, Surroundings, compile_matches, read_mask, read_number, read_ports
-from kdiag.walk.network import NodeNetwork
+from kdiag.walk.network import NodeNetwork, node_network
 from tests.walk.setting import (
     HOST,
     NETWORKS,
@@ -215,9 +219,7 @@ def test_an_option_without_its_value_cannot_be_told(module: str, name: str) -> N
     assert compiled.sources is None
 
 
-def _any_flow():  # type: ignore[no-untyped-def]
-    from kdiag.walk.flow import Flow
-
+def _any_flow() -> Flow:
     return Flow(
         family=Family.IPV4,
         protocol="tcp",
@@ -343,6 +345,12 @@ class TestMarks:
             mangle -A PREROUTING -j CONNMARK {restore}"""
         assert matched(f"-m mark --mark {value}", before=before) == "yes"
 
+    def test_without_a_connection_there_is_nothing_to_restore(self) -> None:
+        before = """raw -A PREROUTING -j NOTRACK
+            mangle -A PREROUTING -j MARK --set-mark 0x5
+            mangle -A PREROUTING -j CONNMARK --restore-mark"""
+        assert matched("-m mark --mark 0x5", before=before) == "yes"
+
 
 class TestConnections:
     DNAT = "nat -A PREROUTING -p tcp -j DNAT --to-destination 10.244.1.5:8080"
@@ -412,10 +420,6 @@ class TestBridges:
         assert matched("-m physdev --physdev-in veth1", position=Position.EXTERNAL) == "no"
 
     def test_bridges_may_be_kept_from_netfilter(self) -> None:
-        from dataclasses import replace
-
-        from kdiag.walk.network import node_network
-
         host = replace(HOST, sysctls={"net.bridge.bridge-nf-call-iptables": "0"})
         network = node_network(Family.IPV4, host, NODE, ())
         assert matched("-m physdev --physdev-is-in", network=network) == "no"
@@ -428,7 +432,7 @@ class TestBridges:
 
 
 class TestSets:
-    SETS = {
+    SETS: ClassVar = {
         "hosts": IpSet(name="hosts", type="hash:ip", members=frozenset({"10.244.1.77", "10.96.0.10"})),
         "nets": IpSet(
             name="nets", type="hash:net", members=frozenset({"10.0.0.0/8", "10.244.0.0/16 nomatch", "10.244.1.77"})
@@ -560,10 +564,6 @@ class TestInterfaces:
         assert matched("-o cni0", hook="FORWARD") == "no"
 
     def test_without_recorded_routes_the_way_out_cannot_be_told(self) -> None:
-        from dataclasses import replace
-
-        from kdiag.walk.network import node_network
-
         network = node_network(Family.IPV4, replace(HOST, routes=None), NODE, ())
         assert matched("-o eth0", hook="FORWARD", network=network) == "?"
         assert matched("-o lo", hook="FORWARD", network=network) == "?"

@@ -201,7 +201,7 @@ class TestClients:
         network = _network(replace(HOST, routes=(*routes, route("0.0.0.0/0", "eth0"))))
         assert len(routes) > MANY_INTERFACES
         (pods,) = network.pod_clients
-        assert pods.interfaces == {"eth0", *(f"cali{index}" for index in range(10, 20))}
+        assert pods.interfaces == frozenset({"eth0", *(f"cali{index}" for index in range(10, 20))})
         assert pods.addresses == network.pods
 
     def test_a_node_without_pods_has_no_pod_clients(self) -> None:

@@ -266,6 +266,12 @@ class TestAffinity:
         )
         assert one(lines) == ["10.244.1.5:80 affinity-10800"]
 
+    def test_a_rule_that_writes_the_list_may_log(self) -> None:
+        lines = self.LINES.replace("nat -A SEP-A", "nat -A SEP-A -m recent --set --name A -j LOG\nnat -A SEP-A", 1)
+        assert one(lines.replace("-p tcp -m recent --set --name A", "-p tcp -m recent --set --name B")) == [
+            "10.244.1.5:80 affinity-10800"
+        ]
+
     @pytest.mark.parametrize(
         ("old", "new"),
         [
