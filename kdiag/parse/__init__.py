@@ -1,0 +1,1 @@
+"""Text to syntax: one grammar a file, and no meaning."""

@@ -18,105 +18,6 @@ from kdiag.model.rules import IpSet, Option
 from kdiag.walk.flow import Flow
 from kdiag.walk.network import NodeNetwork
 
-Test = Callable[[Flow], bool | None]
-
-PORTED = ("tcp", "udp", "sctp", "dccp", "udplite")
-SERVICE_PORTS = {"http": 80, "https": 443, "domain": 53, "ssh": 22}
-
-
-@dataclass(slots=True, kw_only=True)
-class Compiled:
-    """The meaning of a rule's match options.
-
-    All `tests` must hold; `sources` and `in_interfaces` narrow the clients (a flow of which a part matches is split).
-    `share` is the probability of a random match. `looks_up` is the affinity list (name, seconds) asked by
-    `recent --rcheck`: such a rule matches no client that is judged. `remembers` is the one written by `recent --set`.
-    """
-
-    tests: list[Test] = field(default_factory=list)
-    sources: AddressSet | None = None
-    in_interfaces: Callable[[str], bool] | None = None
-    share: float | None = None
-    looks_up: tuple[str, int] | None = None
-    remembers: str | None = None
-
-    def narrow(self, addresses: AddressSet) -> None:
-        """Keep only clients with these addresses."""
-        self.sources = addresses if self.sources is None else self.sources & addresses
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What matches may ask about besides the packet: the node's network and its ipsets (None: not recorded)."""
-
-    network: NodeNetwork
-    ipsets: Mapping[str, IpSet] | None = None
-
-
-Reader = Callable[[Compiled, Option, Surroundings], None]
-
-
-def always(_: Flow) -> bool | None:
-    """Holds for every packet."""
-    return True
-
-
-def never(_: Flow) -> bool | None:
-    """Holds for no packet that is judged."""
-    return False
-
-
-def cannot_tell(_: Flow) -> bool | None:
-    """Nothing in a dump says whether it holds."""
-    return None
-
-
-def negate(test: Test, negated: bool) -> Test:
-    """The test itself, or its opposite."""
-    if not negated:
-        return test
-
-    def opposite(flow: Flow) -> bool | None:
-        answer = test(flow)
-        return None if answer is None else not answer
-
-    return opposite
-
-
-def read_number(text: str) -> int | None:
-    """A number as iptables prints it, decimal or 0x; None if it is none."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        return None
-
-
-def read_mask(text: str) -> tuple[int, int] | None:
-    """`0x4000/0x4000` as value and mask; the mask defaults to all ones."""
-    value_text, _, mask_text = text.partition("/")
-    value = read_number(value_text)
-    mask = read_number(mask_text) if mask_text else 0xFFFFFFFF
-    return None if value is None or mask is None else (value, mask)
-
-
-def read_ports(text: str) -> tuple[tuple[int, int], ...] | None:
-    """`80`, `80:90`, `:90`, `http`, or a comma list of them, as inclusive ranges."""
-    ranges = []
-    for part in text.split(","):
-        low_text, colon, high_text = part.partition(":")
-        low = _port(low_text or "0")
-        high = _port(high_text or "65535") if colon else low
-        if low is None or high is None:
-            return None
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
-def _port(text: str) -> int | None:
-    number = read_number(text)
-    return SERVICE_PORTS.get(text) if number is None else number
-
-
 def _destination_port(compiled: Compiled, option: Option, _: Surroundings) -> None:
     ranges = read_ports(option.values[0]) if option.values else None
     if ranges is None:
@@ -229,60 +130,6 @@ def _conntrack_protocol(compiled: Compiled, option: Option, _: Surroundings) -> 
     compiled.tests.append(negate(lambda flow: flow.protocol == wanted, option.negated))
 
 
-MULTICAST = {Family.IPV4: ipaddress.ip_network("224.0.0.0/4"), Family.IPV6: ipaddress.ip_network("ff00::/8")}
-
-
-def _addresses4_of(kinds: set[str], local: AddressSet) -> AddressSet | None:
-    """Addresses of one of these kinds: in IPv4 each address is of one kind."""
-    multicast = AddressSet.of(Family.IPV4, (MULTICAST[Family.IPV4],))
-    broadcast = AddressSet.span(Family.IPV4, 0xFFFFFFFF, 0xFFFFFFFF)
-    known = {
-        "LOCAL": local,
-        "MULTICAST": multicast,
-        "BROADCAST": broadcast,
-        "UNICAST": (local | multicast | broadcast).complement(),
-    }
-    if not kinds <= known.keys():
-        return None
-    chosen = AddressSet.nothing(Family.IPV4)
-    for kind in kinds:
-        chosen = chosen | known[kind]
-    return chosen
-
-
-def _addresses6_of(kinds: set[str], local: AddressSet) -> AddressSet | None:
-    """Addresses of all these kinds: in IPv6 local ones are unicast too (match_type6 of xt_addrtype.c)."""
-    multicast = AddressSet.of(Family.IPV6, (MULTICAST[Family.IPV6],))
-    known = {
-        "LOCAL": local,
-        "MULTICAST": multicast,
-        "UNICAST": (multicast | AddressSet.span(Family.IPV6, 0, 0)).complement(),
-    }
-    if not kinds <= known.keys():
-        return None
-    chosen = AddressSet.everything(Family.IPV6)
-    for kind in kinds:
-        chosen = chosen & known[kind]
-    return chosen
-
-
-def _address_type(compiled: Compiled, option: Option, around: Surroundings) -> None:
-    family, local = around.network.family, around.network.local
-    kinds = set((option.values[0] if option.values else "").upper().split(","))
-    chosen = _addresses4_of(kinds, local) if family is Family.IPV4 else _addresses6_of(kinds, local)
-    if chosen is None:
-        compiled.tests.append(cannot_tell)
-        return
-    if option.name == "src-type":
-        compiled.narrow(chosen.complement() if option.negated else chosen)
-        return
-
-    def test(flow: Flow) -> bool | None:
-        return any(low <= flow.destination <= high for low, high in chosen.ranges)
-
-    compiled.tests.append(negate(test, option.negated))
-
-
 def _physdev(compiled: Compiled, option: Option, around: Surroundings) -> None:
     network = around.network
 
@@ -345,72 +192,6 @@ def _recent(compiled: Compiled, options: list[Option]) -> None:
         compiled.tests.append(negate(never, asks[0].negated))
 
 
-def _address_range(compiled: Compiled, option: Option, around: Surroundings) -> None:
-    first_text, dash, last_text = (option.values[0] if option.values else "").partition("-")
-    first, last = parse_address(first_text), parse_address(last_text if dash else first_text)
-    if first is None or last is None:
-        compiled.tests.append(cannot_tell)
-        return
-    low, high = int(first), int(last)
-    if option.name == "src-range":
-        chosen = AddressSet.span(around.network.family, low, high)
-        compiled.narrow(chosen.complement() if option.negated else chosen)
-    else:
-        compiled.tests.append(negate(lambda flow: low <= flow.destination <= high, option.negated))
-
-
-def _ipset(compiled: Compiled, option: Option, around: Surroundings) -> None:
-    known = (around.ipsets or {}).get(option.values[0]) if option.values else None
-    directions = option.values[1] if len(option.values) > 1 else ""
-    if known is None:
-        compiled.tests.append(cannot_tell)
-        return
-    match known.type, directions:
-        case (("hash:ip" | "hash:net"), ("src" | "dst")):
-            chosen = _members(known, around.network.family)
-            if chosen is None:
-                compiled.tests.append(cannot_tell)
-                return
-            if directions == "src":
-                compiled.narrow(chosen.complement() if option.negated else chosen)
-                return
-            test: Test = lambda flow: any(low <= flow.destination <= high for low, high in chosen.ranges)  # noqa: E731
-        case "bitmap:port", "dst":
-            numbers = {read_number(member.split()[0]) for member in known.members}
-            test = lambda flow: flow.port in numbers  # noqa: E731
-        case "hash:ip,port", "dst,dst":
-            pairs = {_socket(member.split()[0]) for member in known.members}
-            test = lambda flow: (flow.destination, flow.protocol, flow.port) in pairs  # noqa: E731
-        case _:
-            test = cannot_tell
-    compiled.tests.append(negate(test, option.negated))
-
-
-def _members(ipset: IpSet, family: Family) -> AddressSet | None:
-    """The addresses in a set; None if a member is not understood. Of nested members the narrowest decides."""
-    networks: list[tuple[Network, bool]] = []
-    for member in ipset.members:
-        words = member.split()
-        network = parse_network(words[0]) if words else None
-        if network is None:
-            return None
-        networks.append((network, "nomatch" in words))
-    chosen = AddressSet.nothing(family)
-    for network, excluded in sorted(networks, key=lambda item: item[0].prefixlen):
-        part = AddressSet.of(family, (network,))
-        chosen = chosen - part if excluded else chosen | part
-    return chosen
-
-
-def _socket(member: str) -> tuple[int, str, int] | None:
-    """`10.96.0.1,tcp:443` as address, protocol and port."""
-    address_text, _, rest = member.partition(",")
-    protocol, _, port_text = rest.rpartition(":")
-    address = parse_address(address_text)
-    number = read_number(port_text)
-    return None if address is None or number is None else (int(address), protocol or "tcp", number)
-
-
 def _packet_type(compiled: Compiled, option: Option, _: Surroundings) -> None:
     unicast = bool(option.values) and option.values[0].lower() in ("unicast", "host")
     compiled.tests.append(negate(always if unicast else never, option.negated))
@@ -450,13 +231,13 @@ READERS: dict[tuple[str, str], Reader] = {
     ("conntrack", "ctorigdstport"): _original_port,
     ("conntrack", "ctdir"): _direction,
     ("conntrack", "ctproto"): _conntrack_protocol,
-    ("addrtype", "src-type"): _address_type,
-    ("addrtype", "dst-type"): _address_type,
+    ("addrtype", "src-type"): address_type,
+    ("addrtype", "dst-type"): address_type,
     **{("physdev", name): _physdev for name in ("physdev-is-in", "physdev-in", "physdev-is-bridged")},
     **{("statistic", name): _statistic for name in ("probability", "every", "mode", "packet")},
-    ("iprange", "src-range"): _address_range,
-    ("iprange", "dst-range"): _address_range,
-    ("set", "match-set"): _ipset,
+    ("iprange", "src-range"): address_range,
+    ("iprange", "dst-range"): address_range,
+    ("set", "match-set"): ipset_match,
     ("pkttype", "pkt-type"): _packet_type,
     # nfacct and comment count and explain; they match every packet (xt_nfacct.c).
     ("nfacct", "nfacct-name"): _nothing,

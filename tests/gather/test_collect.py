@@ -15,6 +15,7 @@ import pytest
 
 from kdiag.errors import TargetError, UsageError
 from kdiag.gather import collect
+from kdiag.gather.api import read_moving
 from kdiag.gather.api_connection import connect
 from kdiag.gather.collect import Collector, Order, Silent
 from kdiag.gather.store import read_snapshot, write_snapshot
@@ -102,7 +103,7 @@ def test_api_nodes_api(double: DoubleFactory, nodes: NodesFactory, tmp_path: Pat
 
 def test_a_stored_snapshot_says_the_same(double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
     server, machines = double(), nodes()
-    machines.failures["node02"] = NodeFailure(FailureKind.REFUSED, "refused\x1b[2J, token: abcdefghijkl", hint="look")
+    machines.failures["node02"] = NodeFailure(FailureKind.REFUSED, "\x1b[2J token: abcdefghijkl is refused")
     log = machines.nodes["node01"]["kube-proxy"]
     machines.nodes["node01"]["kube-proxy"] = dataclasses.replace(log, content=b"password: hunter2hunter2\n")
     gathered = collector(server, tmp_path).first()
@@ -111,7 +112,7 @@ def test_a_stored_snapshot_says_the_same(double: DoubleFactory, nodes: NodesFact
         assert getattr(found, field) == getattr(gathered, field), field
     (gap,) = gathered.gaps
     assert gap.node == "node02"
-    assert gap.reason == "refused\N{REPLACEMENT CHARACTER}[2J, token: REDACTED; look"
+    assert gap.reason == "\N{REPLACEMENT CHARACTER}[2J token: REDACTED is refused"
     assert gathered.nodes["node01"]["kube-proxy"].content == b"password: REDACTED\n"
 
 
@@ -253,7 +254,7 @@ class TestPauses:
         for item in server.items("/api/v1/namespaces/kube-system/configmaps"):
             if item["metadata"]["name"] == "kube-proxy":
                 text = item["data"]["config.conf"]
-                item["data"]["config.conf"] = text.replace("iptables:", "iptables:\n  minSyncPeriod: 200ms", 1)
+                item["data"]["config.conf"] = text.replace("minSyncPeriod: 0s", "minSyncPeriod: 200ms")
                 assert item["data"]["config.conf"] != text
         assert self.between(server, tmp_path, Order())[0].manifest["settle_s"] == pytest.approx(0.25)
 
@@ -304,7 +305,6 @@ class TestInterrupted:
                 raise KeyboardInterrupt
             return read_moving(*arguments)
 
-        read_moving = collect.read_moving
         monkeypatch.setattr(collect, "read_moving", interrupted)
         assert set(collector(double(), tmp_path).first().api_after) >= {"services", "pods"}
 

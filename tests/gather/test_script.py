@@ -71,6 +71,8 @@ def _needs_nf_tables(recordings: Mapping[str, Recording]) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_root_asks_each_backend_once_and_needs_no_sudo(tmp_path: Path, shell: tuple[str, ...]) -> None:
+    if shell[0] == "busybox" and os.geteuid() != 0:
+        pytest.skip("busybox takes its own `id`, and this is not root")
     recordings, gaps, commands = ran(tmp_path, node_script(), {"id": "echo 0"}, shell)
     _needs_nf_tables(recordings)
     assert gaps == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.cli.conftest import kdiag
 from tests.live.fixtures import authority, bare_environment, double, nodes
 
-__all__ = ["authority", "bare_environment", "double", "nodes"]
+__all__ = ["authority", "bare_environment", "double", "kdiag", "nodes"]
