@@ -11,7 +11,7 @@ from kdiag.model.dataplane import Disposition, RuleRef
 from kdiag.model.difference import CauseKind
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
-from kdiag.walk.walker import PROXY_PREFIXES
+from kdiag.walk.ownership import PROXY_PREFIXES
 
 
 def run(view: View) -> Iterable[Finding]:

@@ -21,7 +21,7 @@ from kdiag.model.dataplane import (
     ServicePortKey,
 )
 from kdiag.model.difference import Difference, Symptom
-from kdiag.walk.walker import PROXY_PREFIXES, is_proxy_chain
+from kdiag.walk.ownership import PROXY_PREFIXES, is_proxy_chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def candidates_of(
             if item.family is family and not any(label in item.meta.labels for label in IGNORED_LABELS)
         ]
         found = list(_from_slices(slices, service_port, version))
-    # By address alone up to 1.21: of two ports of one address only one is kept (faults.md, dataplane.md 6.2).
+    # By address alone up to 1.21: of two ports of one address only one is kept.
     by_place: dict[object, dict[object, Candidate]] = {}
     for candidate in found:
         place = candidate.at.address if version <= (1, 21) else candidate.at

@@ -129,11 +129,9 @@ def gather_nodes(
 def _wait(run: _Run, threads: Sequence[threading.Thread]) -> None:
     """Until all threads are done, or for a moment after the run was to stop."""
     give_up_at: float | None = None
-    while any(thread.is_alive() for thread in threads):
+    while alive := [thread for thread in threads if thread.is_alive()]:
         try:
-            next(thread for thread in threads if thread.is_alive()).join(_WAIT_S)
-        except StopIteration:
-            return
+            alive[0].join(_WAIT_S)
         except KeyboardInterrupt:
             if run.cancelled.is_set():
                 raise

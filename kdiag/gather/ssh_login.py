@@ -207,7 +207,8 @@ class SshLogin:
     def _authenticate(self, login: Login, transport: paramiko.Transport) -> None:
         tried: list[str] = []
         remarks: list[str] = []
-        allowed: list[str] = ["publickey", "password", "keyboard-interactive"]
+        # Which methods the server takes: it says so only when a method is not among them, or is not enough.
+        allowed: list[str] = []
         with contextlib.closing(_AgentKeys(wanted=login.use_agent)) as agent:
             for what, key in self._candidates(login, agent, remarks):
                 try:
@@ -223,9 +224,9 @@ class SshLogin:
                 tried.append(what)
                 if transport.is_authenticated():
                     return
-                if "publickey" not in allowed:
+                if allowed and "publickey" not in allowed:
                     break
-        if transport.is_active() and {"password", "keyboard-interactive"} & set(allowed):
+        if transport.is_active() and (not allowed or {"password", "keyboard-interactive"} & set(allowed)):
             password = self._ask_password()
             if password is not None:
                 tried.append("the password")
@@ -235,9 +236,10 @@ class SshLogin:
                     return
         what_was_tried = ", ".join(dict.fromkeys(tried)) or "there was nothing to try"
         remark = f" ({'; '.join(remarks)})" if remarks else ""
+        takes = f"; it takes {', '.join(sorted(allowed))}" if allowed else ""
         raise NodeFailure(
             FailureKind.AUTHENTICATION,
-            f"{login.host} does not let {login.user} in: {what_was_tried}{remark}; it takes {', '.join(sorted(allowed))}",
+            f"{login.host} does not let {login.user} in: {what_was_tried}{remark}{takes}",
             hint="name the user with --ssh-user and the key with --ssh-key, or use --ssh-password-prompt",
         )
 
@@ -410,14 +412,15 @@ def _proxy(command: str) -> tuple[socket.socket, _Release]:
 
 def _not_ssh(login: Login, error: Exception) -> NodeFailure:
     where = f"{login.host} port {login.port_number}"
+    said = str(error) or "the connection was closed"
     if login.proxy_command is not None:
         return NodeFailure(
             FailureKind.NOT_SSH,
-            f"no SSH server answers through the ProxyCommand: {error}",
+            f"no SSH server answers through the ProxyCommand: {said}",
             hint=f"try `ssh {login.asked_host}`, and run the ProxyCommand by itself",
         )
     return NodeFailure(
         FailureKind.NOT_SSH,
-        f"no SSH session came about with {where}: {error}",
+        f"no SSH session came about with {where}: {said}",
         hint="is that the port of its sshd (--ssh-port), and does sshd take more connections (MaxStartups)?",
     )

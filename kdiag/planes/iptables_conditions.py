@@ -3,139 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kdiag.model.addresses import AddressSet, Family, Network
-from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
+from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
 from kdiag.planes.interface import ReadingOrder
-from kdiag.walk.matches import read_mask
+from kdiag.planes.iptables_jumps import NOT_SENT_ON, missing_base_jumps
+from kdiag.planes.iptables_lines import chain_reference, reference, rules_of
+from kdiag.walk.meaning import read_mask
+from kdiag.walk.ownership import PROXY_PREFIXES
 from kdiag.walk.targets import options_of
-from kdiag.walk.walker import PROXY_PREFIXES
 
-FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
-FROM_NODE = frozenset({Position.NODE})
-NOT_SENT_ON = frozenset({Symptom.NOT_PROGRAMMED, Symptom.REFUSED})
-UNMASKED = frozenset({Symptom.MASQUERADE_MISSING})
 MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseJump:
-    """A jump that kube-proxy puts into a built-in chain, and what suffers without it."""
-
-    table: str
-    hook: str
-    target: str
-    since: tuple[int, int]
-    positions: frozenset[Position] | None
-    symptoms: frozenset[Symptom]
-    harm: str
-
-
-# dataplane.md 2.2; only jumps that every release of the named range keeps.
-BASE_JUMPS = (
-    BaseJump(
-        table="nat",
-        hook="PREROUTING",
-        target="KUBE-SERVICES",
-        since=(1, 16),
-        positions=FROM_WIRE,
-        symptoms=NOT_SENT_ON,
-        harm="packets that arrive from pods or from outside are not translated",
-    ),
-    BaseJump(
-        table="nat",
-        hook="OUTPUT",
-        target="KUBE-SERVICES",
-        since=(1, 16),
-        positions=FROM_NODE,
-        symptoms=NOT_SENT_ON,
-        harm="the node's own packets are not translated",
-    ),
-    BaseJump(
-        table="nat",
-        hook="POSTROUTING",
-        target="KUBE-POSTROUTING",
-        since=(1, 16),
-        positions=None,
-        symptoms=UNMASKED,
-        harm="nothing is masqueraded",
-    ),
-    BaseJump(
-        table="filter",
-        hook="FORWARD",
-        target="KUBE-FORWARD",
-        since=(1, 16),
-        positions=FROM_WIRE,
-        symptoms=frozenset({Symptom.REFUSED}),
-        harm="masqueraded Service traffic is not let through by a FORWARD policy of DROP",
-    ),
-    BaseJump(
-        table="filter",
-        hook="FORWARD",
-        target="KUBE-SERVICES",
-        since=(1, 18),
-        positions=FROM_WIRE,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="Services without endpoints are not refused for pods and outside clients",
-    ),
-    BaseJump(
-        table="filter",
-        hook="OUTPUT",
-        target="KUBE-SERVICES",
-        since=(1, 16),
-        positions=FROM_NODE,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="Services without endpoints are not refused for the node itself",
-    ),
-    BaseJump(
-        table="filter",
-        hook="FORWARD",
-        target="KUBE-EXTERNAL-SERVICES",
-        since=(1, 19),
-        positions=FROM_WIRE,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="external addresses without endpoints are not refused",
-    ),
-    BaseJump(
-        table="filter",
-        hook="INPUT",
-        target="KUBE-EXTERNAL-SERVICES",
-        since=(1, 16),
-        positions=None,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="NodePorts without endpoints are not refused",
-    ),
-    BaseJump(
-        table="filter",
-        hook="FORWARD",
-        target="KUBE-PROXY-FIREWALL",
-        since=(1, 25),
-        positions=FROM_WIRE,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="source ranges of load balancers are not enforced for forwarded packets",
-    ),
-    BaseJump(
-        table="filter",
-        hook="INPUT",
-        target="KUBE-PROXY-FIREWALL",
-        since=(1, 25),
-        positions=None,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="source ranges of load balancers are not enforced for addresses on the node",
-    ),
-    BaseJump(
-        table="filter",
-        hook="OUTPUT",
-        target="KUBE-PROXY-FIREWALL",
-        since=(1, 25),
-        positions=FROM_NODE,
-        symptoms=frozenset({Symptom.NOT_REFUSED}),
-        harm="source ranges of load balancers are not enforced for the node itself",
-    ),
-)
 
 
 def serves(ruleset: Ruleset) -> bool:
@@ -149,29 +30,8 @@ def serves(ruleset: Ruleset) -> bool:
 def has_base_jump(ruleset: Ruleset) -> bool:
     """True if a built-in nat chain leads to KUBE-SERVICES."""
     return any(
-        rule.target == "KUBE-SERVICES" for hook in ("PREROUTING", "OUTPUT") for rule in _rules(ruleset, "nat", hook)
+        rule.target == "KUBE-SERVICES" for hook in ("PREROUTING", "OUTPUT") for rule in rules_of(ruleset, "nat", hook)
     )
-
-
-def reference(ruleset: Ruleset, rule: Rule) -> RuleRef:
-    """A rule as evidence."""
-    return RuleRef(source=ruleset.source, line=rule.line, text=rule.text, table=rule.table, chain=rule.chain)
-
-
-def chain_reference(ruleset: Ruleset, table: str, chain: Chain) -> RuleRef:
-    """The line that declares a chain, as evidence."""
-    return RuleRef(
-        source=ruleset.source,
-        line=chain.line,
-        text=f":{chain.name} {chain.policy or '-'}",
-        table=table,
-        chain=chain.name,
-    )
-
-
-def _rules(ruleset: Ruleset, table: str, name: str) -> tuple[Rule, ...]:
-    chain = ruleset.chain(table, name)
-    return chain.rules if chain else ()
 
 
 def two_backends(ruleset: Ruleset, others: tuple[Ruleset, ...], family: Family) -> Condition | None:
@@ -181,7 +41,7 @@ def two_backends(ruleset: Ruleset, others: tuple[Ruleset, ...], family: Family) 
             rules = tuple(
                 reference(item, rule)
                 for item in (ruleset, other)
-                for rule in _rules(item, "nat", "PREROUTING")
+                for rule in rules_of(item, "nat", "PREROUTING")
                 if rule.target == "KUBE-SERVICES"
             )
             return Condition(
@@ -218,37 +78,12 @@ def conditions_of(
             ),
         )
     return (
-        *_base_jumps(ruleset, order, family),
+        *missing_base_jumps(ruleset, order.version, family),
         *_flushed(ruleset, expected, family),
         *_node_port_dispatch(ruleset, expected, family),
         *_masquerading(ruleset, family),
         *_local_detection(ruleset, order, family),
     )
-
-
-def _base_jumps(ruleset: Ruleset, order: ReadingOrder, family: Family) -> Iterator[Condition]:
-    for jump in BASE_JUMPS:
-        if not ruleset.covers_table(jump.table):
-            continue
-        if order.version is None and jump.since > (1, 16):
-            continue
-        if order.version is not None and order.version < jump.since:
-            continue
-        rules = _rules(ruleset, jump.table, jump.hook)
-        if any(rule.target == jump.target for rule in rules):
-            continue
-        hook = ruleset.chain(jump.table, jump.hook)
-        where = () if hook is None else (chain_reference(ruleset, jump.table, hook),)
-        yield Condition(
-            cause=CauseKind.BASE_JUMP,
-            family=family,
-            detail=f"chain {jump.hook} of table {jump.table} has no jump to {jump.target}: {jump.harm}",
-            expected=f"{jump.table} {jump.hook}: -j {jump.target}",
-            actual="no such rule",
-            rules=where,
-            positions=jump.positions,
-            symptoms=jump.symptoms,
-        )
 
 
 def _flushed(ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: Family) -> Iterator[Condition]:

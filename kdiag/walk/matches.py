@@ -9,14 +9,24 @@ Sources: iptables-extensions(8) of 1.8.9 and the kernel's net/netfilter/xt_*.c.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
-from kdiag.model.addresses import AddressSet, Family, Network, parse_address, parse_network
-from kdiag.model.rules import IpSet, Option
+from kdiag.model.addresses import AddressSet, parse_network
+from kdiag.model.rules import Option
+from kdiag.walk.address_matches import address_range, address_type, ipset_match
 from kdiag.walk.flow import Flow
-from kdiag.walk.network import NodeNetwork
+from kdiag.walk.meaning import (
+    PORTED,
+    Compiled,
+    Reader,
+    Surroundings,
+    always,
+    cannot_tell,
+    negate,
+    never,
+    read_mask,
+    read_number,
+    read_ports,
+)
+
 
 def _destination_port(compiled: Compiled, option: Option, _: Surroundings) -> None:
     ranges = read_ports(option.values[0]) if option.values else None
@@ -170,7 +180,8 @@ def _statistic(compiled: Compiled, option: Option, _: Surroundings) -> None:
     else:
         compiled.tests.append(cannot_tell)
         return
-    compiled.share = 1 - share if option.negated else share
+    share = 1 - share if option.negated else share
+    compiled.share = share if compiled.share is None else compiled.share * share
 
 
 def _recent(compiled: Compiled, options: list[Option]) -> None:

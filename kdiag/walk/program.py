@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.rules import Chain, NetworkMatch, Rule, Ruleset
-from kdiag.walk.matches import Compiled, Surroundings, cannot_tell, compile_matches, read_ports
+from kdiag.walk.matches import compile_matches
+from kdiag.walk.meaning import Compiled, Surroundings, cannot_tell, read_ports
 from kdiag.walk.targets import GOES_ON, describe
 
 # Chains shorter than this are scanned; an index would cost more than it saves.

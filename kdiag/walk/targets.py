@@ -13,7 +13,7 @@ from functools import lru_cache
 from kdiag.model.addresses import AddressSet, Family, SocketAddress, parse_address
 from kdiag.model.rules import Option, Rule
 from kdiag.walk.flow import Flow
-from kdiag.walk.matches import read_mask, read_number
+from kdiag.walk.meaning import read_mask, read_number
 
 # Targets after which the packet goes on to the next rule, unchanged as far as its way is concerned.
 GOES_ON = frozenset(

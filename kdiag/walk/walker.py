@@ -20,10 +20,10 @@ from kdiag.model.dataplane import (
     Passed,
     Position,
 )
-from kdiag.model.rules import Rule
 from kdiag.walk import targets
 from kdiag.walk.flow import Flow
 from kdiag.walk.network import NodeNetwork
+from kdiag.walk.ownership import is_foreign
 from kdiag.walk.program import CompiledRule, Program
 from kdiag.walk.targets import Verdict
 

@@ -18,7 +18,7 @@ import pytest
 from kdiag.model.addresses import AddressSet, Family, Protocol, SocketAddress, parse_address
 from kdiag.model.dataplane import ClientSet, Disposition, Frontend, FrontendKind, Masquerade, Position
 from kdiag.parse.iptables_save import parse_iptables_save
-from kdiag.walk.matches import Surroundings
+from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.program import Program
 from kdiag.walk.walker import Leaf, Walker

@@ -84,6 +84,7 @@ PrintMotd no
 Banner /mnt/banner
 LogLevel VERBOSE
 UseDNS no
+MaxStartups 200
 """
 
 
@@ -167,7 +168,7 @@ class LabNode:
             "modules": self.run("sh", "-c", "cat /proc/modules 2>/dev/null || true"),
             "links": self.run("ip", "link"),
             "processes": "\n".join(
-                sorted(self.run("sh", "-c", "for p in /proc/[0-9]*; do cat $p/comm; done 2>/dev/null").split("\n"))
+                sorted(self.run("sh", "-c", "for p in /proc/[0-9]*; do cat $p/comm; done 2>/dev/null; true").split("\n"))
             ),
             "files": self.run("sh", "-c", files),
         }

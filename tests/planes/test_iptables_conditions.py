@@ -12,7 +12,8 @@ from kdiag.model.difference import CauseKind, Condition
 from kdiag.model.proxy import Version
 from kdiag.model.rules import Backend, Ruleset
 from kdiag.planes.interface import ReadingOrder
-from kdiag.planes.iptables_conditions import BASE_JUMPS, BaseJump, conditions_of, has_base_jump, serves, two_backends
+from kdiag.planes.iptables_conditions import conditions_of, has_base_jump, serves, two_backends
+from kdiag.planes.iptables_jumps import BASE_JUMPS, BaseJump
 from tests.checks import builders as b
 from tests.planes.builders import CONFIG, FILTER, NAT, RULES, STATE, order, read, ruleset, without
 

@@ -21,7 +21,7 @@ from kdiag.model.host import HostFacts, Interface, InterfaceAddress, Route
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.walk.cases import cases_of
-from kdiag.walk.matches import Surroundings
+from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork, node_network
 from kdiag.walk.program import Program
 from kdiag.walk.walker import Leaf, Walker

@@ -11,7 +11,8 @@ from kdiag.model.addresses import Family, Protocol
 from kdiag.model.dataplane import ClientSet, Position
 from kdiag.model.rules import IpSet, Option
 from kdiag.walk.flow import Flow
-from kdiag.walk.matches import Compiled, Surroundings, compile_matches, read_mask, read_number, read_ports
+from kdiag.walk.matches import compile_matches
+from kdiag.walk.meaning import Compiled, Surroundings, read_mask, read_number, read_ports
 from kdiag.walk.network import NodeNetwork, node_network
 from tests.walk.setting import (
     HOST,
@@ -506,6 +507,10 @@ class TestShares:
     def test_a_negated_probability_is_the_rest(self) -> None:
         lines = "mangle -A PREROUTING -m statistic --mode random ! --probability 0.25 -j DROP"
         assert one(lines) == ["dropped 0.75, untranslated 0.25"]
+
+    def test_two_of_them_must_both_hold(self) -> None:
+        both = "-m statistic --mode random --probability 0.5 -m statistic --mode random --probability 0.5"
+        assert one(f"mangle -A PREROUTING {both} -j DROP") == ["dropped 0.25, untranslated 0.75"]
 
 
 class TestSplitting:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kdiag.model.addresses import Family
 from kdiag.walk import program
-from kdiag.walk.matches import Surroundings
+from kdiag.walk.meaning import Surroundings
 from kdiag.walk.program import CompiledChain, Program, interface_test
 from tests.walk.generated import rules
 from tests.walk.setting import NETWORKS, address, dump, ruleset, told

@@ -9,9 +9,9 @@ import pytest
 from kdiag.model.dataplane import ClientSet, Disposition, Position
 from kdiag.model.rules import Ruleset, UnreadLine
 from kdiag.walk.cases import cases_of
-from kdiag.walk.matches import Surroundings
+from kdiag.walk.meaning import Surroundings
 from kdiag.walk.program import Program
-from kdiag.walk.walker import MAX_ASSUMPTIONS, Walker, is_foreign, is_proxy_chain
+from kdiag.walk.walker import MAX_ASSUMPTIONS, Walker
 from tests.walk.setting import (
     NETWORKS,
     NODE_IP,
@@ -309,52 +309,6 @@ class TestPath:
             assert [step.foreign for step in last.steps()] == [False, False, False, False, True]
             assert last.ref().foreign
             assert last.ref().source == "iptables-save.txt"
-
-    @pytest.mark.parametrize(
-        ("line", "foreign"),
-        [
-            ("nat -A KUBE-SERVICES -j KUBE-SVC-A", False),
-            ("nat -A KUBE-SERVICES -j ACCEPT", True),
-            ("nat -A KUBE-SERVICES -d 10.96.0.10/32 -j RETURN", True),
-            ("nat -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN", False),
-            ("nat -A KUBE-POSTROUTING -j MASQUERADE", False),
-            ("nat -A KUBE-SEP-A -p tcp -j DNAT --to-destination 10.0.0.1:80", False),
-            ("nat -A KUBE-SVC-A -p tcp -j DNAT --to-destination 10.0.0.1:80", True),
-            ("nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT", False),
-            ("nat -A KUBE-SVC-A", False),
-            ("filter -A KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m tcp --dport 80 -j REJECT", False),
-            ("filter -A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", False),
-            ("filter -A KUBE-FORWARD -j DROP", True),
-            ("filter -A KUBE-FORWARD -j MARK --set-mark 0x1", False),
-            ("filter -A FORWARD -j KUBE-FORWARD", False),
-            ("filter -A FORWARD -j ACCEPT", True),
-        ],
-    )
-    def test_whose_rule_it_is(self, line: str, foreign: bool) -> None:
-        table, _, chain = line.split()[:3]
-        found = ruleset(line).chain(table, chain)
-        assert found is not None
-        assert is_foreign(chain, found.rules[0]) is foreign
-
-    def test_whose_policy_it_is(self) -> None:
-        assert is_foreign("FORWARD", None)
-        assert not is_foreign("KUBE-FORWARD", None)
-
-    @pytest.mark.parametrize(
-        ("name", "ours"),
-        [
-            ("KUBE-SERVICES", True),
-            ("KUBE-SVC-XYZ", True),
-            ("KUBE-XLB-XYZ", True),
-            ("KUBE-FIREWALL", True),
-            ("KUBE-ROUTER-INPUT", False),
-            ("KUBE-POD-FW-ABC", False),
-            ("cali-PREROUTING", False),
-            ("PREROUTING", False),
-        ],
-    )
-    def test_names_of_kube_proxys_chains(self, name: str, ours: bool) -> None:
-        assert is_proxy_chain(name) is ours
 
 
 def test_several_sets_of_clients_are_walked_one_after_the_other() -> None:
