@@ -6,6 +6,7 @@ import enum
 import re
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 
 PART_LIMIT = 256 * 1024 * 1024
@@ -49,7 +50,6 @@ def node_script(
     unknown = set(encodings) - _ENCODINGS
     if unknown:
         raise ValueError(f"unknown encodings: {sorted(unknown)}")
-    body = resources.files("kdiag.gather").joinpath("node_script.sh").read_text(encoding="utf-8")
     settings = {
         "nonce": nonce or "",
         "encodings": " ".join(encodings),
@@ -58,4 +58,9 @@ def node_script(
         "only": "check" if check_only else "all",
         "limit": str(part_limit),
     }
-    return "".join(f"{name}='{value}'\n" for name, value in settings.items()) + body
+    return "".join(f"{name}='{value}'\n" for name, value in settings.items()) + _body()
+
+
+@cache
+def _body() -> str:
+    return resources.files("kdiag.gather").joinpath("node_script.sh").read_text(encoding="utf-8")

@@ -152,8 +152,9 @@ class Passed:
     entered since the hook.
     """
 
-    previous: Passed | None
-    ruleset: Ruleset
+    # Left out of repr: a way would print its whole rule set once for every step.
+    previous: Passed | None = field(repr=False)
+    ruleset: Ruleset = field(repr=False)
     rule: Rule | None
     hook: str
     table: str

@@ -168,7 +168,9 @@ class LabNode:
             "modules": self.run("sh", "-c", "cat /proc/modules 2>/dev/null || true"),
             "links": self.run("ip", "link"),
             "processes": "\n".join(
-                sorted(self.run("sh", "-c", "for p in /proc/[0-9]*; do cat $p/comm; done 2>/dev/null; true").split("\n"))
+                sorted(
+                    self.run("sh", "-c", "for p in /proc/[0-9]*; do cat $p/comm; done 2>/dev/null; true").split("\n")
+                )
             ),
             "files": self.run("sh", "-c", files),
         }

@@ -26,6 +26,7 @@ Gathered = tuple[dict[str, dict[str, Recording]], dict[str | None, Gap]]
 
 END_SSHD = """\
 printf '*nat\\n:PREROUTING ACCEPT [0:0]\\n'
+sleep 0.5
 for process in /proc/[0-9]*; do
   case ${process#/proc/},$(tr '\\000' ' ' <$process/cmdline) in
     1,*) ;;
