@@ -124,7 +124,7 @@ class Ruleset:
     family: Family
     backend: Backend
     source: str
-    tables: Mapping[str, Table]
+    tables: Mapping[str, Table] = field(repr=False)
     covers: frozenset[str] | None = None
     unread: tuple[UnreadLine, ...] = ()
     hides_interfaces: bool = False

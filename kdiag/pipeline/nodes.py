@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from kdiag.compare import compare
 from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
 from kdiag.expect.frontends import is_served
+from kdiag.gather.addressing import no_login_reason
 from kdiag.model.addresses import Address, Family, Network, Protocol
-from kdiag.model.cluster import ClusterState, Node, ObjectKey
+from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
@@ -89,7 +90,7 @@ def unexamined(
 ) -> tuple[NodeView, Gap]:
     """A node of which nothing was recorded, or that the user left out."""
     node = cluster.node_by_name.get(node_name)
-    reason = _no_netfilter(node)
+    reason = no_login_reason(node) if node is not None else None
     if not asked:
         gap = Gap(node=node_name, subject="rules", reason="the node was left out", kind=GapKind.NOT_ASKED)
     elif reason is not None:
@@ -105,20 +106,6 @@ def unexamined(
         config=config,
     )
     return view, gap
-
-
-def _no_netfilter(node: Node | None) -> str | None:
-    """Why a node has no netfilter rules to read; None if it ought to have some."""
-    if node is None:
-        return None
-    labels = node.meta.labels
-    if node.os == "windows":
-        return "a Windows node has no netfilter rules"
-    if labels.get("type") == "virtual-kubelet" or any("virtual-kubelet.io" in taint for taint in node.taints):
-        return "a virtual node has no netfilter rules"
-    if labels.get("eks.amazonaws.com/compute-type") == "fargate":
-        return "a Fargate node cannot be logged in to"
-    return None
 
 
 def examine_node(given: NodeInput) -> NodeResult:
