@@ -97,7 +97,7 @@ def _summary(snapshot: Snapshot, path: Path, style: Style) -> str:
 
 COMMAND = Command(
     slug="collect",
-    summary="Store what a live cluster says, for all other commands to read.",
+    summary="Store a live cluster for the other commands to read.",
     details=(
         "Reads the API and every node, as the other commands do, and writes it as text: to look at later, to compare, or to "
         "hand to somebody who has no access. Secrets are not asked for, and tokens, keys and passwords in what is read "

@@ -45,19 +45,29 @@ def doctor(
 
 
 def _table(abilities: Sequence[Ability], style: Style) -> str:
-    from kdiag.render.layout import count, table
+    """A table of results; below it what to do, each advice once: it may be long, and is there to be copied."""
+    from kdiag.render.layout import count, paragraphs, table, visible
 
     words = {True: "ok", False: "FAILED", None: "-"}
-    rows = [(item.subject, words[item.ok], item.detail, item.remedy) for item in abilities]
-    lines = table(("WHAT", "", "RESULT", "WHAT TO DO"), rows, width=style.width, whole=2)
+    rows = [(words[item.ok], item.subject, item.detail) for item in abilities]
+    lines = table(("", "WHAT", "RESULT"), rows, width=style.width, whole=2)
+    advice: dict[str, list[str]] = {}
+    for item in abilities:
+        if item.ok is False and item.remedy:
+            advice.setdefault(item.remedy, []).append(item.subject)
+    if advice:
+        lines += ["", "What to do:"]
+    for remedy, subjects in advice.items():
+        lines += paragraphs(", ".join(subjects), style.width, indent="    ", first="  ")
+        lines.append(f"    {visible(remedy)}")
     failed = sum(1 for item in abilities if item.ok is False)
-    lines += ["", f"{count(failed, 'thing')} to mend" if failed else "kdiag can do its work here"]
+    lines += ["", f"{failed} of {count(len(abilities), 'thing')} failed" if failed else "kdiag can do its work here"]
     return "\n".join(lines) + "\n"
 
 
 COMMAND = Command(
     slug="doctor",
-    summary="Try whether kdiag can do its work here: API, permissions, nodes.",
+    summary="Try whether kdiag can do its work here.",
     details=(
         "Asks the API for each kind that kdiag reads, logs in to every node, and looks whether the programs are there that "
         "show its rules and whether they may be run. Reads no rules, and changes nothing.\n\n"

@@ -62,11 +62,12 @@ def examine(
             connection = connect(kubeconfig, context, stop=stop)
             watch.phase("asking the API")
             abilities.append(_api(connection))
-            found, nodes = _permissions(connection)
-            abilities += found
+            if abilities[-1].ok:
+                found, nodes = _permissions(connection)
+                abilities += found
             connection.close()
         except ClusterError as error:
-            abilities.append(Ability(subject="API", ok=False, detail=error.message, remedy=error.hint))
+            abilities.append(Ability(subject="API server", ok=False, detail=error.message, remedy=error.hint))
         addresses, gaps = _addresses(order, nodes, inventory)
         abilities += _nodes(order, addresses, gaps, watch, stop)
     finally:
@@ -78,7 +79,7 @@ def _api(connection: ApiConnection) -> Ability:
     answer = connection.get("/version")
     if answer.status == 401:
         return Ability(
-            subject="API",
+            subject="API server",
             ok=False,
             detail=f"{connection.server} does not accept the credentials",
             remedy="log in again; kubectl auth whoami shows who you are",
@@ -86,7 +87,7 @@ def _api(connection: ApiConnection) -> Ability:
     match = re.search(rb'"gitVersion"\s*:\s*"([^"]{1,40})"', answer.body)
     version = f", Kubernetes {printable(match[1].decode(errors='replace'))}" if match else ""
     return Ability(
-        subject="API",
+        subject="API server",
         ok=answer.status == 200,
         detail=f"{connection.server}{version}" if answer.status == 200 else f"HTTP status {answer.status}",
     )
@@ -113,7 +114,7 @@ def _permissions(connection: ApiConnection) -> tuple[list[Ability], Recording | 
 
 
 def _permission(kind: ListedKind | NamedConfigMap, answer: Answer) -> Ability:
-    subject = f"API: {kind.permission}"
+    subject = kind.permission.removesuffix(" --all-namespaces")
     if answer.status in (200, 404):
         return Ability(subject=subject, ok=True, detail="permitted")
     if answer.status == 403:

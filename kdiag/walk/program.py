@@ -9,6 +9,7 @@ from kdiag.model.addresses import AddressSet
 from kdiag.model.rules import Chain, NetworkMatch, Rule, Ruleset
 from kdiag.walk.matches import compile_matches
 from kdiag.walk.meaning import Compiled, Surroundings, cannot_tell, read_ports
+from kdiag.walk.ownership import is_foreign
 from kdiag.walk.targets import GOES_ON, describe
 
 # Chains shorter than this are scanned; an index would cost more than it saves.
@@ -17,7 +18,8 @@ INDEXED_FROM = 8
 
 @dataclass(slots=True, eq=False)
 class CompiledRule:
-    """One rule, ready to be asked. `number` is unique in its program; `order` its place in the chain."""
+    """One rule, ready to be asked. `number` is unique in its program; `order` its place in the chain. `foreign` is True
+    if neither kube-proxy nor kubelet writes it."""
 
     rule: Rule
     number: int
@@ -30,6 +32,7 @@ class CompiledRule:
     out_interface: Callable[[str], bool] | None
     meaning: Compiled
     action: str
+    foreign: bool
     inert: bool
     """True if the rule changes nothing, so that whether it matches is of no interest."""
 
@@ -161,6 +164,7 @@ class Program:
             else None,
             meaning=meaning,
             action=describe(rule),
+            foreign=is_foreign(rule.chain, rule),
             inert=(
                 (
                     rule.target is None

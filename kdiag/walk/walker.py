@@ -23,7 +23,7 @@ from kdiag.model.dataplane import (
 from kdiag.walk import targets
 from kdiag.walk.flow import Flow
 from kdiag.walk.network import NodeNetwork
-from kdiag.walk.ownership import is_foreign
+from kdiag.walk.ownership import is_foreign, is_proxy_chain
 from kdiag.walk.program import CompiledRule, Program
 from kdiag.walk.targets import Verdict
 
@@ -368,7 +368,8 @@ class Walker:
             case name if self.program.chain(table, name) is not None:
                 returned = self._chain(table, name, flow, accepted, depth + 1)
                 (fallen if rule.goto else remaining).extend(returned)
-            case name if name in targets.GOES_ON:
+            case name if name in targets.GOES_ON or is_proxy_chain(name):
+                # A chain of kube-proxy that the dump lacks has no rules. (No kernel lets a chain go that is jumped to.)
                 remaining.append(flow)
             case _:
                 self._undecided(compiled, flow, remaining)
@@ -416,7 +417,7 @@ class Walker:
             action,
             flow.weight,
             depth,
-            is_foreign(chain, compiled.rule if compiled else None),
+            compiled.foreign if compiled else is_foreign(chain, None),
             unclear,
         )
 

@@ -11,6 +11,9 @@ import pytest
 from kdiag.cli.main import run
 from kdiag.gather.store import write_snapshot
 from tests.corpus_fixtures import cluster, fault
+from tests.live.fixtures import authority, bare_environment, double, nodes
+
+__all__ = ["authority", "bare_environment", "double", "nodes"]
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,11 @@ def test_completion_of_codes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["preflight"], "there is nothing to look at: this version cannot read a live cluster"),
-        (["check-rules"], "there is nothing to look at: this version cannot read a live cluster"),
-        (["flags"], "there is nothing to look at: this version cannot read a live cluster"),
-        (["trace", "svc/web"], "there is nothing to look at: this version cannot read a live cluster"),
+        (["preflight", "--demo", "--context", "x"], "--context is for a live cluster, and --demo names a recorded one"),
+        (
+            ["flags", "--snapshot", "x", "--jump", "x"],
+            "--jump is for a live cluster, and --snapshot names a recorded one",
+        ),
         (["preflight", "--demo", "--snapshot", "x"], "--snapshot and --demo exclude each other"),
         (["preflight", "--demo", "--no-nodes", "--node", "a"], "--node and --no-nodes exclude each other"),
         (["preflight", "--demo", "-A", "-n", "a"], "--namespace and --all-namespaces exclude each other"),
@@ -122,8 +123,14 @@ def test_contradictions_are_refused(kdiag: Kdiag, arguments: list[str], error: s
     assert outcome.err.splitlines()[0] == f"error: {error}"
 
 
-def test_hint_when_there_is_nothing_to_look_at(kdiag: Kdiag) -> None:
-    hint = kdiag("preflight").err.splitlines()[1]
-    assert "--snapshot PATH" in hint
-    assert "--demo" in hint
-    assert "next release" in hint
+@pytest.mark.usefixtures("bare_environment")
+@pytest.mark.parametrize(
+    "command", [("preflight",), ("check-rules",), ("flags",), ("trace", "svc/web"), ("collect", "-o", "x.tar.gz")]
+)
+def test_when_there_is_nothing_to_look_at(kdiag: Kdiag, command: tuple[str, ...]) -> None:
+    outcome = kdiag(*command)
+    assert (outcome.code, outcome.out) == (2, "")
+    message, hint = outcome.err.splitlines()
+    assert message == "error: there is no cluster to look at: ~/.kube/config does not exist"
+    for option in ("--kubeconfig", "--snapshot PATH", "--demo"):
+        assert option in hint

@@ -20,7 +20,7 @@ from tests.cli.conftest import Kdiag
     [
         (["preflght"], "there is no command preflght", "did you mean preflight?"),
         (["zzz"], "there is no command zzz", "see 'kdiag --help'"),
-        (["preflight", "--snapshoot", "x"], "there is no option --snapshoot", "did you mean --snapshot?"),
+        (["preflight", "--snapshoot", "x"], "there is no option --snapshoot", "did you mean --snapshot or --ssh-port?"),
         (["preflight", "-q"], "there is no option -q", "see 'kdiag preflight --help'"),
         (["trace"], "missing argument 'TARGET'", "see 'kdiag trace --help'"),
         (["trace", "--demo"], "missing argument 'TARGET'", "see 'kdiag trace --help'"),

@@ -38,7 +38,13 @@ def imported(*arguments: str, **environment: str) -> tuple[str, set[str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), *((command, "--help") for command in ("preflight", "check-rules", "trace", "flags", "explain"))],
+    [
+        ("--help",),
+        *(
+            (command, "--help")
+            for command in ("preflight", "check-rules", "trace", "flags", "collect", "doctor", "explain")
+        ),
+    ],
 )
 def test_help_is_light(arguments: tuple[str, ...]) -> None:
     out, modules = imported(*arguments)
@@ -55,7 +61,12 @@ def test_version_needs_no_command_line() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "expected"),
-    [("kdiag che", "check-rules"), ("kdiag trace --sna", "--snapshot"), ("kdiag preflight --fail-on w", "warning")],
+    [
+        ("kdiag che", "check-rules"),
+        ("kdiag trace --sna", "--snapshot"),
+        ("kdiag preflight --fail-on w", "warning"),
+        ("kdiag doctor --transport l", "local"),
+    ],
 )
 def test_completion_is_light(typed: str, expected: str) -> None:
     out, modules = imported(_KDIAG_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))

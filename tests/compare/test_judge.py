@@ -163,6 +163,7 @@ COMMIT
 :FORWARD DROP [0:0]
 :KUBE-FIREWALL - [0:0]
 -A FORWARD -j DROP
+-A FORWARD -j ACCEPT
 -A KUBE-FIREWALL -j DROP
 COMMIT
 """
@@ -192,6 +193,7 @@ DEEPER = ("PREROUTING", "-A OTHER -j RETURN", "RETURN", True)
 HIJACKED = ("PREROUTING", "-A PREROUTING -j DNAT --to-destination 10.9.9.9", "DNAT to 10.9.9.9", True)
 DROPPED = ("FORWARD", "-A FORWARD -j DROP", "DROP", True)
 FIREWALLED = ("OUTPUT", "-A KUBE-FIREWALL -j DROP", "DROP", False)
+LET_THROUGH = ("FORWARD", "-A FORWARD -j ACCEPT", "ACCEPT", True)
 POLICY = ("FORWARD", ":FORWARD", "policy DROP", True)
 KEPT = ("POSTROUTING", "-A POSTROUTING -j ACCEPT", "ACCEPT", True)
 UNMARKED = ("POSTROUTING", "-A POSTROUTING -j MARK --set-xmark 0x0/0x4000", "mark set-xmark 0x0/0x4000", True)
@@ -218,6 +220,7 @@ def walked(text: str, *steps: Step) -> Case:
         ("1", "drop@1", [TO_SVC, TO_SEP, DNAT, POLICY], "REFUSED", [POLICY], POLICY, True),
         ("1", "drop@1", [TO_SVC, TO_SEP, DNAT, FIREWALLED], "REFUSED", [FIREWALLED], FIREWALLED, True),
         ("reject", "pass", [TO_SERVICES], "NOT_REFUSED", [TO_SERVICES], None, False),
+        ("reject", "pass", [TO_SERVICES, LET_THROUGH], "NOT_REFUSED", [LET_THROUGH], LET_THROUGH, False),
         ("1", "1+m", [TO_SVC, TO_MARK, TO_SEP, DNAT], "MASQUERADE_NEEDLESS", [TO_MARK], None, True),
         ("1+m", "1", [TO_SVC, TO_SEP, DNAT, KEPT], "MASQUERADE_MISSING", [DNAT], KEPT, True),
         ("1+m", "1", [TO_SVC, TO_SEP, DNAT, UNMARKED], "MASQUERADE_MISSING", [DNAT], UNMARKED, True),

@@ -15,6 +15,7 @@ from kdiag.gather import api, api_connection
 from kdiag.gather.api import Reading, read_all, read_moving, server_minor
 from kdiag.gather.api_connection import ApiConnection, connect
 from kdiag.gather.api_kinds import ALL_CONFIG_MAPS, ALL_KINDS
+from kdiag.gather.api_pages import without_managed_fields
 from kdiag.model.cluster import ClusterState
 from kdiag.model.snapshot import Recording
 from kdiag.parse.api import parse_cluster
@@ -259,6 +260,42 @@ class TestRbac:
 
 
 class TestBadDays:
+    def test_refused_and_then_gone(
+        self, double: DoubleFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server that falls silent where it should describe itself, and where ConfigMaps are."""
+        monkeypatch.setattr(api_connection, "SILENCE_S", 0.2)
+        grants = tuple(grant for grant in rbac_grants() if grant.resource != "ippools")
+        server = double(grants=grants)
+        server.trouble.delay_s["/apis/crd.projectcalico.org/v1"] = 30
+        server.trouble.delay_s["/api/v1/namespaces/kube-system/configmaps/kube-proxy"] = 30
+        gaps = read_all(connected(server, tmp_path)).gaps
+        assert [gap.subject for gap in gaps] == ["ConfigMap kube-system/kube-proxy", "ippools"]
+        assert "was silent" in gaps[0].reason
+
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [(500, "the API server answered with HTTP status 500"), (None, "was silent for")],
+    )
+    def test_pools_of_calico(
+        self,
+        double: DoubleFactory,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        status: int | None,
+        reason: str,
+    ) -> None:
+        monkeypatch.setattr(api_connection, "SILENCE_S", 0.2)
+        path = "/apis/crd.projectcalico.org/v1/ippools"
+        server = double()
+        if status is None:
+            server.trouble.delay_s[path] = 30
+        else:
+            server.trouble.statuses[path] = [status] * 9
+        (gap,) = read_all(connected(server, tmp_path)).gaps
+        assert gap.subject == "ippools"
+        assert reason in gap.reason
+
     @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
     def test_what_passes_is_tried_again(self, double: DoubleFactory, tmp_path: Path, status: int) -> None:
         server = double()
@@ -419,6 +456,19 @@ class TestAfter:
         after = read_moving(connection, before, "cluster-after")
         assert all(not item.content for item in after.recordings.values())
         assert "cannot connect to the API server" in after.recordings["services"].stderr
+
+
+@pytest.mark.parametrize(
+    ("item", "left"),
+    [
+        (b'{"metadata": {"name": "a", "managedFields": [{}]}, "x": 1.50}', b'{"metadata":{"name": "a"},"x":1.50}'),
+        (b'{"metadata": {"name": "a"},\n "managedFields": []}', b'{"metadata": {"name": "a"},  "managedFields": []}'),
+        (b'{"managedFields": [], "metadata": 3}', b'{"managedFields": [], "metadata": 3}'),
+        (b'["managedFields"]', b'["managedFields"]'),
+    ],
+)
+def test_only_managed_fields_are_taken_out(item: bytes, left: bytes) -> None:
+    assert without_managed_fields(item).replace(b'": ', b'":') == left.replace(b'": ', b'":')
 
 
 def test_nothing_secret_is_recorded(double: DoubleFactory, tmp_path: Path) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kdiag.gather.collect import Order
+from kdiag.gather import collect
+from kdiag.gather.collect import Collector, Order
 from kdiag.gather.transports import FailureKind, NodeFailure
 from kdiag.model.report import GapKind
 from kdiag.model.snapshot import Snapshot
@@ -24,14 +29,10 @@ from tests.live.node_double import NodeDouble
 SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
 COMMANDS = (
     ("preflight",),
-    ("check-rules",),
+    ("preflight", "default/local-cluster", "-o", "json"),
     ("check-cidrs",),
-    ("check-nodes",),
-    ("preflight", "default/local-cluster"),
-    ("preflight", "-o", "json"),
     ("flags",),
     ("trace", "svc/local-cluster"),
-    ("trace", "svc/local-cluster", "-o", "json"),
 )
 
 
@@ -58,9 +59,8 @@ def break_rules(machines: NodeDouble, node: str) -> None:
     machines.nodes[node]["iptables-save"] = dataclasses.replace(recording, content=wrong)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_live_and_stored_give_the_same_answer(
-    kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path, command: tuple[str, ...]
+    kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path
 ) -> None:
     server, machines = double(grants=rbac_grants()), nodes()
     break_rules(machines, "node02")
@@ -68,11 +68,12 @@ def test_live_and_stored_give_the_same_answer(
     options = cluster_options(server, tmp_path)
     stored = kdiag("collect", "-o", str(tmp_path / "stored.tar.gz"), *options)
     assert (stored.code, stored.err) == (3, "")
-    answer = kdiag(*command, *options)
-    from_file = kdiag(*command, "--snapshot", str(tmp_path / "stored.tar.gz"))
-    assert timeless(answer.out) == timeless(from_file.out)
-    assert (answer.code, answer.err) == (from_file.code, "")
-    assert answer.out
+    for command in COMMANDS:
+        answer = kdiag(*command, *options)
+        from_file = kdiag(*command, "--snapshot", str(tmp_path / "stored.tar.gz"))
+        assert timeless(answer.out) == timeless(from_file.out), command
+        assert (answer.code, answer.err) == (from_file.code, ""), command
+        assert answer.out, command
 
 
 def test_one_node_down_is_one_gap_and_the_rest_is_judged(
@@ -170,8 +171,13 @@ class TestChangesMeanwhile:
     def test_what_never_settles_is_said(self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
         server, machines = double(), nodes()
         original = json.loads(json.dumps(server.items(SLICES)))
+        has_endpoint = dict(machines.nodes["node01"])
+        follow(machines, "node01")
+        has_none = dict(machines.nodes["node01"])
 
         def change(node: str, times: int) -> None:
+            """The endpoint comes and goes, and the node is always one change behind."""
+            machines.nodes["node01"] = has_endpoint if times % 2 else has_none
             if times % 2:
                 remove_endpoint(server)
             else:
@@ -207,6 +213,50 @@ class TestChangesMeanwhile:
         monkeypatch.setattr(live, "unsettled_nodes", interrupted)
         nodes()
         assert set(self.gather(double(), tmp_path).nodes) == {"controlplane", "node01", "node02"}
+
+    def test_interrupted_twice(
+        self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(collector: Collector, snapshot: Snapshot, wanted: object) -> Snapshot:
+            collector._stop.set()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Collector, "again", interrupted)
+        server, machines = double(), nodes()
+        machines.on_run = lambda node, times: remove_endpoint(server)
+        with pytest.raises(KeyboardInterrupt):
+            self.gather(server, tmp_path, nodes=("node01",))
+
+    def test_interrupted_while_it_waits(
+        self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A real signal: what there is is returned."""
+        server, machines = double(), nodes()
+        machines.on_run = lambda node, times: remove_endpoint(server)
+        monkeypatch.setattr(collect, "NORMAL_LAG_S", 0.0)
+        monkeypatch.setattr(collect, "_AFTER_SYNC_S", 0.0)
+        waiting = threading.Event()
+        work = collect.Collector._pause
+
+        def pause(collector: Collector, text: str, seconds: float | None = None) -> None:
+            if seconds is not None:
+                waiting.set()
+            work(collector, text, seconds)
+
+        monkeypatch.setattr(Collector, "_pause", pause)
+
+        def interrupt() -> None:
+            assert waiting.wait(60)
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        order = Order(settle_s=600.0, nodes=("node01",))
+        snapshot = gather_live(order, kubeconfig=server.kubeconfig(tmp_path / "kubeconfig"))
+        thread.join()
+        assert snapshot.again == ()
+        assert list(snapshot.nodes) == ["node01"]
 
     def gather(self, server: ApiDouble, tmp_path: Path, *, nodes: tuple[str, ...] = (), retries: int = 2) -> Snapshot:
         order = Order(settle_s=0.0, nodes=nodes)

@@ -177,6 +177,11 @@ class TestChains:
         assert one("filter -A FORWARD -j GONE") == ["unknown", "untranslated"]
         assert one("filter -A FORWARD -d 10.9.9.9/32 -j GONE") == ["untranslated"]
 
+    def test_a_chain_of_kube_proxy_that_the_dump_does_not_show_has_no_rules(self) -> None:
+        assert one("nat -A PREROUTING -j KUBE-SVC-GONE\nnat -A PREROUTING -p tcp -j DNAT --to-destination :81") == [
+            "10.96.0.10:81"
+        ]
+
     def test_a_rule_without_a_target_only_counts(self) -> None:
         assert one("filter -A FORWARD -p tcp\nfilter -A FORWARD -j DROP") == ["dropped"]
 
