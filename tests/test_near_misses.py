@@ -633,9 +633,11 @@ def test_an_unset_cluster_cidr_is_no_difference() -> None:
         assert comparison_of(snapshot, node).groups == ()
 
 
-def test_missing_ranges_beside_a_set_cluster_cidr_are_masquerade_faults() -> None:
+def test_missing_ranges_beside_a_set_cluster_cidr_are_one_fault_of_local_detection() -> None:
     snapshot = variant(cluster(NEW), node=NODE, probe="iptables-save", edit=_without_range)
-    assert CauseKind.MASQUERADE_MISSING in {group.cause for group in comparison_of(snapshot).groups}
+    groups = comparison_of(snapshot).groups
+    assert {group.cause for group in groups} == {CauseKind.LOCAL_DETECTION}
+    assert all("no masquerade rule tells pods from others" in group.detail for group in groups)
 
 
 def test_an_empty_rule_set_of_the_other_backend_is_no_second_backend() -> None:
