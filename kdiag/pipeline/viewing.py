@@ -100,7 +100,9 @@ def build_view(
         )
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
         views.append(found.view)
-        gaps += found.gaps
+        # Without any rules, all that is missing of them has the reason that is said already.
+        consequent = name in told and not evidence[name].rulesets
+        gaps += [gap for gap in found.gaps if not (consequent and gap.subject.endswith("rules"))]
     return (
         View(
             name=snapshot.name,

@@ -16,6 +16,8 @@ from kdiag.gather.store import demo_snapshot
 from kdiag.model.report import Finding, Report, Severity
 from kdiag.parse.chain_names import endpoint_hash, service_port_hash
 from kdiag.parse.target import parse_trace_target
+from kdiag.render.style import Style
+from kdiag.render.text_report import report_text
 from tests.corpus_fixtures import cluster
 from tests.demo.build_demo import ARCHIVE, HIJACK, NODES, PROBES, RECORDING, TAKEN_AT, build
 from tests.demo.rule_text import parse_dump, print_dump
@@ -244,3 +246,9 @@ def test_readme_tells_of_every_finding_and_object() -> None:
         assert finding.code in text
     for word in ("10.244.1.3", "10.244.2.77", "default/new-svc", "default/web-admin", "docker0", "check-out", HIJACK):
         assert word in text
+
+
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    printed = report_text(pipeline.diagnose(demo_snapshot(), pipeline.Scope()), Style())
+    assert printed in readme

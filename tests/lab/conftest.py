@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cli.conftest import kdiag
 from tests.lab.nodes import Lab, LabError, why_not
+
+__all__ = ["kdiag", "lab"]
 
 
 @pytest.fixture(scope="package")
