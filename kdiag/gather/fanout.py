@@ -57,8 +57,11 @@ class _Run:
     cancelled: threading.Event
     progress: Progress | None
     waiting: queue.SimpleQueue[NodeAddress]
+    working: int
+    """Threads that have not ended."""
     outcomes: dict[str, NodeOutcome] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    done: threading.Event = field(default_factory=threading.Event)
 
     def stop_reason(self) -> NodeFailure | None:
         """Why nothing more is to be asked; None if there is no reason."""
@@ -96,6 +99,7 @@ def gather_nodes(
     waiting: queue.SimpleQueue[NodeAddress] = queue.SimpleQueue()
     for address in addresses:
         waiting.put(address)
+    number_of_threads = min(max(parallel, 1), len(addresses))
     run = _Run(
         transport=transport,
         sudo=sudo,
@@ -106,14 +110,12 @@ def gather_nodes(
         cancelled=cancelled,
         progress=progress,
         waiting=waiting,
+        working=number_of_threads,
     )
-    threads = [
-        threading.Thread(target=_work, args=(run,), name=f"kdiag-node-{number}", daemon=True)
-        for number in range(min(max(parallel, 1), len(addresses)))
-    ]
-    for thread in threads:
-        thread.start()
-    _wait(run, threads)
+    for number in range(number_of_threads):
+        threading.Thread(target=_work, args=(run,), name=f"kdiag-node-{number}", daemon=True).start()
+    if number_of_threads:
+        _wait(run)
     with run.lock:
         outcomes = dict(run.outcomes)
     recordings: dict[str, dict[str, Recording]] = {}
@@ -126,12 +128,15 @@ def gather_nodes(
     return recordings, tuple(gaps)
 
 
-def _wait(run: _Run, threads: Sequence[threading.Thread]) -> None:
-    """Until all threads are done, or for a moment after the run was to stop."""
+def _wait(run: _Run) -> None:
+    """Until all threads are done, or for a moment after the run was to stop.
+
+    An event and not Thread.join: a join that Ctrl-C interrupts leaves a thread that is said not to be alive (Python 3.11).
+    """
     give_up_at: float | None = None
-    while alive := [thread for thread in threads if thread.is_alive()]:
+    while not run.done.is_set():
         try:
-            alive[0].join(_WAIT_S)
+            run.done.wait(_WAIT_S)
         except KeyboardInterrupt:
             if run.cancelled.is_set():
                 raise
@@ -144,14 +149,19 @@ def _wait(run: _Run, threads: Sequence[threading.Thread]) -> None:
 
 
 def _work(run: _Run) -> None:
-    while True:
-        try:
+    try:
+        while True:
             address = run.waiting.get_nowait()
-        except queue.Empty:
-            return
-        outcome = _ask(run, address)
+            outcome = _ask(run, address)
+            with run.lock:
+                run.outcomes[address.node] = outcome
+    except queue.Empty:
+        pass
+    finally:
         with run.lock:
-            run.outcomes[address.node] = outcome
+            run.working -= 1
+            if not run.working:
+                run.done.set()
 
 
 def _ask(run: _Run, address: NodeAddress) -> NodeOutcome:
