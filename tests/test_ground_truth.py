@@ -252,3 +252,57 @@ def test_the_backend_written_last_is_followed_as_measured(client: str) -> None:
         assert {str(backend) for backend in backends} == {"10.244.1.3:80"}
         assert row["answered_by"] == {"nginx": 30}
         assert set(sources) == set(row["source_ip_seen_by_pod"])
+
+
+def _with_kubelet_rules(text: str) -> str:
+    """The rules that kubelet 1.20 writes, as they were entered by hand for the second of these rows."""
+    text = text.replace(":KUBE-FORWARD - [0:0]\n", ":KUBE-FIREWALL - [0:0]\n:KUBE-FORWARD - [0:0]\n", 1)
+    text = text.replace("-A INPUT -m", "-A INPUT -j KUBE-FIREWALL\n-A INPUT -m", 1)
+    text = text.replace(
+        "-A KUBE-FORWARD -m", "-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP\n-A KUBE-FORWARD -m", 1
+    )
+    return text.replace(
+        "-A KUBE-MARK-MASQ", "-A KUBE-MARK-DROP -j MARK --set-xmark 0x8000/0x8000\n-A KUBE-MARK-MASQ", 1
+    )
+
+
+@pytest.mark.parametrize("with_kubelet", [False, True])
+def test_node_ports_without_usable_endpoint_end_as_measured(with_kubelet: bool) -> None:
+    """kube-proxy 1.20 listens on every NodePort itself: what no rule takes is accepted there and never answered."""
+    rows = [row for row in ground_truth("v1.20.2-split-brain-and-nodeport-sockets")["results"] if "tcp_connect" in row]
+    assert len(rows) == 2
+    measured = dict(rows[1 if with_kubelet else 0]["tcp_connect"])
+    snapshot = cluster(CLUSTER)
+    if with_kubelet:
+        snapshot = variant(snapshot, node="node02", probe="iptables-save", edit=_with_kubelet_rules)
+    view = build_view(snapshot)[0]
+    node = view.node_by_name["node02"]
+    address, client = parse_address("192.168.56.12"), parse_address("192.168.56.1")
+    assert address is not None
+    assert client is not None
+    network = network_of(view, node, address)
+    words = {}
+    for port in measured:
+        frontend = Frontend(
+            address=address,
+            protocol=Protocol.TCP,
+            port=int(port),
+            kind=FrontendKind.NODE_PORT,
+            position=Position.EXTERNAL,
+        )
+        alone = AddressSet.of(network.family, (client,))
+        clients = [
+            ClientSet(addresses=alone, interfaces=item.interfaces)
+            for item in network.clients(Position.EXTERNAL, address)
+            if item.addresses & alone
+        ]
+        (leaf,) = ends(node, network, frontend, clients)
+        listens = any(item.port == int(port) and item.address is None for item in node.host.sockets or ())
+        match leaf.fate.disposition:
+            case Disposition.REJECTED:
+                words[port] = "ConnectionRefusedError"
+            case Disposition.DROPPED:
+                words[port] = "TimeoutError"
+            case Disposition.UNTRANSLATED if listens:
+                words[port] = "connected, then no answer"
+    assert words == measured
