@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kdiag.model.addresses import Address, Family, Network, family_of
+from kdiag.model.addresses import Address, Family, Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,17 +126,3 @@ class HostFacts:
     iptables_version: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     """Probe to the path it was read from, for evidence: addresses, routes, sockets, processes, sysctls, proxy_mode, …"""
-
-    def local_addresses(self, family: Family) -> tuple[InterfaceAddress, ...]:
-        """Addresses of a family on any interface, loopback and link-local ones included."""
-        return tuple(item for item in self.addresses or () if family_of(item.address) is family)
-
-    def route_to(self, address: Address) -> Route | None:
-        """The route of the main table that a packet to `address` takes: longest prefix, then lowest metric."""
-        best: Route | None = None
-        for route in self.routes or ():
-            if route.network.version == address.version and address in route.network:
-                rank = (-route.network.prefixlen, route.metric)
-                if best is None or rank < (-best.network.prefixlen, best.metric):
-                    best = route
-        return best
