@@ -20,7 +20,7 @@ from kdiag.model.snapshot import Snapshot
 from kdiag.model.trace import Trace, TraceTarget
 from kdiag.model.view import View
 from kdiag.pipeline.tracing import follow
-from kdiag.pipeline.viewing import build_view, read_cluster, settings_of
+from kdiag.pipeline.viewing import build_view, settings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +56,16 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
 
     Raises TargetError if the scope names a Service or a node that is not there.
     """
-    cluster, _ = read_cluster(snapshot)
-    wanted = tuple(find_service(cluster, key).key for key in scope.services)
-    nodes = tuple(find_node(cluster, name, also=snapshot.nodes) for name in scope.nodes)
     view, gaps = build_view(
         snapshot,
-        nodes=nodes,
+        nodes=scope.nodes,
         without_nodes=scope.without_nodes,
         reserved=scope.reserved,
         settle_s=scope.settle_s,
     )
+    wanted = tuple(find_service(view.cluster, key).key for key in scope.services)
+    for name in scope.nodes:
+        find_node(view.cluster, name, also=snapshot.nodes)
     chosen = [check for check in CHECKS if _is_chosen(check, scope)]
     findings = [finding for check in chosen for finding in check.run(view)]
     shown = [finding for finding in findings if _concerns(finding, wanted, scope.namespace)]
