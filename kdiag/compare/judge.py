@@ -12,6 +12,7 @@ from kdiag.model.dataplane import (
     Case,
     ClientSet,
     Disposition,
+    Effect,
     Fate,
     Frontend,
     Outcome,
@@ -21,7 +22,11 @@ from kdiag.model.dataplane import (
     ServicePortKey,
 )
 from kdiag.model.difference import Difference, Symptom
-from kdiag.walk.ownership import PROXY_PREFIXES, is_proxy_chain
+from kdiag.walk.ownership import is_dispatch, is_endpoint_chain, is_proxy_chain, is_service_chain
+
+MARKING_CHAINS = ("KUBE-MARK-MASQ", "mark-for-masquerade")
+# Chains that all Services share.
+NOT_OF_ONE_SERVICE = ("KUBE-NODEPORTS", "KUBE-NODE-PORT", *MARKING_CHAINS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +189,7 @@ def _decided_by(fault: Fault, case: Case) -> RuleRef | None:
             step = _foreign_acceptance(passed)
         if step is not None:
             return step.ref()
-        if passed.rule is None and passed.action == "policy DROP":
+        if passed.met.is_policy and passed.met.effect is Effect.DROP:
             return passed.ref()
         if fate.backend is not None and fate.disposition in (Disposition.DROPPED, Disposition.REJECTED):
             # Translated and then taken: no rule of a Service does that, whatever its chain is called (an unconditional
@@ -242,49 +247,58 @@ def _telling_rules(fault: Fault, case: Case) -> tuple[RuleRef, ...]:
 def _telling_steps(symptom: Symptom, passed: Passed) -> list[Passed]:
     steps = passed.steps()
     match symptom:
-        case Symptom.STALE_ENDPOINT | Symptom.WRONG_PORT | Symptom.NO_SUCH_SERVICE:
-            chosen = [step for step in steps if step.action.startswith(("DNAT", "REDIRECT"))]
+        case Symptom.STALE_ENDPOINT | Symptom.WRONG_PORT | Symptom.NO_SUCH_SERVICE | Symptom.AFFINITY:
+            chosen = [step for step in steps if step.met.effect is Effect.TRANSLATE]
         case Symptom.MISSING_ENDPOINT | Symptom.UNBALANCED:
             chosen = [step for step in steps if _leads_to_endpoint(step)]
         case Symptom.MASQUERADE_NEEDLESS:
-            chosen = [step for step in steps if step.action == "jump KUBE-MARK-MASQ"]
+            chosen = [step for step in steps if _marks_for_masquerade(step)]
         case Symptom.NOT_REFUSED:
             # The chains that ought to have refused it, and did not.
-            chosen = [step for step in steps if step.table == "filter" and step.action.startswith("jump KUBE-")]
+            chosen = [step for step in steps if step.kind == "filter" and _leads_to_proxy_chain(step)]
         case Symptom.REFUSED:
             chosen = [step for step in steps[-1:] if step.hook]
-        case Symptom.AFFINITY:
-            chosen = [step for step in steps if step.action.startswith("DNAT")]
         case _:
-            chosen = [
-                step
-                for step in steps
-                if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT") and not step.action.startswith("mark")
-            ][-1:]
+            chosen = [step for step in steps if _in_dispatch(step) and step.met.effect is not Effect.MARK][-1:]
     return chosen or list(steps[-1:])
 
 
+def _in_dispatch(step: Passed) -> bool:
+    """True for nat where destinations are translated."""
+    return step.kind == "nat" and step.hook in ("PREROUTING", "OUTPUT")
+
+
 def _leads_to_endpoint(step: Passed) -> bool:
-    return step.action.startswith("jump KUBE-SEP-") or (step.action.startswith("DNAT") and step.foreign)
+    if step.met.effect is Effect.TRANSLATE:
+        return step.met.foreign or not is_endpoint_chain(step.met.chain)
+    return is_endpoint_chain(step.met.leads_to)
+
+
+def _leads_to_proxy_chain(step: Passed) -> bool:
+    return step.met.effect is Effect.JUMP and not step.met.foreign and step.met.leads_to is not None
+
+
+def _marks_for_masquerade(step: Passed) -> bool:
+    """A jump to the chain that sets the mark, or a rule outside it that sets one itself."""
+    if step.met.leads_to is not None:
+        return step.met.leads_to in MARKING_CHAINS
+    return step.met.effect is Effect.MARK and step.met.chain not in MARKING_CHAINS and _in_dispatch(step)
 
 
 def _reaches_service_chain(passed: Passed | None) -> bool:
-    """True if the way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, …)."""
-    return passed is not None and any(
-        step.rule is not None and (step.rule.target or "").startswith(PROXY_PREFIXES) for step in passed.steps()
-    )
+    """True if the way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, service-…)."""
+    return passed is not None and any(is_service_chain(step.met.leads_to) for step in passed.steps())
 
 
 def _foreign_decision(passed: Passed) -> Passed | None:
     """The step at which somebody else's rule decides the packet's way, if one does."""
     for step in passed.steps():
-        if not step.foreign or step.rule is None:
+        effect = step.met.effect
+        if not step.met.foreign or step.met.is_policy:
             continue
-        target = step.rule.target
-        if step.table == "nat" and step.hook in ("PREROUTING", "OUTPUT"):
-            if target in ("ACCEPT", "DNAT", "REDIRECT") or _leaves(step):
-                return step
-        if target in ("DROP", "REJECT", "NOTRACK", "CT", "TPROXY", "NFQUEUE", "QUEUE"):
+        if _in_dispatch(step) and (effect in (Effect.ACCEPT, Effect.TRANSLATE) or _leaves(step)):
+            return step
+        if effect in (Effect.DROP, Effect.REJECT, Effect.UNTRACK, Effect.OTHER):
             return step
     return None
 
@@ -292,8 +306,8 @@ def _foreign_decision(passed: Passed) -> Passed | None:
 def _foreign_acceptance(passed: Passed) -> Passed | None:
     """The step at which somebody else's rule lets a packet through before kube-proxy's rules can refuse it."""
     for step in passed.steps():
-        if step.foreign and step.rule is not None and step.table == "filter":
-            if step.rule.target == "ACCEPT" or _leaves(step):
+        if step.met.foreign and not step.met.is_policy and step.kind == "filter":
+            if step.met.effect is Effect.ACCEPT or _leaves(step):
                 return step
     return None
 
@@ -301,18 +315,18 @@ def _foreign_acceptance(passed: Passed) -> Passed | None:
 def _foreign_source_decision(passed: Passed) -> Passed | None:
     """The step at which somebody else's rule keeps a packet from being masqueraded, if one does."""
     for step in passed.steps():
-        if step.foreign and step.rule is not None and step.table == "nat" and step.hook == "POSTROUTING":
-            if step.rule.target == "ACCEPT" or _leaves(step):
-                return step
-        if step.foreign and step.rule is not None and step.rule.target == "MARK":
+        if not step.met.foreign or step.met.is_policy:
+            continue
+        if step.kind == "nat" and step.hook == "POSTROUTING" and (step.met.effect is Effect.ACCEPT or _leaves(step)):
+            return step
+        if step.met.effect is Effect.MARK:
             return step
     return None
 
 
 def _leaves(step: Passed) -> bool:
     """True for a RETURN that ends a built-in chain, or one of kube-proxy's: elsewhere it decides nothing by itself."""
-    returns = step.rule is not None and step.rule.target == "RETURN"
-    return returns and (step.depth == 0 or is_proxy_chain(step.chain))
+    return step.met.effect is Effect.RETURN and (step.depth == 0 or is_proxy_chain(step.met.chain))
 
 
 def _dispatch_rules(case: Case, fates: tuple[Fate, ...]) -> tuple[RuleRef, ...]:
@@ -320,9 +334,10 @@ def _dispatch_rules(case: Case, fates: tuple[Fate, ...]) -> tuple[RuleRef, ...]:
     for fate in fates[:8]:
         passed = case.paths.get(fate)
         for step in passed.steps() if passed else ():
-            if step.rule is None or step.rule.target in ("KUBE-NODEPORTS", "KUBE-MARK-MASQ"):
+            met = step.met
+            if met.is_policy or met.leads_to in NOT_OF_ONE_SERVICE or met.effect is Effect.MARK:
                 continue
-            if step.chain in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"):
+            if is_dispatch(met.table, met.chain):
                 found[step.ref()] = None
     return tuple(found)
 

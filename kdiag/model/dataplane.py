@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from kdiag.model.addresses import Address, AddressSet, Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ObjectKey
-from kdiag.model.rules import Rule, Ruleset
 
 
 class FrontendKind(enum.StrEnum):
@@ -143,26 +142,74 @@ class RuleRef:
     foreign: bool = False
 
 
+class Effect(enum.StrEnum):
+    """What a rule does to the packets that it matches, in any plane's words."""
+
+    NOTHING = "nothing"
+    ACCEPT = "accept"
+    RETURN = "return"
+    DROP = "drop"
+    REJECT = "reject"
+    JUMP = "jump"
+    MARK = "mark"
+    TRANSLATE = "translate"
+    """A new destination: DNAT, REDIRECT, a real server."""
+    REWRITE = "rewrite"
+    """A new source: MASQUERADE, SNAT."""
+    UNTRACK = "untrack"
+    OTHER = "other"
+    """Something whose effect on the packet's way is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What a packet meets on its way: a rule, an element of a map, a virtual server, or the policy of a base chain.
+
+    `source` and `line` are where it stands in the snapshot, `text` as printed there. `action` says what it does in the
+    plane's own words, `leads_to` the chain that it sends the packet to. `foreign` is True if neither kube-proxy nor
+    kubelet writes it.
+    """
+
+    source: str
+    line: int
+    text: str = field(compare=False)
+    table: str
+    chain: str
+    action: str
+    effect: Effect
+    leads_to: str | None = None
+    foreign: bool = False
+    is_policy: bool = False
+
+    def ref(self, hook: str = "") -> RuleRef:
+        """As evidence."""
+        return RuleRef(
+            source=self.source,
+            line=self.line,
+            text=self.text,
+            table=self.table,
+            chain=self.chain,
+            hook=hook,
+            action=self.action,
+            foreign=self.foreign,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Passed:
     """One step of a packet's way, linked to the step before it.
 
-    Millions of these are made and few are read, so a step only points at what it passed; `rule` None is the policy of
-    a built-in chain. `weight` is the share of the packets that is left after the step, `depth` counts the chains
-    entered since the hook.
+    Millions of these are made and few are read, so a step only points at what it passed. `kind` is what the base chain
+    is for (`raw`, `mangle`, `nat`, `filter`, `security`, `ipvs`). `weight` is the share of the packets that is left after
+    the step, `depth` counts the chains entered since the hook.
     """
 
-    # Left out of repr: a way would print its whole rule set once for every step.
     previous: Passed | None = field(repr=False)
-    ruleset: Ruleset = field(repr=False)
-    rule: Rule | None
+    met: Met
     hook: str
-    table: str
-    chain: str
-    action: str
+    kind: str
     weight: float
     depth: int
-    foreign: bool
     unclear: bool = False
 
     def steps(self) -> tuple[Passed, ...]:
@@ -176,19 +223,7 @@ class Passed:
 
     def ref(self) -> RuleRef:
         """This step as evidence; a policy points at the line that declares the chain."""
-        declared = self.ruleset.chain(self.table, self.chain)
-        line = self.rule.line if self.rule else (declared.line if declared else 0)
-        text = self.rule.text if self.rule else f":{self.chain} {declared.policy if declared else ''}".rstrip()
-        return RuleRef(
-            source=self.ruleset.source,
-            line=line,
-            text=text,
-            table=self.table,
-            chain=self.chain,
-            hook=self.hook,
-            action=self.action,
-            foreign=self.foreign,
-        )
+        return self.met.ref(self.hook)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

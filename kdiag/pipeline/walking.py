@@ -146,12 +146,12 @@ def _branch(
 def _step(step: Passed) -> TraceStep:
     return TraceStep(
         hook=step.hook,
-        table=step.table,
-        chain=step.chain,
-        action=step.action,
+        table=step.met.table,
+        chain=step.met.chain,
+        action=step.met.action,
         share=step.weight,
         depth=step.depth,
-        rule=step.ref() if step.rule is not None else None,
+        rule=None if step.met.is_policy else step.ref(),
         unclear=step.unclear,
     )
 

@@ -14,6 +14,7 @@ from kdiag.planes.interface import NodeEvidence, Plane, PlaneReading, ReadingOrd
 from kdiag.planes.iptables_conditions import conditions_of, has_base_jump, serves, two_backends
 from kdiag.planes.iptables_dispatch import unexpected_frontends
 from kdiag.walk.cases import cases_of
+from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.program import Program
@@ -68,7 +69,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
         if any(item.cause is CauseKind.NEVER_WROTE for item in conditions if item.family is family):
             # Nothing to walk: the condition says all there is to say.
             continue
-        walker = Walker(Program(ruleset, Surroundings(network=network, ipsets=evidence.ipsets)))
+        walker = Walker(Program((IptablesSpace(ruleset),), Surroundings(network=network, ipsets=evidence.ipsets)))
         targets = {frontend: item.service_port for frontend, item in mine.items()}
         targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports))
         for frontend, service_port in targets.items():
@@ -92,7 +93,9 @@ def _follow(
     if not candidates:
         return []
     ruleset, _ = choose(candidates)
-    return Walker(Program(ruleset, Surroundings(network=network, ipsets=evidence.ipsets))).walk(frontend, clients)
+    return Walker(Program((IptablesSpace(ruleset),), Surroundings(network=network, ipsets=evidence.ipsets))).walk(
+        frontend, clients
+    )
 
 
 def choose(rulesets: list[Ruleset]) -> tuple[Ruleset, tuple[Ruleset, ...]]:

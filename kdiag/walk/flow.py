@@ -37,6 +37,7 @@ class Flow:
         "port",
         "protocol",
         "rewritten",
+        "scheduled",
         "translated",
         "untracked",
         "weight",
@@ -66,6 +67,7 @@ class Flow:
         self.mark = 0
         self.connmark = 0
         self.translated = False
+        self.scheduled = False
         self.untracked = False
         self.masquerade = Masquerade.NO
         self.rewritten: AddressSet | None = None
@@ -91,6 +93,7 @@ class Flow:
         twin.mark = self.mark
         twin.connmark = self.connmark
         twin.translated = self.translated
+        twin.scheduled = self.scheduled
         twin.untracked = self.untracked
         twin.masquerade = self.masquerade
         twin.rewritten = self.rewritten

@@ -24,12 +24,14 @@ class Compiled:
     """The meaning of a rule's match options.
 
     All `tests` must hold; `sources` narrows the clients (a flow of which a part matches is split).
-    `share` is the probability of a random match. `looks_up` is the affinity list (name, seconds) asked by
+    `narrows` does so by what the flow is at the moment (None: it cannot be told). `share` is the probability of a random
+    match. `looks_up` is the affinity list (name, seconds) asked by
     `recent --rcheck`: such a rule matches no client that is judged. `remembers` is the one written by `recent --set`.
     """
 
     tests: list[Test] = field(default_factory=list)
     sources: AddressSet | None = None
+    narrows: Callable[[Flow], AddressSet | None] | None = None
     share: float | None = None
     looks_up: tuple[str, int] | None = None
     remembers: str | None = None

@@ -1,39 +1,51 @@
-"""A rule set made ready for walking: rules compiled once, chains indexed by destination and port."""
+"""Rules made ready for walking: compiled once, chains indexed by destination and port, base chains in kernel order.
+
+What the rules of a node are printed by (iptables, nft, ipvsadm) makes no difference here: each is a `Space` of chains.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from kdiag.model.addresses import AddressSet
-from kdiag.model.rules import Chain, NetworkMatch, Rule, Ruleset
-from kdiag.walk.matches import compile_matches
-from kdiag.walk.meaning import Compiled, Surroundings, cannot_tell, read_ports
-from kdiag.walk.ownership import is_foreign
-from kdiag.walk.targets import GOES_ON, describe
+from kdiag.model.dataplane import Met
+from kdiag.walk.actions import Action, Way
+from kdiag.walk.flow import Flow
+from kdiag.walk.meaning import Compiled, Surroundings
 
 # Chains shorter than this are scanned; an index would cost more than it saves.
 INDEXED_FROM = 8
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class CompiledRule:
-    """One rule, ready to be asked. `number` is unique in its program; `order` its place in the chain. `foreign` is True
-    if neither kube-proxy nor kubelet writes it."""
+    """One rule, ready to be asked. `number` is unique in its program; `order` its place in the chain.
 
-    rule: Rule
+    All conditions must hold. `narrows` gives the clients of a flow that match, where these depend on the flow. What
+    follows is `actions` in order, or where a rule may do several things those of the `ways` for the flow: what no way
+    takes goes on to the next rule; None means that the ways are not known.
+    """
+
+    met: Met
     number: int
     order: int
-    protocol: str | None
-    protocol_negated: bool
-    destinations: tuple[tuple[int, int], ...] | None
-    sources: AddressSet | None
-    in_interface: Callable[[str], bool] | None
-    out_interface: Callable[[str], bool] | None
     meaning: Compiled
-    action: str
-    foreign: bool
-    inert: bool
+    actions: tuple[Action, ...] = ()
+    ways: Callable[[Flow], Sequence[Way] | None] | None = None
+    protocol: str | None = None
+    protocol_negated: bool = False
+    destinations: tuple[tuple[int, int], ...] | None = None
+    destination_port: int | None = None
+    """The one port that is asked for; it only serves to find the rule, `meaning` holds the test."""
+    sources: AddressSet | None = None
+    narrows: Callable[[Flow], AddressSet | None] | None = None
+    in_interface: Callable[[str], bool] | None = None
+    in_unknown: bool | None = None
+    """Whether an interface that is not known matches `in_interface` (it is not lo)."""
+    out_interface: Callable[[str], bool] | None = None
+    inert: bool = False
     """True if the rule changes nothing, so that whether it matches is of no interest."""
 
 
@@ -42,12 +54,13 @@ class CompiledChain:
     """A chain whose rules are found by what they ask for.
 
     Rules that ask for one destination address, or for one destination port and no address, are looked up; the others
-    are looked at every time. Asking in printed order is kept.
+    are looked at every time. Asking in printed order is kept. `policy` is what the end of a base chain does, met as
+    `end`; both are None for other chains.
     """
 
-    chain: Chain
-    table: str
     rules: tuple[CompiledRule, ...]
+    policy: str | None
+    end: Met | None
     by_destination: Mapping[int, tuple[CompiledRule, ...]] | None
     by_port: Mapping[int, tuple[CompiledRule, ...]]
     others: tuple[CompiledRule, ...]
@@ -67,6 +80,31 @@ def _order(rule: CompiledRule) -> int:
     return rule.order
 
 
+def index_chain(rules: Sequence[CompiledRule], policy: str | None, end: Met | None) -> CompiledChain:
+    """A chain with its index."""
+    if len(rules) < INDEXED_FROM:
+        return CompiledChain(tuple(rules), policy, end, None, {}, ())
+    by_destination: dict[int, list[CompiledRule]] = {}
+    by_port: dict[int, list[CompiledRule]] = {}
+    others: list[CompiledRule] = []
+    for item in rules:
+        ranges = item.destinations
+        if ranges is not None and len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+            by_destination.setdefault(ranges[0][0], []).append(item)
+        elif ranges is None and item.destination_port is not None:
+            by_port.setdefault(item.destination_port, []).append(item)
+        else:
+            others.append(item)
+    return CompiledChain(
+        tuple(rules),
+        policy,
+        end,
+        {key: tuple(value) for key, value in by_destination.items()},
+        {key: tuple(value) for key, value in by_port.items()},
+        tuple(others),
+    )
+
+
 def interface_test(name: str, negated: bool) -> Callable[[str], bool]:
     """A test for `-i NAME`, where a trailing `+` stands for any ending."""
     if name.endswith("+"):
@@ -75,117 +113,68 @@ def interface_test(name: str, negated: bool) -> Callable[[str], bool]:
     return (lambda known: known != name) if negated else (lambda known: known == name)
 
 
-class Program:
-    """All chains of one rule set on one node, compiled when first entered."""
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """Where a base chain is hooked in.
 
-    def __init__(self, ruleset: Ruleset, around: Surroundings) -> None:
-        self.ruleset = ruleset
-        self.around = around
-        self._chains: dict[tuple[str, str], CompiledChain | None] = {}
-        self._numbers = 0
-        self.rules: list[Rule] = []
-        """Rules by number."""
-        self._unread: dict[tuple[str | None, str | None], list[Rule]] = {}
-        for line in ruleset.unread:
-            rule = Rule(
-                table=line.table or "",
-                chain=line.chain or "",
-                line=line.line,
-                text=line.text,
-                target="?",
-                unknown=(line.reason,),
-            )
-            self._unread.setdefault((line.table, line.chain), []).append(rule)
+    `hook` in capitals (`PREROUTING`); lower priorities are asked first. `kind` is `raw`, `mangle`, `nat`, `filter`,
+    `security` or `ipvs`; nat is asked once a connection.
+    """
+
+    hook: str
+    priority: int
+    kind: str
+    table: str
+    chain: str
+
+
+class Space(Protocol):
+    """Chains that refer to each other: all that one dump shows."""
+
+    @property
+    def rule_count(self) -> int:
+        """Rules in all chains."""
+
+    def hooked(self) -> Iterable[Hooked]:
+        """The base chains."""
+
+    def compile(self, table: str, chain: str, around: Surroundings, number: Callable[[], int]) -> CompiledChain | None:
+        """A chain made ready; None if there is none of this name. `number` gives each rule its number."""
+
+
+@dataclass(slots=True, eq=False)
+class Chains:
+    """The chains of one space, compiled when first entered."""
+
+    space: Space
+    around: Surroundings
+    number: Callable[[], int]
+    made: dict[tuple[str, str], CompiledChain | None]
 
     def chain(self, table: str, name: str) -> CompiledChain | None:
-        """The chain, compiled; None if the rule set has none of this name."""
+        """The chain; None if the space has none of this name."""
         key = (table, name)
-        if key not in self._chains:
-            found = self.ruleset.chain(table, name)
-            self._chains[key] = None if found is None else self._compile_chain(table, found)
-        return self._chains[key]
+        if key not in self.made:
+            self.made[key] = self.space.compile(table, name, self.around, self.number)
+        return self.made[key]
 
-    def _compile_chain(self, table: str, chain: Chain) -> CompiledChain:
-        rules = chain.rules
-        unread = self._unread.get((table, chain.name))
-        if unread:
-            rules = tuple(sorted((*rules, *unread), key=lambda rule: rule.line))
-        compiled = tuple(self._compile_rule(rule, order) for order, rule in enumerate(rules))
-        if len(compiled) < INDEXED_FROM:
-            return CompiledChain(chain, table, compiled, None, {}, ())
-        by_destination: dict[int, list[CompiledRule]] = {}
-        by_port: dict[int, list[CompiledRule]] = {}
-        others: list[CompiledRule] = []
-        for item in compiled:
-            ranges = item.destinations
-            if ranges is not None and len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
-                by_destination.setdefault(ranges[0][0], []).append(item)
-            elif ranges is None and (port := _exact_port(item.rule)) is not None:
-                by_port.setdefault(port, []).append(item)
-            else:
-                others.append(item)
-        return CompiledChain(
-            chain,
-            table,
-            compiled,
-            {key: tuple(value) for key, value in by_destination.items()},
-            {key: tuple(value) for key, value in by_port.items()},
-            tuple(others),
-        )
 
-    def _compile_rule(self, rule: Rule, order: int) -> CompiledRule:
-        family = self.around.network.family
-        meaning = compile_matches(rule.modules, rule.matches, self.around, tracked=rule.table != "raw")
-        if rule.unknown:
-            meaning.tests.append(cannot_tell)
-        decides = rule.target is not None and rule.target not in GOES_ON and not rule.target.startswith("KUBE-")
-        if self.ruleset.hides_interfaces and decides and not rule.chain.startswith("KUBE-"):
-            # A listing without -v does not print -i and -o: such a rule may be narrower than it looks.
-            meaning.tests.append(cannot_tell)
-        sources = _addresses(rule.source, family_set=AddressSet.everything(family))
-        if meaning.sources is not None:
-            sources = meaning.sources if sources is None else sources & meaning.sources
-        destinations = _addresses(rule.destination, family_set=AddressSet.everything(family))
+class Program:
+    """All rules of one family on one node."""
+
+    def __init__(self, spaces: Sequence[Space], around: Surroundings) -> None:
+        self.around = around
+        self._numbers = 0
+        self.rule_count = sum(space.rule_count for space in spaces)
+        bases: dict[str, list[tuple[Hooked, Chains]]] = {}
+        for space in spaces:
+            chains = Chains(space, around, self._number, {})
+            for item in space.hooked():
+                bases.setdefault(item.hook, []).append((item, chains))
+        # Of equal priorities the kernel asks the one that was registered last; no dump shows which.
+        self.bases = {hook: sorted(items, key=lambda item: item[0].priority) for hook, items in bases.items()}
+        """Base chains by hook, in the order in which the kernel asks them."""
+
+    def _number(self) -> int:
         self._numbers += 1
-        self.rules.append(rule)
-        return CompiledRule(
-            rule=rule,
-            number=self._numbers - 1,
-            order=order,
-            protocol=rule.protocol.name if rule.protocol else None,
-            protocol_negated=bool(rule.protocol and rule.protocol.negated),
-            destinations=destinations.ranges if destinations is not None else None,
-            sources=sources,
-            in_interface=interface_test(rule.in_interface.name, rule.in_interface.negated)
-            if rule.in_interface
-            else None,
-            out_interface=interface_test(rule.out_interface.name, rule.out_interface.negated)
-            if rule.out_interface
-            else None,
-            meaning=meaning,
-            action=describe(rule),
-            foreign=is_foreign(rule.chain, rule),
-            inert=(
-                (
-                    rule.target is None
-                    or (rule.target in GOES_ON and self.ruleset.chain(rule.table, rule.target) is None)
-                )
-                and meaning.looks_up is None
-                and meaning.remembers is None
-            ),
-        )
-
-
-def _addresses(match: NetworkMatch | None, family_set: AddressSet) -> AddressSet | None:
-    if match is None:
-        return None
-    chosen = AddressSet.of(family_set.family, match.networks)
-    return chosen.complement() if match.negated else chosen
-
-
-def _exact_port(rule: Rule) -> int | None:
-    for option in rule.matches:
-        if option.name == "dport" and not option.negated and option.module in ("tcp", "udp", "sctp"):
-            ranges = read_ports(option.values[0]) if option.values else None
-            return ranges[0][0] if ranges is not None and len(ranges) == 1 and ranges[0][0] == ranges[0][1] else None
-    return None
+        return self._numbers - 1

@@ -1,14 +1,15 @@
 """The one walker: a set of packets is followed from the hook through every rule to every end.
 
-Order of hooks and tables is the kernel's (NF_INET_*, priorities of NF_IP_PRI_*): PREROUTING raw, mangle, nat; then by
-the new destination INPUT (mangle, filter, nat) or FORWARD (mangle, filter) and POSTROUTING (mangle, nat). The node's own
-packets start at OUTPUT (raw, mangle, nat, filter), and those for the node itself come back in over lo.
+Order of hooks and base chains is the kernel's (NF_INET_*, by priority): PREROUTING; then by the new destination INPUT, or
+FORWARD and POSTROUTING. The node's own packets start at OUTPUT, and those for the node itself come back in over lo. What
+a virtual server takes goes out through OUTPUT and POSTROUTING (ip_vs_nat_send_or_cont of ip_vs_xmit.c).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import (
@@ -17,14 +18,31 @@ from kdiag.model.dataplane import (
     Fate,
     Frontend,
     Masquerade,
+    Met,
     Passed,
     Position,
 )
 from kdiag.walk import targets
+from kdiag.walk.actions import (
+    Accept,
+    Action,
+    Change,
+    Continue,
+    Drop,
+    Jump,
+    Reject,
+    Remember,
+    Return,
+    Rewrite,
+    Schedule,
+    Translate,
+    Unclear,
+    Untrack,
+    Way,
+)
 from kdiag.walk.flow import Flow
 from kdiag.walk.network import NodeNetwork
-from kdiag.walk.ownership import is_foreign, is_proxy_chain
-from kdiag.walk.program import CompiledRule, Program
+from kdiag.walk.program import Chains, CompiledRule, Program
 from kdiag.walk.targets import Verdict
 
 # Deeper than any sane rule set (the kernel forbids loops); a dump that goes deeper is not followed to the end.
@@ -35,6 +53,9 @@ MAX_ASSUMPTIONS = 6
 # of its own. One that was made to split or to send them round without end stops here.
 MAX_STEPS = 50_000
 MAX_STEPS_PER_RULE = 100
+
+# A share below this is what adding up fractions leaves.
+ROUNDING = 1e-9
 
 NO_INPUT = frozenset({"OUTPUT", "POSTROUTING"})
 NO_OUTPUT = frozenset({"PREROUTING", "INPUT"})
@@ -51,20 +72,30 @@ class Leaf:
     passed: Passed | None
 
 
-class Walker:
-    """Walks packets through one rule set of one node.
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Where a rule stands, and where the flows go that it has dealt with: on to the next rule, out of the chain, or out
+    of the base chain."""
 
-    A table that the dump does not cover is passed as if it were empty; whoever reads the result has to know
-    (`Ruleset.covers_table`).
-    """
+    chains: Chains
+    table: str
+    depth: int
+    remaining: list[Flow]
+    fallen: list[Flow]
+    accepted: list[Flow]
+
+
+class Walker:
+    """Walks packets through the rules of one family on one node."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.network: NodeNetwork = program.around.network
         self._leaves: list[Leaf] = []
         self._hook = ""
+        self._kind = ""
         self._steps = 0
-        self._max_steps = MAX_STEPS + MAX_STEPS_PER_RULE * program.ruleset.rule_count
+        self._max_steps = MAX_STEPS + MAX_STEPS_PER_RULE * program.rule_count
 
     def walk(self, frontend: Frontend, clients: Iterable[ClientSet]) -> list[Leaf]:
         """Every end of the packets that these clients send to the frontend. The weights of one client's leaves that
@@ -90,31 +121,33 @@ class Walker:
     # -- hooks ---------------------------------------------------------------------------------------------------
 
     def _from_wire(self, flow: Flow) -> None:
-        for arrived in self._tables("PREROUTING", ("raw", "mangle", "nat"), [flow]):
+        for arrived in self._through("PREROUTING", [flow]):
             if self._is_local(arrived.destination):
-                # Since kernel 2.6.36 the source may be rewritten here.
-                for ended in self._tables("INPUT", ("mangle", "filter", "security", "nat"), [arrived]):
+                for ended in self._through("INPUT", [arrived]):
                     self._delivered(ended)
                 continue
             self._route_out(arrived)
-            forwarded = self._tables("FORWARD", ("mangle", "filter", "security"), [arrived])
-            for ended in self._tables("POSTROUTING", ("mangle", "nat"), forwarded):
+            forwarded = self._through("FORWARD", [arrived])
+            for ended in self._through("POSTROUTING", forwarded):
                 self._delivered(ended)
 
     def _from_node(self, flow: Flow) -> None:
         self._route_out(flow)
         # A new route changes what -o sees only after the hook: its interfaces are set when it begins (nf_hook_state).
-        for sent in self._tables("OUTPUT", ("raw", "mangle", "nat", "filter", "security"), [flow]):
-            self._route_out(sent)
-            for leaving in self._tables("POSTROUTING", ("mangle", "nat"), [sent]):
-                if not self._is_local(leaving.destination):
-                    self._delivered(leaving)
-                    continue
-                # Over lo the packet is received too; nat is not asked again, the connection is known by now.
-                leaving.in_interfaces = frozenset({"lo"})
-                received = self._tables("PREROUTING", ("raw", "mangle"), [leaving])
-                for ended in self._tables("INPUT", ("mangle", "filter", "security"), received):
-                    self._delivered(ended)
+        for sent in self._through("OUTPUT", [flow]):
+            self._leave(sent)
+
+    def _leave(self, sent: Flow) -> None:
+        self._route_out(sent)
+        for leaving in self._through("POSTROUTING", [sent]):
+            if not self._is_local(leaving.destination):
+                self._delivered(leaving)
+                continue
+            # Over lo the packet is received too; nat is not asked again, the connection is known by now.
+            leaving.in_interfaces = frozenset({"lo"})
+            received = self._through("PREROUTING", [leaving], nat=False)
+            for ended in self._through("INPUT", received, nat=False):
+                self._delivered(ended)
 
     def _is_local(self, destination: int) -> bool:
         return any(low <= destination <= high for low, high in self.network.local.ranges)
@@ -129,39 +162,56 @@ class Walker:
         route = self.network.route(flow.destination)
         flow.out_interfaces = frozenset({route.interface}) if route and route.interface else None
 
-    def _tables(self, hook: str, tables: tuple[str, ...], flows: list[Flow]) -> list[Flow]:
-        """The flows that pass the hook's tables; those that end there become leaves."""
-        self._hook = hook
-        for table in tables:
-            base = self.program.chain(table, hook)
-            if base is None:
+    def _through(self, hook: str, flows: list[Flow], *, nat: bool = True) -> list[Flow]:
+        """The flows that pass the hook's base chains; those that end there become leaves."""
+        for hooked, chains in self.program.bases.get(hook, ()):
+            self._hook, self._kind = hook, hooked.kind
+            base = chains.chain(hooked.table, hooked.chain)
+            if base is None or (not base.rules and base.policy == "ACCEPT"):
+                continue
+            if hooked.kind == "nat" and not nat:
                 continue
             passing: list[Flow] = []
             for flow in flows:
-                # The nat table is asked once per connection, and never for what conntrack does not track.
-                if table == "nat" and flow.untracked:
-                    passing.append(flow)
-                    continue
-                if not base.rules and base.chain.policy == "ACCEPT":
+                if hooked.kind == "nat" and not self._asks_nat(flow):
                     passing.append(flow)
                     continue
                 accepted: list[Flow] = []
-                for rest in self._chain(table, hook, flow, accepted, 0):
-                    policy = base.chain.policy
-                    if policy == "DROP":
-                        self._pass(rest, None, table, hook, "policy DROP", 0)
+                for rest in self._chain(chains, hooked.table, hooked.chain, flow, accepted, 0):
+                    if base.policy == "DROP":
+                        if base.end is not None:
+                            self._pass(rest, base.end, 0)
                         self._end(rest, Verdict.DROP)
                     else:
                         passing.append(rest)
                 passing.extend(accepted)
-            flows = passing
+            flows = self._sent_by_virtual_servers(passing) if hooked.kind == "ipvs" else passing
         return flows
+
+    def _asks_nat(self, flow: Flow) -> bool:
+        """False where nat is not asked: for what conntrack does not track, and where the connection has been given its
+        new address already (nf_nat_inet_fn)."""
+        if flow.untracked:
+            return False
+        return flow.rewritten is None if self._hook in ("INPUT", "POSTROUTING") else not flow.translated
+
+    def _sent_by_virtual_servers(self, flows: list[Flow]) -> list[Flow]:
+        """What virtual servers have taken leaves for its real server; only packets for the node itself stay here."""
+        staying = []
+        for flow in flows:
+            if not flow.scheduled or self._is_local(flow.destination):
+                staying.append(flow)
+                continue
+            self._route_out(flow)
+            for sent in self._through("OUTPUT", [flow], nat=False):
+                self._leave(sent)
+        return staying
 
     # -- chains --------------------------------------------------------------------------------------------------
 
-    def _chain(self, table: str, name: str, flow: Flow, accepted: list[Flow], depth: int) -> list[Flow]:
+    def _chain(self, chains: Chains, table: str, name: str, flow: Flow, accepted: list[Flow], depth: int) -> list[Flow]:
         """Walk one chain. Returns the flows that fall off its end or RETURN; accepted ones go to `accepted`."""
-        chain = self.program.chain(table, name)
+        chain = chains.chain(table, name)
         if chain is None or depth > MAX_DEPTH:
             self._end(flow, Verdict.UNKNOWN)
             return []
@@ -176,28 +226,20 @@ class Walker:
                 flows = []
                 break
             remaining: list[Flow] = []
+            ends = _Ends(chains, table, depth, remaining, fallen, accepted)
             for current in flows:
-                self._apply(compiled, current, table, name, depth, remaining, fallen, accepted)
+                self._apply(compiled, current, ends)
             flows = remaining
             if not flows:
                 break
         fallen.extend(flows)
         return fallen
 
-    def _apply(
-        self,
-        compiled: CompiledRule,
-        flow: Flow,
-        table: str,
-        chain: str,
-        depth: int,
-        remaining: list[Flow],
-        fallen: list[Flow],
-        accepted: list[Flow],
-    ) -> None:
+    def _apply(self, compiled: CompiledRule, flow: Flow, ends: _Ends) -> None:
         """Split the flow by one rule: what does not match goes to `remaining`, what matches is acted upon."""
+        remaining = ends.remaining
         protocol = compiled.protocol
-        if protocol is not None and protocol != "all" and (protocol == flow.protocol) is compiled.protocol_negated:
+        if protocol is not None and (protocol == flow.protocol) is compiled.protocol_negated:
             remaining.append(flow)
             return
         ranges = compiled.destinations
@@ -224,24 +266,19 @@ class Walker:
             return
         if answer is None:
             decided = False
+        sources = compiled.sources
+        if compiled.narrows is not None:
+            narrowed = compiled.narrows(flow)
+            if narrowed is None:
+                decided = False
+            else:
+                sources = narrowed if sources is None else sources & narrowed
         matched = flow
-        if compiled.sources is not None and flow.rewritten is not None:
-            inside = flow.rewritten & compiled.sources
-            if not inside and decided:
-                remaining.append(flow)
+        if sources is not None:
+            part, decided = self._split_by_source(flow, sources, decided, remaining)
+            if part is None:
                 return
-            decided = decided and inside == flow.rewritten
-        elif compiled.sources is not None:
-            inside = flow.addresses & compiled.sources
-            if not inside:
-                remaining.append(flow)
-                return
-            if inside != flow.addresses:
-                outside = flow.copy()
-                outside.addresses = flow.addresses - compiled.sources
-                remaining.append(outside)
-                matched = flow.copy()
-                matched.addresses = inside
+            matched = part
         if compiled.in_interface is not None and matched.in_interfaces is not None and self._hook not in NO_INPUT:
             known = frozenset(item for item in matched.in_interfaces if compiled.in_interface(item))
             if known != matched.in_interfaces:
@@ -253,7 +290,7 @@ class Walker:
         if meaning.looks_up is not None:
             # The client is not in the list yet; remember that it was asked for.
             asked = matched.copy()
-            asked.looked_up = (*matched.looked_up, (*meaning.looks_up, compiled.rule.target or ""))
+            asked.looked_up = (*matched.looked_up, (*meaning.looks_up, compiled.met.leads_to or ""))
             remaining.append(asked)
             return
         if meaning.share is not None and meaning.share < 1:
@@ -265,6 +302,14 @@ class Walker:
             remaining.append(rest)
             matched = matched.copy()
             matched.weight *= meaning.share
+        ways: Sequence[Way] | None = None
+        if compiled.ways is not None:
+            ways = compiled.ways(matched)
+            if ways is None:
+                decided = False
+            elif not ways:
+                remaining.append(matched)
+                return
         if not decided:
             followed = dict(matched.assumptions).get(compiled.number)
             if followed is False:
@@ -272,7 +317,7 @@ class Walker:
                 return
             if followed is None:
                 if len(matched.assumptions) >= MAX_ASSUMPTIONS:
-                    self._pass(matched, compiled, table, chain, compiled.action, depth, unclear=True)
+                    self._pass(matched, compiled.met, ends.depth, unclear=True)
                     self._end(matched, Verdict.UNKNOWN)
                     return
                 passed_by = matched.copy()
@@ -283,8 +328,60 @@ class Walker:
         if matched is flow:
             matched = flow.copy()
         self._steps += 1
-        self._pass(matched, compiled, table, chain, compiled.action, depth, unclear=not decided)
-        self._act(compiled, matched, table, depth, remaining, fallen, accepted)
+        if ways is not None:
+            self._go_ways(compiled, ways, matched, ends, decided=decided)
+            return
+        self._pass(matched, compiled.met, ends.depth, unclear=not decided)
+        if compiled.ways is not None:
+            # What it does hangs on what is not known.
+            self._end(matched, Verdict.UNKNOWN)
+            return
+        if meaning.remembers is not None:
+            _remember(matched, meaning.remembers, compiled.met.chain)
+        self._act(compiled, compiled.met, compiled.actions, matched, ends)
+
+    def _split_by_source(
+        self, flow: Flow, sources: AddressSet, decided: bool, remaining: list[Flow]
+    ) -> tuple[Flow | None, bool]:
+        """The part of a flow whose source is among these, and whether that is certain; the other part remains."""
+        if flow.rewritten is not None:
+            inside = flow.rewritten & sources
+            if not inside and decided:
+                remaining.append(flow)
+                return None, decided
+            return flow, decided and inside == flow.rewritten
+        inside = flow.addresses & sources
+        if not inside:
+            remaining.append(flow)
+            return None, decided
+        if inside == flow.addresses:
+            return flow, decided
+        outside = flow.copy()
+        outside.addresses = flow.addresses - sources
+        remaining.append(outside)
+        matched = flow.copy()
+        matched.addresses = inside
+        return matched, decided
+
+    def _go_ways(self, compiled: CompiledRule, ways: Sequence[Way], flow: Flow, ends: _Ends, *, decided: bool) -> None:
+        """Follow each of several things that a rule may do; what none takes goes on to the next rule."""
+        rest = flow.copy()
+        share = 1.0
+        for way in ways:
+            taken = flow.copy()
+            if way.sources is not None:
+                taken.addresses = flow.addresses & way.sources
+                if not taken.addresses:
+                    continue
+                rest.addresses = rest.addresses - way.sources
+            else:
+                taken.weight = flow.weight * way.share
+                share -= way.share
+            self._pass(taken, way.met, ends.depth, unclear=not decided)
+            self._act(compiled, way.met, way.actions, taken, ends)
+        rest.weight = flow.weight * share
+        if rest.addresses and share > ROUNDING:
+            ends.remaining.append(rest)
 
     def _interfaces(self, compiled: CompiledRule, flow: Flow) -> bool | None:
         """Whether -i and -o can match: None if that is not known. A part of a known set is split by the caller."""
@@ -298,10 +395,7 @@ class Walker:
                     # Since kernel 5.7 forwarded packets have one.
                     answer = None
             elif flow.in_interfaces is None:
-                if compiled.rule.in_interface is not None and compiled.rule.in_interface.name == "lo":
-                    answer = compiled.rule.in_interface.negated
-                else:
-                    answer = None
+                answer = compiled.in_unknown
             elif not any(test(item) for item in flow.in_interfaces):
                 answer = False
             if answer is False:
@@ -316,74 +410,72 @@ class Walker:
                 return False
         return answer
 
-    def _act(
-        self,
-        compiled: CompiledRule,
-        flow: Flow,
-        table: str,
-        depth: int,
-        remaining: list[Flow],
-        fallen: list[Flow],
-        accepted: list[Flow],
-    ) -> None:
-        rule = compiled.rule
-        target = rule.target
-        if compiled.meaning.remembers is not None:
-            for list_name, seconds, looked_up_chain in flow.looked_up:
-                if list_name == compiled.meaning.remembers and looked_up_chain == rule.chain:
-                    flow.affinity_s = seconds
-        match target:
-            case None:
-                remaining.append(flow)
-            case "ACCEPT":
-                accepted.append(flow)
-            case "RETURN":
-                fallen.append(flow)
-            case "DROP":
-                self._end(flow, Verdict.DROP)
-            case "REJECT":
-                self._end(flow, Verdict.REJECT)
-            case "MARK" | "CONNMARK":
-                if targets.mark(flow, rule):
-                    remaining.append(flow)
-                else:
-                    self._undecided(compiled, flow, remaining)
-            case "DNAT" | "REDIRECT":
-                place = targets.new_destination(flow, rule, self._primary(flow))
-                if place is None:
-                    self._end(flow, Verdict.UNKNOWN)
-                else:
-                    flow.destination, flow.port = place
+    def _act(self, compiled: CompiledRule, met: Met, actions: tuple[Action, ...], flow: Flow, ends: _Ends) -> None:
+        """Do what a rule says, in order; what no action ends goes on to the next rule."""
+        for action in actions:
+            match action:
+                case Accept():
+                    ends.accepted.append(flow)
+                    return
+                case Return():
+                    ends.fallen.append(flow)
+                    return
+                case Drop():
+                    self._end(flow, Verdict.DROP)
+                    return
+                case Reject():
+                    self._end(flow, Verdict.REJECT)
+                    return
+                case Jump(chain=name, goto=goto):
+                    returned = self._chain(ends.chains, ends.table, name, flow, ends.accepted, ends.depth + 1)
+                    (ends.fallen if goto else ends.remaining).extend(returned)
+                    return
+                case Translate(place=place):
+                    found = place(flow, self._primary(flow))
+                    if found is None:
+                        self._end(flow, Verdict.UNKNOWN)
+                        return
+                    flow.destination, flow.port = found
                     flow.translated = True
-                    accepted.append(flow)
-            case "MASQUERADE" | "SNAT":
-                flow.masquerade = Masquerade.PROXY if rule.chain == "KUBE-POSTROUTING" else Masquerade.OTHER
-                flow.rewritten = targets.new_sources(rule, self.network.own)
-                accepted.append(flow)
-            case "NOTRACK" | "CT":
-                if target == "NOTRACK" or "notrack" in targets.options_of(rule):
+                    ends.accepted.append(flow)
+                    return
+                case Schedule(destination=destination, port=port, tracked=tracked):
+                    flow.destination, flow.port = destination, port
+                    flow.translated = flow.scheduled = True
+                    flow.untracked = flow.untracked or not tracked
+                    ends.accepted.append(flow)
+                    return
+                case Rewrite(sources=sources, by_proxy=by_proxy):
+                    flow.masquerade = Masquerade.PROXY if by_proxy else Masquerade.OTHER
+                    flow.rewritten = sources
+                    ends.accepted.append(flow)
+                    return
+                case Change(apply=apply):
+                    if not apply(flow):
+                        self._undecided(compiled, flow)
+                case Untrack():
                     # What comes back in over lo has its connection already (xt_ct_target).
                     flow.untracked = flow.untracked or not (flow.local_origin and self._hook == "PREROUTING")
-                remaining.append(flow)
-            case name if self.program.chain(table, name) is not None:
-                returned = self._chain(table, name, flow, accepted, depth + 1)
-                (fallen if rule.goto else remaining).extend(returned)
-            case name if name in targets.GOES_ON or is_proxy_chain(name):
-                # A chain of kube-proxy that the dump lacks has no rules. (No kernel lets a chain go that is jumped to.)
-                remaining.append(flow)
-            case _:
-                self._undecided(compiled, flow, remaining)
+                case Remember(list_name=list_name):
+                    _remember(flow, list_name, met.chain)
+                case Continue(rest=rest):
+                    self._apply(rest, flow, ends)
+                    return
+                case Unclear():
+                    self._undecided(compiled, flow)
+                case _:
+                    assert_never(action)
+        ends.remaining.append(flow)
 
-    def _undecided(self, compiled: CompiledRule, flow: Flow, remaining: list[Flow]) -> None:
-        """A target whose effect is not known: it may take the packet, or let it go on."""
+    def _undecided(self, compiled: CompiledRule, flow: Flow) -> None:
+        """An action whose effect is not known: it may take the packet, or let it go on."""
         taken = flow.copy()
         number = -1 - compiled.number
         if flow.passed is not None:
-            flow.passed = taken.passed = _as_unclear(flow.passed)
+            flow.passed = taken.passed = replace(flow.passed, unclear=True)
         taken.assumptions = (*flow.assumptions, (number, True))
         self._end(taken, Verdict.UNKNOWN)
         flow.assumptions = (*flow.assumptions, (number, False))
-        remaining.append(flow)
 
     def _primary(self, flow: Flow) -> int | None:
         """The first address of the interface that the flow came in by; None if it is not one address."""
@@ -396,30 +488,8 @@ class Walker:
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def _pass(
-        self,
-        flow: Flow,
-        compiled: CompiledRule | None,
-        table: str,
-        chain: str,
-        action: str,
-        depth: int,
-        *,
-        unclear: bool = False,
-    ) -> None:
-        flow.passed = Passed(
-            flow.passed,
-            self.program.ruleset,
-            compiled.rule if compiled else None,
-            self._hook,
-            table,
-            chain,
-            action,
-            flow.weight,
-            depth,
-            compiled.foreign if compiled else is_foreign(chain, None),
-            unclear,
-        )
+    def _pass(self, flow: Flow, met: Met, depth: int, *, unclear: bool = False) -> None:
+        flow.passed = Passed(flow.passed, met, self._hook, self._kind, flow.weight, depth, unclear)
 
     def _delivered(self, flow: Flow) -> None:
         self._leaf(flow, Disposition.BACKEND if flow.translated else Disposition.UNTRANSLATED)
@@ -456,17 +526,8 @@ def _common(test: Callable[[str], bool], flow: Flow) -> bool | None:
     return answers.pop() if len(answers) == 1 else None
 
 
-def _as_unclear(step: Passed) -> Passed:
-    return Passed(
-        step.previous,
-        step.ruleset,
-        step.rule,
-        step.hook,
-        step.table,
-        step.chain,
-        step.action,
-        step.weight,
-        step.depth,
-        step.foreign,
-        True,
-    )
+def _remember(flow: Flow, list_name: str, chain: str) -> None:
+    """A client is written into the list that it was looked for in: it comes back here for that long."""
+    for looked_up, seconds, led_to in flow.looked_up:
+        if looked_up == list_name and led_to == chain:
+            flow.affinity_s = seconds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kdiag.model.addresses import AddressSet, Family, Protocol, SocketAddress
 from kdiag.model.dataplane import (
     Behaviour,
@@ -22,6 +24,7 @@ from kdiag.model.dataplane import (
 from kdiag.model.difference import Difference, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
 from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.walk.iptables_rules import IptablesSpace
 from tests.checks import builders as b
 
 DISPOSITIONS = {
@@ -160,7 +163,11 @@ def way(*steps: tuple[str, str, str, bool], rules: str) -> Passed:
     last: Passed | None = None
     for hook, text, action, foreign in steps:
         table, chain, rule = _find(ruleset, text)
-        last = Passed(last, ruleset, rule, hook, table, chain.name, action, 1.0, 0 if chain.policy else 1, foreign)
+        space = IptablesSpace(ruleset)
+        met = space.end(table, chain) if rule is None else space.met(rule)
+        assert met is not None
+        met = replace(met, action=action, foreign=foreign)
+        last = Passed(last, met, hook, table, 1.0, 0 if chain.policy else 1)
     assert last is not None
     return last
 

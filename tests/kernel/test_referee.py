@@ -18,6 +18,7 @@ import pytest
 from kdiag.model.addresses import AddressSet, Family, Protocol, SocketAddress, parse_address
 from kdiag.model.dataplane import ClientSet, Disposition, Frontend, FrontendKind, Masquerade, Position
 from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.program import Program
@@ -82,7 +83,7 @@ def _probes(rng: random.Random, site: Site) -> list[Probe]:
 def _walk(network: NodeNetwork, dump: str, probe: Probe) -> list[Leaf]:
     ruleset = parse_iptables_save(dump, family=network.family, source="lab")
     assert not ruleset.unread
-    walker = Walker(Program(ruleset, Surroundings(network=network)))
+    walker = Walker(Program((IptablesSpace(ruleset),), Surroundings(network=network)))
     destination, source = parse_address(probe.destination), parse_address(probe.source)
     assert destination is not None
     assert source is not None

@@ -21,6 +21,7 @@ from kdiag.model.host import HostFacts, Interface, InterfaceAddress, Route
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.walk.cases import cases_of
+from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork, node_network
 from kdiag.walk.program import Program
@@ -189,7 +190,7 @@ def leaves(
     if clients is None:
         clients = clients_at(around, position, destination, only)
         assert clients, "no such client"
-    return Walker(Program(rules, Surroundings(network=around, ipsets=ipsets))).walk(goal, clients)
+    return Walker(Program((IptablesSpace(rules),), Surroundings(network=around, ipsets=ipsets))).walk(goal, clients)
 
 
 def cases(text: str, **where: object) -> tuple[Case, ...]:

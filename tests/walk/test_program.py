@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from unittest.mock import patch
 
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdiag.model.addresses import Family
+from kdiag.model.dataplane import Effect
+from kdiag.model.rules import Ruleset
 from kdiag.walk import program
+from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
-from kdiag.walk.program import CompiledChain, Program, interface_test
+from kdiag.walk.program import Chains, CompiledChain, interface_test
 from tests.walk.generated import rules
 from tests.walk.setting import NETWORKS, address, dump, ruleset, told
 
@@ -21,14 +25,18 @@ SERVICES = "\n".join(
 )
 
 
+def _chains(of: Ruleset) -> Chains:
+    return Chains(IptablesSpace(of), Surroundings(network=NETWORKS[Family.IPV4]), itertools.count().__next__, {})
+
+
 def _chain(text: str, table: str = "nat", name: str = "KUBE-SERVICES") -> CompiledChain:
-    found = Program(ruleset(text), Surroundings(network=NETWORKS[Family.IPV4])).chain(table, name)
+    found = _chains(ruleset(text)).chain(table, name)
     assert found is not None
     return found
 
 
 def _lines_of(chain: CompiledChain, destination: str, number: int) -> list[str]:
-    return [item.rule.text for item in chain.candidates(int(address(destination)), number)]
+    return [item.met.text for item in chain.candidates(int(address(destination)), number)]
 
 
 class TestIndex:
@@ -107,28 +115,25 @@ class TestIndex:
 
 class TestChains:
     def test_a_chain_is_compiled_once(self) -> None:
-        made = Program(ruleset(SERVICES), Surroundings(network=NETWORKS[Family.IPV4]))
+        made = _chains(ruleset(SERVICES))
         assert made.chain("nat", "KUBE-SERVICES") is made.chain("nat", "KUBE-SERVICES")
         assert made.chain("nat", "GONE") is None
         assert made.chain("raw", "PREROUTING") is None
 
     def test_every_rule_has_a_number_of_its_own(self) -> None:
-        made = Program(ruleset(f"{SERVICES}\nfilter -A FORWARD -j DROP"), Surroundings(network=NETWORKS[Family.IPV4]))
+        made = _chains(ruleset(f"{SERVICES}\nfilter -A FORWARD -j DROP"))
         chains = [made.chain("nat", "KUBE-SERVICES"), made.chain("filter", "FORWARD")]
         numbers = [item.number for chain in chains if chain for item in chain.rules]
         assert sorted(numbers) == list(range(21))
-        assert [made.rules[item.number] is item.rule for chain in chains if chain for item in chain.rules] == [
-            True
-        ] * 21
 
     def test_unread_lines_stand_where_they_stood(self) -> None:
         text = dump("filter -A FORWARD -j RETURN\nfilter -A FORWARD -j DROP").replace(
             "-A FORWARD -j DROP", '-A FORWARD --comment "open\n-A FORWARD -j DROP'
         )
-        made = Program(ruleset(text), Surroundings(network=NETWORKS[Family.IPV4]))
+        made = _chains(ruleset(text))
         chain = made.chain("filter", "FORWARD")
         assert chain is not None
-        assert [item.rule.target for item in chain.rules] == ["RETURN", "?", "DROP"]
+        assert [item.met.effect for item in chain.rules] == [Effect.RETURN, Effect.OTHER, Effect.DROP]
 
     @pytest.mark.parametrize(
         ("line", "inert"),

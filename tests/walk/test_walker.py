@@ -9,6 +9,7 @@ import pytest
 from kdiag.model.dataplane import ClientSet, Disposition, Position
 from kdiag.model.rules import Ruleset, UnreadLine
 from kdiag.walk.cases import cases_of
+from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.program import Program
 from kdiag.walk.walker import MAX_ASSUMPTIONS, Walker
@@ -69,7 +70,7 @@ class TestHooks:
         assert found
         for leaf in found:
             assert leaf.passed is not None
-            asked = [f"{step.table} {step.hook}" for step in leaf.passed.steps() if step.depth == 0]
+            asked = [f"{step.met.table} {step.hook}" for step in leaf.passed.steps() if step.depth == 0]
             assert ", ".join(asked) == expected
 
     @pytest.mark.parametrize("hook", ["INPUT", "OUTPUT"])
@@ -127,7 +128,7 @@ class TestHooks:
         (case,) = cases(f"mangle :{hook} DROP", only=NODE_IP if hook == "OUTPUT" else POD, **where)
         assert describe(case)[1] == ["dropped"]
         (last,) = case.paths.values()
-        assert (last.action, last.rule, last.chain) == ("policy DROP", None, hook)
+        assert (last.met.action, last.met.is_policy, last.met.chain) == ("policy DROP", True, hook)
         assert last.ref().text == f":{hook} DROP"
 
     def test_marks_and_states_live_on_through_the_hooks(self) -> None:
@@ -201,7 +202,7 @@ class TestChains:
             tables=found.tables,
             unread=(UnreadLine(line=1, text="?", reason="odd"),),
         )
-        walker = Walker(Program(odd, Surroundings(network=NETWORKS[found.family])))
+        walker = Walker(Program((IptablesSpace(odd),), Surroundings(network=NETWORKS[found.family])))
         clients = clients_at(NETWORKS[found.family], Position.POD, VIP, POD)
         assert [leaf.fate.disposition.value for leaf in walker.walk(frontend(VIP, 80, Position.POD), clients)] == [
             "untranslated"
@@ -280,7 +281,7 @@ class TestHostileDumps:
 
     def test_steps_are_counted_for_each_walk(self) -> None:
         network = NETWORKS[frontend(VIP, 80, Position.POD).family]
-        walker = Walker(Program(ruleset("filter -A FORWARD -j DROP"), Surroundings(network=network)))
+        walker = Walker(Program((IptablesSpace(ruleset("filter -A FORWARD -j DROP")),), Surroundings(network=network)))
         clients = clients_at(network, Position.POD, VIP, POD)
         for _ in range(3):
             assert [leaf.fate.disposition.value for leaf in walker.walk(frontend(VIP, 80, Position.POD), clients)] == [
@@ -300,7 +301,7 @@ class TestPath:
     def test_every_rule_that_was_passed_is_there_with_its_share(self) -> None:
         (case,) = cases(self.LINES, only="10.244.1.78")
         steps = {str(fate.backend): last.steps() for fate, last in case.paths.items()}
-        assert [(step.chain, step.action, step.weight, step.depth) for step in steps["10.244.1.5:80"]] == [
+        assert [(step.met.chain, step.met.action, step.weight, step.depth) for step in steps["10.244.1.5:80"]] == [
             ("PREROUTING", "jump KUBE-SERVICES", 1.0, 0),
             ("KUBE-SERVICES", "jump KUBE-SVC-A", 1.0, 1),
             ("KUBE-SVC-A", "jump KUBE-SEP-A", 0.5, 2),
@@ -311,7 +312,7 @@ class TestPath:
     def test_rules_of_others_are_told_from_kube_proxys(self) -> None:
         (case,) = cases(self.LINES, only=POD)
         for last in case.paths.values():
-            assert [step.foreign for step in last.steps()] == [False, False, False, False, True]
+            assert [step.met.foreign for step in last.steps()] == [False, False, False, False, True]
             assert last.ref().foreign
             assert last.ref().source == "iptables-save.txt"
 
