@@ -74,7 +74,7 @@ def distance(actual: Outcome, legal: Outcome) -> tuple[int, int, int]:
 def faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
     """Everything that is wrong with an outcome that ought to be the legal one, most telling first."""
     have, want = shares_by_backend(actual), shares_by_backend(legal)
-    if not want:
+    if not want and Disposition.BACKEND not in legal.dispositions:
         return _faults_of_refusal(actual, legal, have)
     found: list[Fault] = []
     untouched = [fate for fate, _ in actual.shares if fate.disposition is Disposition.UNTRANSLATED]
@@ -171,6 +171,11 @@ def describe(outcome: Outcome, limit: int = 4) -> str:
             parts.append(
                 "DNAT to " + ", ".join(f"{backend} ({shares[backend]:.0%})" for backend in backends[:limit]) + more
             )
+    by_proxy = sum(
+        weight for fate, weight in outcome.shares if fate.disposition is Disposition.BACKEND and fate.backend is None
+    )
+    if by_proxy:
+        parts.append("to the proxy process")
     for disposition, words in WORDS.items():
         share = sum(weight for fate, weight in outcome.shares if fate.disposition is disposition)
         if share:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from kdiag.expect.behaviour import LocalDetector, Situation, expected_cases
+from kdiag.expect.behaviour import expected_cases
 from kdiag.expect.endpoints import Candidates, candidates_of
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import ProxyRules, select
-from kdiag.model.addresses import Family, family_of
+from kdiag.expect.situation import LocalDetector, Situation
+from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, Position, ServicePortKey
 from kdiag.model.host import HostFacts
-from kdiag.model.proxy import DetectLocalMode, ProxyConfig, Version
+from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
 from kdiag.walk.network import NodeNetwork
 
 # What is assumed of a proxy whose release nothing tells: the newest one that was read.
@@ -34,6 +35,7 @@ class NodeContext:
     config: ProxyConfig | None
     version: Version | None
     networks: Mapping[Family, NodeNetwork]
+    mode: ProxyMode = ProxyMode.IPTABLES
 
     @property
     def rules(self) -> ProxyRules:
@@ -43,6 +45,7 @@ class NodeContext:
             gates=self.config.feature_gates if self.config else {},
             node_name=self.node_name,
             node=self.node,
+            mode=self.mode,
         )
 
 
@@ -77,6 +80,8 @@ def expected_data_plane(cluster: ClusterState, context: NodeContext) -> DataPlan
         detector = detector_of(family, context)
         for service in services:
             for service_port in service.ports:
+                if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:
+                    continue  # The proxy process speaks TCP and UDP only.
                 for frontend, behaviour in _port_behaviours(
                     cluster,
                     context,

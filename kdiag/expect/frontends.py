@@ -12,7 +12,7 @@ from kdiag.model.addresses import Address, Family, Network, family_of, parse_net
 from kdiag.model.cluster import Service, ServicePort
 from kdiag.model.dataplane import FrontendKind
 from kdiag.model.host import HostFacts
-from kdiag.model.proxy import ProxyConfig
+from kdiag.model.proxy import ProxyConfig, ProxyMode
 from kdiag.walk.network import NodeNetwork
 
 LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
@@ -95,7 +95,8 @@ def node_port_addresses(
         ]
         networks += [item for item in internal if family_of(item) is family]
     everywhere = "all" in chosen or not networks or any(item.prefixlen == 0 for item in networks)
-    if family is Family.IPV4:
+    if family is Family.IPV4 and rules.mode is ProxyMode.IPTABLES:
+        # nftables mode refuses it; IPVS mode has virtual servers there in some releases, which is not asked for.
         own.append(LOCALHOST)
     open_at = [address for address in own if everywhere or any(address in item for item in networks)]
     return tuple(item for item in open_at if item != LOCALHOST or _localhost_open(host, config, rules))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kdiag.expect.endpoints import Candidates
 from kdiag.model.cluster import Node, Service, TrafficPolicy
-from kdiag.model.proxy import Version
+from kdiag.model.proxy import ProxyMode, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +27,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRules:
-    """What decides the choice besides the API objects: release, feature gates, and the node."""
+    """What decides the choice besides the API objects: release, feature gates, mode, and the node."""
 
     version: Version
     gates: Mapping[str, bool]
     node_name: str
     node: Node | None
+    mode: ProxyMode = ProxyMode.IPTABLES
     assumed_zone: str | None = None
     """The zone to go by where the Node object was not read."""
 

@@ -1,4 +1,4 @@
-"""Which plane a node runs, what replaces kube-proxy there, and what its rules tell of its configuration."""
+"""Which plane a node runs, and what its rules tell of its configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from kdiag.model.addresses import Family, Network
-from kdiag.model.cluster import ClusterState
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Rule, Ruleset
 from kdiag.planes import PLANES
@@ -69,25 +68,6 @@ def assumed_release(server: Version | None, rulesets: Sequence[Ruleset]) -> Vers
         if "KUBE-NODEPORTS" not in packet_filter.chains:
             newest = min(newest, (1, 20))
     return min(server, newest)
-
-
-def replacement_of(cluster: ClusterState) -> str | None:
-    """The product that does kube-proxy's work in this cluster; None if none is seen."""
-    maps = {item.meta.key.name: item.data for item in cluster.config_maps}
-    cilium = maps.get("cilium-config", {})
-    if cilium.get("kube-proxy-replacement", "").lower() in ("true", "strict"):
-        return "Cilium"
-    if any(pod.meta.labels.get("app") in ("ovnkube-node", "ovnkube") for pod in cluster.pods):
-        return "OVN-Kubernetes"
-    if "proxyAll: true" in maps.get("antrea-config", {}).get("antrea-agent.conf", ""):
-        return "Antrea"
-    for pod in cluster.pods:
-        if pod.meta.labels.get("k8s-app") == "kube-router" and any(
-            "--run-service-proxy=true" in container.command or "--run-service-proxy" in container.command
-            for container in pod.containers
-        ):
-            return "kube-router"
-    return None
 
 
 def config_from_rules(rulesets: Sequence[Ruleset]) -> ProxyConfig | None:

@@ -9,6 +9,8 @@ from kdiag.model.addresses import Family, Network, Protocol
 from kdiag.model.dataplane import ClientSet, DataPlane, Frontend
 from kdiag.model.difference import Condition
 from kdiag.model.host import HostFacts
+from kdiag.model.ipvs import IpvsTable
+from kdiag.model.nft import NftRuleset
 from kdiag.model.proxy import ProxyMode, Version
 from kdiag.model.report import Gap
 from kdiag.model.rules import IpSet, Ruleset
@@ -19,13 +21,18 @@ from kdiag.walk.walker import Leaf
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEvidence:
-    """Everything recorded on one node, parsed as far as all planes need it."""
+    """Everything recorded on one node, parsed as far as all planes need it.
+
+    `nft` and `ipvs` are None if they were not recorded, or show nothing that is not in `rulesets` too.
+    """
 
     node_name: str
     probes: Mapping[str, Recording]
     host: HostFacts
     rulesets: tuple[Ruleset, ...] = ()
     ipsets: Mapping[str, IpSet] | None = None
+    nft: NftRuleset | None = None
+    ipvs: IpvsTable | None = None
     gaps: tuple[Gap, ...] = ()
 
 

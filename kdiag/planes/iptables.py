@@ -13,12 +13,9 @@ from kdiag.model.rules import Backend, Ruleset
 from kdiag.planes.interface import NodeEvidence, Plane, PlaneReading, ReadingOrder
 from kdiag.planes.iptables_conditions import conditions_of, has_base_jump, serves, two_backends
 from kdiag.planes.iptables_dispatch import unexpected_frontends
-from kdiag.walk.cases import cases_of
-from kdiag.walk.iptables_rules import IptablesSpace
-from kdiag.walk.meaning import Surroundings
+from kdiag.planes.programs import behaviours_of, of_family, walker_of
 from kdiag.walk.network import NodeNetwork
-from kdiag.walk.program import Program
-from kdiag.walk.walker import Leaf, Walker
+from kdiag.walk.walker import Leaf
 
 
 def _signs(evidence: NodeEvidence) -> tuple[str, ...]:
@@ -38,7 +35,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
     filter_seen = True
     for family, network in order.networks.items():
         mine = {frontend: item for frontend, item in order.expected.behaviours.items() if frontend.family is family}
-        candidates = [ruleset for ruleset in evidence.rulesets if ruleset.family is family]
+        candidates = of_family(evidence, family)
         if not candidates:
             if mine:
                 gaps.append(
@@ -69,15 +66,9 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
         if any(item.cause is CauseKind.NEVER_WROTE for item in conditions if item.family is family):
             # Nothing to walk: the condition says all there is to say.
             continue
-        walker = Walker(Program((IptablesSpace(ruleset),), Surroundings(network=network, ipsets=evidence.ipsets)))
         targets = {frontend: item.service_port for frontend, item in mine.items()}
         targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports))
-        for frontend, service_port in targets.items():
-            clients = network.clients(frontend.position, frontend.address)
-            if clients:
-                behaviours[frontend] = Behaviour(
-                    cases=cases_of(walker.walk(frontend, clients)), service_port=service_port
-                )
+        behaviours |= behaviours_of(walker_of(evidence, network, (ruleset, *others)), network, targets)
     return PlaneReading(
         data_plane=DataPlane(node=evidence.node_name, behaviours=behaviours),
         conditions=tuple(conditions),
@@ -89,13 +80,11 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
 def _follow(
     evidence: NodeEvidence, network: NodeNetwork, frontend: Frontend, clients: Sequence[ClientSet]
 ) -> list[Leaf]:
-    candidates = [ruleset for ruleset in evidence.rulesets if ruleset.family is frontend.family]
+    candidates = of_family(evidence, frontend.family)
     if not candidates:
         return []
-    ruleset, _ = choose(candidates)
-    return Walker(Program((IptablesSpace(ruleset),), Surroundings(network=network, ipsets=evidence.ipsets))).walk(
-        frontend, clients
-    )
+    ruleset, others = choose(candidates)
+    return walker_of(evidence, network, (ruleset, *others)).walk(frontend, clients)
 
 
 def choose(rulesets: list[Ruleset]) -> tuple[Ruleset, tuple[Ruleset, ...]]:

@@ -81,8 +81,8 @@ def conditions_of(
         *missing_base_jumps(ruleset, order.version, family),
         *_flushed(ruleset, expected, family),
         *_node_port_dispatch(ruleset, expected, family),
-        *_masquerading(ruleset, family),
-        *_local_detection(ruleset, order, family),
+        *masquerading(ruleset, family),
+        *local_detection(ruleset, order, family),
     )
 
 
@@ -151,7 +151,8 @@ def _node_port_dispatch(
     )
 
 
-def _masquerading(ruleset: Ruleset, family: Family) -> Iterator[Condition]:
+def masquerading(ruleset: Ruleset, family: Family) -> Iterator[Condition]:
+    """The mark is not set, not asked for, or not the same on both sides (also in IPVS mode)."""
     marking = ruleset.chain("nat", "KUBE-MARK-MASQ")
     post = ruleset.chain("nat", "KUBE-POSTROUTING")
     bits = set()
@@ -208,7 +209,7 @@ def _hex(bits: set[int]) -> str:
     return ", ".join(hex(bit) for bit in sorted(bits))
 
 
-def _local_detection(ruleset: Ruleset, order: ReadingOrder, family: Family) -> Iterator[Condition]:
+def local_detection(ruleset: Ruleset, order: ReadingOrder, family: Family) -> Iterator[Condition]:
     """The range in the masquerade rules' `! -s RANGE` is not the one that the cluster's pods have."""
     wanted = order.local_ranges.get(family)
     nat = ruleset.tables.get("nat")

@@ -17,6 +17,11 @@ DISPATCH_CHAINS = (
     ("filter", "KUBE-SERVICES"),
     ("filter", "KUBE-EXTERNAL-SERVICES"),
     ("nat", "KUBE-NODEPORTS"),
+    # userspace mode
+    ("nat", "KUBE-PORTALS-CONTAINER"),
+    ("nat", "KUBE-PORTALS-HOST"),
+    ("nat", "KUBE-NODEPORT-CONTAINER"),
+    ("nat", "KUBE-NODEPORT-HOST"),
 )
 # What an address that no Service has may still be told from: the words kube-proxy puts into its comments.
 KIND_WORDS = (("external IP", FrontendKind.EXTERNAL_IP), ("loadbalancer IP", FrontendKind.LOAD_BALANCER_IP))
@@ -83,7 +88,7 @@ def _dispatch_rules(ruleset: Ruleset) -> Iterator[tuple[Rule, Protocol, int]]:
 
 def _is_dispatch(rule: Rule) -> bool:
     target = rule.target or ""
-    return target.startswith(PROXY_PREFIXES) or target in ("REJECT", "DROP", "DNAT", "KUBE-MARK-MASQ")
+    return target.startswith(PROXY_PREFIXES) or target in ("REJECT", "DROP", "DNAT", "REDIRECT", "KUBE-MARK-MASQ")
 
 
 def _protocol_and_port(rule: Rule) -> tuple[Protocol | None, int | None]:

@@ -1,22 +1,78 @@
-"""kube-proxy's nftables mode: recognised; its rules are not read yet."""
+"""kube-proxy's nftables mode, 1.29 (alpha) to 1.37: table `kube-proxy` of families ip and ip6, walked like all rules."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
+from kdiag.model.addresses import Family
+from kdiag.model.dataplane import Behaviour, ClientSet, DataPlane, Frontend
+from kdiag.model.difference import CauseKind, Condition
+from kdiag.model.nft import NftTable
 from kdiag.model.proxy import ProxyMode
-from kdiag.planes.interface import NodeEvidence, Plane
+from kdiag.model.report import Gap
+from kdiag.planes.interface import NodeEvidence, Plane, PlaneReading, ReadingOrder
+from kdiag.planes.nft_conditions import conditions_of
+from kdiag.planes.nft_dispatch import unexpected_frontends
+from kdiag.planes.programs import behaviours_of, follow_all, of_family, walker_of
+from kdiag.walk.network import NodeNetwork
+from kdiag.walk.ownership import NFT_TABLE
+from kdiag.walk.walker import Leaf
 
-# `table ip kube-proxy {` in text, {"table": {"family": "ip", "name": "kube-proxy", …}} in JSON.
-_TABLE = re.compile(rb'table ip6? kube-proxy\b|"name":\s*"kube-proxy"|"table":\s*"kube-proxy"')
+FAMILY_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+
+
+def table_of(evidence: NodeEvidence, family: Family) -> NftTable | None:
+    """kube-proxy's table of one family."""
+    return evidence.nft.table(FAMILY_NAMES[family], NFT_TABLE) if evidence.nft else None
 
 
 def _signs(evidence: NodeEvidence) -> tuple[str, ...]:
     return tuple(
-        f"table kube-proxy in {evidence.probes[probe].source}"
-        for probe in PLANE.probes
-        if probe in evidence.probes and _TABLE.search(evidence.probes[probe].content)
+        f"table {table.family} {table.name} in {evidence.nft.source}"
+        for family in Family
+        if evidence.nft is not None and (table := table_of(evidence, family)) is not None and table.chains
     )
 
 
-PLANE = Plane(mode=ProxyMode.NFTABLES, probes=("nft-j-list-ruleset", "nft-list-ruleset"), signs=_signs)
+def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
+    behaviours: dict[Frontend, Behaviour] = {}
+    conditions: list[Condition] = []
+    gaps: list[Gap] = []
+    for family, network in order.networks.items():
+        mine = {frontend: item for frontend, item in order.expected.behaviours.items() if frontend.family is family}
+        if evidence.nft is None:
+            if mine and not any(gap.subject.startswith("nodes/") for gap in evidence.gaps):
+                reason = "no readable `nft list ruleset` was recorded"
+                gaps.append(Gap(node=evidence.node_name, subject=f"{family} rules", reason=reason))
+            continue
+        found = conditions_of(evidence.nft, family, mine, order)
+        conditions += found
+        if any(item.cause is CauseKind.NEVER_WROTE for item in found):
+            # Nothing to walk: the condition says all there is to say.
+            continue
+        table = table_of(evidence, family)
+        targets = {frontend: item.service_port for frontend, item in mine.items()}
+        if table is not None:
+            targets.update(unexpected_frontends(table, mine, network, order.node_ports))
+        walker = walker_of(evidence, network, of_family(evidence, family))
+        behaviours |= behaviours_of(walker, network, targets)
+    return PlaneReading(
+        data_plane=DataPlane(node=evidence.node_name, behaviours=behaviours),
+        conditions=tuple(conditions),
+        gaps=tuple(gaps),
+    )
+
+
+def _follow(
+    evidence: NodeEvidence, network: NodeNetwork, frontend: Frontend, clients: Sequence[ClientSet]
+) -> list[Leaf]:
+    return follow_all(evidence, network, frontend, clients) if evidence.nft is not None else []
+
+
+PLANE = Plane(
+    mode=ProxyMode.NFTABLES,
+    probes=("nft-j-list-ruleset", "nft-list-ruleset", "iptables-save", "ip6tables-save", "ip-addr", "ip-route"),
+    signs=_signs,
+    read=_read,
+    follow=_follow,
+)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
+from kdiag.model.ipvs import IpvsTable
+from kdiag.model.nft import NftRuleset
 from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
 from kdiag.parse.ipset_save import parse_ipset_save
 from kdiag.parse.iptables_list import parse_iptables_list
 from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.parse.ipvsadm import parse_ipvsadm_list, parse_ipvsadm_save
+from kdiag.parse.nft_json import parse_nft_json
+from kdiag.parse.nft_text import parse_nft_text
+from kdiag.parse.proc_ip_vs import parse_proc_ip_vs
+from kdiag.walk.nft_rules import IPTABLES_TABLES
 
 COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 # Per table, best first: the save format loses nothing, a listing without -v hides interfaces.
@@ -45,6 +53,72 @@ def read_ipsets(node_name: str, probes: Mapping[str, Recording]) -> tuple[Mappin
         return ipsets, ()
     reason = f"{len(unread)} lines not understood, first at line {unread[0].line}: {unread[0].text}"
     return ipsets, (Gap(node=node_name, subject=recording.source, reason=reason),)
+
+
+# `"table": {"family": "ip", "name": "nat"` in JSON, `table ip nat {` in text.
+_NFT_TABLES = re.compile(
+    rb'"table":\s*\{\s*"family":\s*"(\w+)",\s*"name":\s*"([^"]+)"|^table (\w+) (\S+) \{', re.MULTILINE
+)
+
+
+def read_nft(
+    node_name: str, probes: Mapping[str, Recording], rulesets: tuple[Ruleset, ...]
+) -> tuple[NftRuleset | None, tuple[Gap, ...]]:
+    """`nft list ruleset`, from JSON if it was recorded. None where it shows only what iptables-save shows better."""
+    for probe, parse in (("nft-j-list-ruleset", parse_nft_json), ("nft-list-ruleset", parse_nft_text)):
+        recording = probes.get(probe)
+        if recording is None or recording.exit_status or not recording.content.strip():
+            continue
+        if not _has_tables_of_its_own(recording.content, rulesets):
+            return None, ()
+        try:
+            ruleset = parse(recording.text(), recording.source)
+        except ParseError as error:
+            return None, (Gap(node=node_name, subject=recording.source, reason=error.message),)
+        if not ruleset.complete:
+            return None, (Gap(node=node_name, subject=recording.source, reason="the dump is cut off inside a table"),)
+        if ruleset.unread:
+            first = ruleset.unread[0]
+            reason = f"{len(ruleset.unread)} parts not understood, first at line {first.line}: {first.text[:200]}"
+            return ruleset, (Gap(node=node_name, subject=recording.source, reason=reason),)
+        return ruleset, ()
+    return None, ()
+
+
+def _has_tables_of_its_own(content: bytes, rulesets: tuple[Ruleset, ...]) -> bool:
+    """False if all tables are those in which iptables-nft keeps the rules that `rulesets` hold."""
+    printed = {
+        "ip" if ruleset.family is Family.IPV4 else "ip6"
+        for ruleset in rulesets
+        if ruleset.backend is not Backend.LEGACY and ruleset.covers is None
+    }
+    for match in _NFT_TABLES.finditer(content):
+        family, name = (match[1] or match[3]).decode(), (match[2] or match[4]).decode()
+        if family not in printed or name not in IPTABLES_TABLES:
+            return True
+    return False
+
+
+def read_ipvs(node_name: str, probes: Mapping[str, Recording]) -> tuple[IpvsTable | None, tuple[Gap, ...]]:
+    """The virtual servers; None if they were not recorded."""
+    for probe, parse in (
+        ("ipvsadm-save-n", parse_ipvsadm_save),
+        ("ipvsadm-Ln", parse_ipvsadm_list),
+        ("proc-net-ip_vs", parse_proc_ip_vs),
+    ):
+        recording = probes.get(probe)
+        if recording is None or recording.exit_status:
+            continue
+        try:
+            table = parse(recording.text(), recording.source)
+        except ParseError as error:
+            return None, (Gap(node=node_name, subject=recording.source, reason=error.message),)
+        if table.unread or not table.complete:
+            reason = f"{len(table.unread)} lines not understood" if table.unread else "it is cut off inside a line"
+            first = f", first at line {table.unread[0].line}: {table.unread[0].text}" if table.unread else ""
+            return table, (Gap(node=node_name, subject=recording.source, reason=f"{reason}{first}"),)
+        return table, ()
+    return None, ()
 
 
 def _same_rules(one: Ruleset, other: Ruleset) -> bool:

@@ -72,11 +72,13 @@ class Translate:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A virtual server gives the packet to this real server; untracked where `net.ipv4.vs.conntrack` is off."""
+    """A virtual server gives the packet to this real server; untracked where `net.ipv4.vs.conntrack` is off. The client
+    sticks to it for `affinity_s` seconds (None: it does not)."""
 
     destination: int
     port: int
     tracked: bool
+    affinity_s: int | None
 
 
 @dataclass(frozen=True, slots=True)

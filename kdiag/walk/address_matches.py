@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 
-from kdiag.model.addresses import AddressSet, Family, Network, parse_address, parse_network
+from kdiag.model.addresses import Address, AddressSet, Family, Network, parse_address, parse_network
 from kdiag.model.rules import IpSet, Option
 from kdiag.walk.flow import Flow
 from kdiag.walk.meaning import Compiled, Surroundings, Test, cannot_tell, negate, read_number
@@ -102,13 +103,82 @@ def ipset_match(compiled: Compiled, option: Option, around: Surroundings) -> Non
         case "hash:ip,port", "dst,dst":
             pairs = {_socket(member.split()[0]) for member in known.members}
             test = lambda flow: (flow.destination, flow.protocol, flow.port) in pairs  # noqa: E731
+        case "hash:ip,port", "src,dst":
+            _narrow(compiled, option, _sources_by_port(known, around.network.family))
+            return
+        case (("hash:ip,port,ip" | "hash:ip,port,net"), "dst,dst,src"):
+            _narrow(compiled, option, _sources_by_socket(known, around.network.family))
+            return
         case _:
             test = cannot_tell
     compiled.tests.append(negate(test, option.negated))
 
 
+Narrowing = Callable[[Flow], AddressSet | None]
+
+
+def _narrow(compiled: Compiled, option: Option, find: Narrowing) -> None:
+    """Keep the clients that a set names for the flow; those of an earlier match too."""
+    before = compiled.narrows
+
+    def narrows(flow: Flow) -> AddressSet | None:
+        found = find(flow)
+        if found is not None and option.negated:
+            found = found.complement()
+        earlier = before(flow) if before is not None else None
+        if before is None or found is None:
+            return found
+        return None if earlier is None else found & earlier
+
+    compiled.narrows = narrows
+
+
+def _sources_by_socket(known: IpSet, family: Family) -> Narrowing:
+    """Members `10.96.0.1,tcp:80,10.0.0.0/8`: the sources that go with a destination."""
+    found: dict[tuple[int, str, int], list[tuple[Network, bool]]] = {}
+    unread = False
+    for member in known.members:
+        words = member.split()
+        socket_text, _, source_text = words[0].rpartition(",")
+        socket = _socket(socket_text)
+        network = parse_network(source_text)
+        if socket is None or network is None:
+            unread = True
+            continue
+        found.setdefault(socket, []).append((network, "nomatch" in words))
+    chosen = {socket: _nested(networks, family) for socket, networks in found.items()}
+    nobody = AddressSet.nothing(family)
+
+    def find(flow: Flow) -> AddressSet | None:
+        return None if unread else chosen.get((flow.destination, flow.protocol, flow.port), nobody)
+
+    return find
+
+
+def _sources_by_port(known: IpSet, family: Family) -> Narrowing:
+    """Members `10.96.0.1,tcp:80` asked for the source's address and the destination's port."""
+    found: dict[tuple[str, int], list[Address]] = {}
+    for member in known.members:
+        socket = _socket(member.split()[0])
+        address = parse_address(member.partition(",")[0])
+        if socket is not None and address is not None:
+            found.setdefault(socket[1:], []).append(address)
+    chosen = {asked: AddressSet.of(family, addresses) for asked, addresses in found.items()}
+    nobody = AddressSet.nothing(family)
+    return lambda flow: chosen.get((flow.protocol, flow.port), nobody)
+
+
+def _nested(networks: list[tuple[Network, bool]], family: Family) -> AddressSet:
+    """Of nested members the narrowest decides."""
+    chosen = AddressSet.nothing(family)
+    for network, excluded in sorted(networks, key=lambda item: item[0].prefixlen):
+        part = AddressSet.of(family, (network,))
+        chosen = chosen - part if excluded else chosen | part
+    return chosen
+
+
 def _members(ipset: IpSet, family: Family) -> AddressSet | None:
-    """The addresses in a set; None if a member is not understood. Of nested members the narrowest decides."""
+    """The addresses in a set; None if a member is not understood."""
     networks: list[tuple[Network, bool]] = []
     for member in ipset.members:
         words = member.split()
@@ -116,11 +186,7 @@ def _members(ipset: IpSet, family: Family) -> AddressSet | None:
         if network is None:
             return None
         networks.append((network, "nomatch" in words))
-    chosen = AddressSet.nothing(family)
-    for network, excluded in sorted(networks, key=lambda item: item[0].prefixlen):
-        part = AddressSet.of(family, (network,))
-        chosen = chosen - part if excluded else chosen | part
-    return chosen
+    return _nested(networks, family)
 
 
 def _socket(member: str) -> tuple[int, str, int] | None:

@@ -26,6 +26,7 @@ class Flow:
         "destination",
         "family",
         "in_interfaces",
+        "just_scheduled",
         "local_origin",
         "looked_up",
         "mark",
@@ -68,6 +69,7 @@ class Flow:
         self.connmark = 0
         self.translated = False
         self.scheduled = False
+        self.just_scheduled = False
         self.untracked = False
         self.masquerade = Masquerade.NO
         self.rewritten: AddressSet | None = None
@@ -94,6 +96,7 @@ class Flow:
         twin.connmark = self.connmark
         twin.translated = self.translated
         twin.scheduled = self.scheduled
+        twin.just_scheduled = self.just_scheduled
         twin.untracked = self.untracked
         twin.masquerade = self.masquerade
         twin.rewritten = self.rewritten

@@ -199,7 +199,8 @@ class Walker:
         """What virtual servers have taken leaves for its real server; only packets for the node itself stay here."""
         staying = []
         for flow in flows:
-            if not flow.scheduled or self._is_local(flow.destination):
+            taken, flow.just_scheduled = flow.just_scheduled, False
+            if not taken or self._is_local(flow.destination):
                 staying.append(flow)
                 continue
             self._route_out(flow)
@@ -439,9 +440,10 @@ class Walker:
                     flow.translated = True
                     ends.accepted.append(flow)
                     return
-                case Schedule(destination=destination, port=port, tracked=tracked):
+                case Schedule(destination=destination, port=port, tracked=tracked, affinity_s=affinity_s):
                     flow.destination, flow.port = destination, port
-                    flow.translated = flow.scheduled = True
+                    flow.translated = flow.scheduled = flow.just_scheduled = True
+                    flow.affinity_s = affinity_s
                     flow.untracked = flow.untracked or not tracked
                     ends.accepted.append(flow)
                     return

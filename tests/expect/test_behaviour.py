@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from kdiag.expect.behaviour import LocalDetector, Situation, expected_cases, ways
+from kdiag.expect.behaviour import expected_cases, ways
 from kdiag.expect.endpoints import Candidate, Candidates
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.selection import ProxyRules, Selection
+from kdiag.expect.situation import LocalDetector, Situation
 from kdiag.model.addresses import AddressSet, Family, SocketAddress
 from kdiag.model.cluster import TrafficPolicy
 from kdiag.model.dataplane import Case, ClientSet, Disposition, FrontendKind, Masquerade, Outcome, Position

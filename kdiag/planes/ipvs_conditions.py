@@ -1,0 +1,157 @@
+"""Structural faults of IPVS mode that are seen before any packet is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from kdiag.model.addresses import Address, Family
+from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
+from kdiag.model.difference import CauseKind, Condition, Symptom
+from kdiag.planes.interface import NodeEvidence, ReadingOrder
+from kdiag.planes.iptables import choose
+from kdiag.planes.iptables_conditions import has_base_jump, local_detection, masquerading
+from kdiag.planes.iptables_jumps import NOT_SENT_ON
+from kdiag.planes.iptables_lines import rules_of
+from kdiag.planes.programs import of_family
+
+DEVICE = "kube-ipvs0"
+MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
+FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
+# All but one in so many of the addresses that ought to be there: then it is not a fault of single Services.
+MOST = 2
+
+
+def conditions_of(
+    evidence: NodeEvidence, family: Family, expected: Mapping[Frontend, Behaviour], order: ReadingOrder
+) -> tuple[Condition, ...]:
+    """Every structural fault of one family, the one that explains most first."""
+    table = evidence.ipvs
+    if not expected or table is None:
+        return ()
+    ruleset, _ = choose(of_family(evidence, family))
+    servers = [server for server in table.servers if server.family is family]
+    on_device = {item.address for item in evidence.host.addresses or () if item.interface == DEVICE}
+    if not servers:
+        return (_no_servers(evidence, family, table.source, touched=bool(on_device) or has_base_jump(ruleset)),)
+    return (
+        *_no_addresses(evidence, family, expected, on_device),
+        *_base_jumps(evidence, family),
+        *_flushed_sets(evidence, family, expected),
+        *masquerading(ruleset, family),
+        *local_detection(ruleset, order, family),
+    )
+
+
+def _no_servers(evidence: NodeEvidence, family: Family, source: str, *, touched: bool) -> Condition:
+    rule = RuleRef(source=source, line=0, text="(no virtual server)", table="ipvs")
+    if not touched:
+        return Condition(
+            cause=CauseKind.NEVER_WROTE,
+            family=family,
+            detail=f"{source} has no virtual server, {DEVICE} no address and the nat table no chain of kube-proxy",
+            expected="a virtual server for each Service address",
+            actual="none of them",
+            rules=(rule,),
+        )
+    return Condition(
+        cause=CauseKind.FLUSHED,
+        family=family,
+        detail=f"{source} has no {family} virtual server",
+        expected="a virtual server for each Service address",
+        actual="none",
+        rules=(rule,),
+        symptoms=NOT_SENT_ON | {Symptom.MISSING_ENDPOINT, Symptom.NOT_REFUSED} | MASKED,
+    )
+
+
+def _no_addresses(
+    evidence: NodeEvidence, family: Family, expected: Mapping[Frontend, Behaviour], on_device: set[Address]
+) -> Iterator[Condition]:
+    wanted = {frontend.address for frontend in expected if frontend.kind is not FrontendKind.NODE_PORT}
+    held = {item.address for item in evidence.host.addresses or ()}
+    missing = wanted - held
+    if len(missing) < MOST or len(missing) * MOST < len(wanted):
+        return
+    yield Condition(
+        cause=CauseKind.FLUSHED,
+        family=family,
+        detail=f"{len(missing)} of {len(wanted)} Service addresses are not on {DEVICE}",
+        expected=f"every Service address on {DEVICE}",
+        actual=f"{len(wanted) - len(missing)} of them",
+        rules=(RuleRef(source=_address_source(evidence), line=0, text=f"({DEVICE})", table="ipvs"),),
+        positions=FROM_WIRE,
+        kinds=frozenset(FrontendKind) - {FrontendKind.NODE_PORT},
+        symptoms=NOT_SENT_ON | {Symptom.NOT_REFUSED},
+    )
+
+
+def _address_source(evidence: NodeEvidence) -> str:
+    return evidence.host.sources.get("addresses", "ip addr")
+
+
+def _base_jumps(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
+    ruleset, _ = choose(of_family(evidence, family))
+    for hook, positions in (("PREROUTING", FROM_WIRE), ("OUTPUT", frozenset({Position.NODE}))):
+        if any(rule.target == "KUBE-SERVICES" for rule in rules_of(ruleset, "nat", hook)):
+            continue
+        yield Condition(
+            cause=CauseKind.BASE_JUMP,
+            family=family,
+            detail=f"chain {hook} of table nat has no jump to KUBE-SERVICES: nothing is marked for masquerade there",
+            expected=f"nat {hook}: -j KUBE-SERVICES",
+            actual="no such rule",
+            positions=positions,
+            symptoms=MASKED,
+        )
+    if not any(rule.target == "KUBE-POSTROUTING" for rule in rules_of(ruleset, "nat", "POSTROUTING")):
+        yield Condition(
+            cause=CauseKind.BASE_JUMP,
+            family=family,
+            detail="chain POSTROUTING of table nat has no jump to KUBE-POSTROUTING: nothing is masqueraded",
+            expected="nat POSTROUTING: -j KUBE-POSTROUTING",
+            actual="no such rule",
+            symptoms=MASKED,
+        )
+
+
+def _flushed_sets(
+    evidence: NodeEvidence, family: Family, expected: Mapping[Frontend, Behaviour]
+) -> Iterator[Condition]:
+    """Sets that ought to name every address of a kind and name none."""
+    for name, kind in (
+        ("CLUSTER-IP", FrontendKind.CLUSTER_IP),
+        ("LOAD-BALANCER", FrontendKind.LOAD_BALANCER_IP),
+    ):
+        wanted = [frontend for frontend in expected if frontend.kind is kind]
+        full_name = f"KUBE-{'6-' if family is Family.IPV6 else ''}{name}"
+        found = (evidence.ipsets or {}).get(full_name)
+        if not _sends_on(expected, wanted) or found is None or found.members:
+            continue
+        recording = evidence.probes.get("ipset-save")
+        yield Condition(
+            cause=CauseKind.FLUSHED,
+            family=family,
+            detail=f"ipset {full_name} is empty",
+            expected=f"ipset {full_name} with every {kind} and port",
+            actual="no members",
+            rules=(
+                RuleRef(
+                    source=recording.source if recording else "ipset save",
+                    line=0,
+                    text=f"create {full_name} {found.type}",
+                    table="ipset",
+                    chain=full_name,
+                ),
+            ),
+            kinds=frozenset({kind}),
+            symptoms=NOT_SENT_ON | MASKED,
+        )
+
+
+def _sends_on(expected: Mapping[Frontend, Behaviour], frontends: Iterable[Frontend]) -> bool:
+    return any(
+        Disposition.BACKEND in outcome.dispositions
+        for frontend in frontends
+        for case in expected[frontend].cases
+        for outcome in case.outcomes
+    )
