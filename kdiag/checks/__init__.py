@@ -21,6 +21,7 @@ from kdiag.checks import (
     foreign_rule,
     forward_policy,
     ip_forward_off,
+    leftover_rules_beside_replacement,
     local_detection,
     local_policy_without_local_endpoint,
     localnet_unguarded,
@@ -30,6 +31,7 @@ from kdiag.checks import (
     mirrored_beside_controller_slice,
     missing_endpoint,
     missing_frontend,
+    mode_leftovers,
     never_wrote,
     no_ready_endpoint,
     node_port_dispatch_missing,
@@ -97,6 +99,8 @@ CHECKS: tuple[Check, ...] = (
     forward_policy.CHECK,  # KD221
     node_port_dispatch_missing.CHECK,  # KD222
     stale_node.CHECK,  # KD223
+    leftover_rules_beside_replacement.CHECK,  # KD224
+    mode_leftovers.CHECK,  # KD225
     selector_matches_nothing.CHECK,  # KD301
     no_ready_endpoint.CHECK,  # KD302
     target_port_undeclared.CHECK,  # KD303

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable
 
 from kdiag.checks.group_finding import Bundle, bundles, by_fault, finding, port_of, service_of
@@ -25,6 +26,12 @@ POLICY_ENGINES = (
     ("AWS-", "the AWS VPC CNI"),
 )
 """How the chains of programs that enforce network policies begin; kube-router's are those of k3s too."""
+
+WEAVE_DEFAULT = re.compile(r"-A FORWARD -o weave -j (?:DROP|REJECT)\b")
+"""What Weave Net drops when no policy of its chains has let it through."""
+
+SPOOFING = re.compile(r"-A \S+ -s \S+ ! -i \S+ -j (?:DROP|REJECT)\b")
+"""A rule against packets that pretend to come from a network behind an interface and come in by another one."""
 
 MILD = frozenset({Symptom.MASQUERADE_NEEDLESS, Symptom.AFFINITY, Symptom.UNBALANCED, Symptom.NOT_REFUSED})
 """What a rule may do without breaking a connection that ought to work."""
@@ -65,9 +72,13 @@ def _rule(group: DifferenceGroup) -> RuleRef:
 
 
 def _engine(group: DifferenceGroup) -> str | None:
-    """The policy engine whose chain the rule stands in."""
-    chain = _rule(group).chain
-    return next((engine for beginning, engine in POLICY_ENGINES if chain.startswith(beginning)), None)
+    """The policy engine whose chain the rule stands in. What is translated in nat is nobody's policy."""
+    rule = _rule(group)
+    if rule.table == "nat":
+        return None
+    if WEAVE_DEFAULT.match(rule.text):
+        return "Weave Net"
+    return next((engine for beginning, engine in POLICY_ENGINES if rule.chain.startswith(beginning)), None)
 
 
 def _key(group: DifferenceGroup) -> Hashable:
@@ -80,8 +91,11 @@ def _key(group: DifferenceGroup) -> Hashable:
 
 def _severity(bundle: Bundle) -> Severity:
     """Info where all that is lost is the refusal of Services without endpoints: network plugins accept all of their pods'
-    traffic in a rule of their own, which may stand before kube-proxy's.
+    traffic in a rule of their own, which may stand before kube-proxy's. Info too for a rule against spoofed sources: nobody
+    who really has such an address comes in that way.
     """
+    if SPOOFING.match(_rule(bundle.groups[0]).text):
+        return Severity.INFO
     symptoms = {item.symptom for item in bundle.differences}
     if symptoms == {Symptom.NOT_REFUSED}:
         return Severity.INFO
@@ -139,7 +153,8 @@ the evidence; the message names the clients that it hits.
 **What is left alone.** Rules that only count, log or mark, and those that other programs need for their own addresses (host
 ports, masquerading by a CNI). A rule in a chain of a network policy engine (`cali-…`, `KUBE-POD-FW-…`, `KUBE-NWPLCY-…`,
 `WEAVE-NPC…`, `CILIUM_…`, `ANTREA-…`, `OVN-…`, `AZURE-NPM…`, `AWS-…`) is told as info only: policies are meant to drop. So is
-a rule that accepts packets before kube-proxy could refuse them for want of endpoints.
+a rule that accepts packets before kube-proxy could refuse them for want of endpoints, and one that drops packets with the
+sources of a network that is behind another interface (`-s 100.64.0.0/10 ! -i tailscale0 -j DROP`).
 """,
     hint="Find out who wrote the rule (a host-port plugin, a firewall, a script), and delete it or narrow it down.",
     run=run,

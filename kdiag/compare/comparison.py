@@ -9,7 +9,7 @@ from kdiag.compare.causes import group
 from kdiag.compare.judge import judge, judge_unexpected
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, RuleRef, ServicePortKey
-from kdiag.model.difference import Comparison, Condition, Difference, Unclear
+from kdiag.model.difference import CauseKind, Comparison, Condition, Difference, Unclear
 
 
 def compare(
@@ -21,21 +21,28 @@ def compare(
     port_labels: Mapping[ServicePortKey, str] | None = None,
     filter_seen: bool = True,
     young: frozenset[ObjectKey] = frozenset(),
+    outrun: bool = False,
 ) -> Comparison:
     """Compare a node's expected with its actual data plane.
 
     `earlier` is the expectation from the API as it was before the node was read. A frontend that it has otherwise is in
     motion: it is right if either reading allows what is there; what neither reading allows is a difference only as far
     as both readings ask for the same endpoints, and is else unsettled. `conditions` are the structural faults that the
-    plane saw. `young` are Services that changed too lately to ask anything of them. Frontends that `actual` lacks were
+    plane saw. `young` are Services that changed too lately to ask anything of them; `outrun` says that the API changed
+    after the node was read, so that what nobody expects there may have been right. Frontends that `actual` lacks were
     not read, and are not judged.
     """
     node = expected.node
+    split = any(item.cause is CauseKind.TWO_BACKENDS for item in conditions)
+    if split:
+        # The backend that is not written any more is out of date whatever else changes.
+        young, outrun = frozenset(), False
     labels = port_labels or {}
     differences: list[Difference] = []
     undecided: dict[tuple[RuleRef, ...], dict[ServicePortKey, None]] = {}
     moving: dict[ServicePortKey, None] = {}
     judged = 0
+    outran = False
     for frontend, behaviour in expected.behaviours.items():
         real = actual.behaviours.get(frontend)
         if real is None:
@@ -64,7 +71,13 @@ def compare(
             if real.service_port:
                 moving[real.service_port] = None
             continue
-        differences += judge_unexpected(node, frontend, real)
+        unexpected = judge_unexpected(node, frontend, real)
+        if unexpected and outrun:
+            outran = True
+            continue
+        differences += unexpected
+    # Which of two backends decides is not known: no more is to be said of what one of them leaves open.
+    open_ways = {} if split else undecided
     unclear = [
         Unclear(
             node=node,
@@ -72,9 +85,9 @@ def compare(
             service_ports=tuple(sorted(ports)),
             rules=rules,
         )
-        for rules, ports in sorted(undecided.items(), key=lambda entry: str(entry[0]))
+        for rules, ports in sorted(open_ways.items(), key=lambda entry: str(entry[0]))
     ]
-    if moving:
+    if moving or outran:
         unclear.append(
             Unclear(
                 node=node,

@@ -25,6 +25,7 @@ from kdiag.model.difference import Difference, Symptom
 from kdiag.walk.ownership import is_dispatch, is_endpoint_chain, is_proxy_chain, is_service_chain
 
 MARKING_CHAINS = ("KUBE-MARK-MASQ", "mark-for-masquerade")
+DEFAULT_REFUSALS = ("cluster-ips-check", "KUBE-IPVS-FILTER")
 # Chains that all Services share.
 NOT_OF_ONE_SERVICE = ("KUBE-NODEPORTS", "KUBE-NODE-PORT", *MARKING_CHAINS)
 
@@ -160,6 +161,8 @@ def _differences(
     outcome = case.outcomes[0]
     nearest = min(legal.outcomes, key=lambda allowed: distance(outcome, allowed))
     for fault in faults(outcome, nearest) or (_unnamed(outcome),):
+        if fault.symptom is Symptom.REFUSED and all(_refused_by_default(case.paths.get(fate)) for fate in fault.fates):
+            fault = replace(fault, symptom=Symptom.NOT_PROGRAMMED)
         yield Difference(
             node=node,
             frontend=frontend,
@@ -176,6 +179,11 @@ def _differences(
             decided_by=_decided_by(fault, case),
             in_service_chain=any(_reaches_service_chain(case.paths.get(fate)) for fate in fault.fates),
         )
+
+
+def _refused_by_default(passed: Passed | None) -> bool:
+    """True where the packet ends at a rule that refuses all Service addresses that no other rule serves."""
+    return passed is not None and passed.met.chain in DEFAULT_REFUSALS and not passed.met.is_policy
 
 
 def _decided_by(fault: Fault, case: Case) -> RuleRef | None:

@@ -80,9 +80,12 @@ def node_port_addresses(
     """The addresses of the node at which NodePorts are open.
 
     nodePortAddresses: CIDRs, or the words `primary` (the node's own InternalIPs, from 1.31) and `all`. A family of which
-    it names no range is open everywhere, as if nothing were set (pkg/proxy/util/nodeport_addresses.go).
+    it names no range is open everywhere, as if nothing were set (pkg/proxy/util/nodeport_addresses.go). In nftables mode
+    nothing set means `primary` since 1.31.
     """
     chosen = config.node_port_addresses if config and config.node_port_addresses else ()
+    if not chosen and rules.mode is ProxyMode.NFTABLES and rules.version >= (1, 31):
+        chosen = ("primary",)
     own = [_address(family, value) for low, high in network.own.ranges for value in range(low, min(high, low + 63) + 1)]
     networks = [
         parsed for text in chosen if (parsed := parse_network(text)) is not None and family_of(parsed) is family

@@ -40,6 +40,8 @@ class Metadata:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
+    updated_at: datetime | None = None
+    """The latest time in metadata.managedFields."""
     deleted_at: datetime | None = None
     """metadata.deletionTimestamp: when the object will go, set means it is going."""
     uid: str = ""
@@ -177,6 +179,8 @@ class Container:
     image: str = ""
     command: tuple[str, ...] = ()
     """command followed by args."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The few variables that decide where packets go (kdiag.parse.api_objects), with their literal values."""
     ports: tuple[ContainerPort, ...] = ()
 
 

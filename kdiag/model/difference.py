@@ -58,7 +58,13 @@ class CauseKind(enum.StrEnum):
     MASQUERADE_MISSING = "masquerade is missing for one Service"
     MASQUERADE_NEEDLESS = "masquerade is needless for one Service"
     AFFINITY = "session affinity differs"
+    LEFTOVERS = "another mode of kube-proxy left rules behind"
     SOURCE_RANGES = "the load balancer's source ranges are not those of the Service"
+
+
+IN_THE_WAY = "packets still meet it"
+OUT_OF_THE_WAY = "no packet of a Service is decided there"
+"""What LEFTOVERS do, as `Condition.actual`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,8 @@ class Condition:
     symptoms: frozenset[Symptom] | None = None
     clients: AddressSet | None = None
     """Only differences all of whose clients are among these addresses."""
+    tables: frozenset[str] | None = None
+    """Only differences that a rule in one of these tables shows."""
     stands_alone: bool = True
 
     def explains(self, difference: Difference) -> bool:
@@ -120,6 +128,7 @@ class Condition:
             and (self.kinds is None or frontend.kind in self.kinds)
             and (self.symptoms is None or difference.symptom in self.symptoms)
             and (self.clients is None or not difference.clients.addresses - self.clients)
+            and (self.tables is None or any(rule.table in self.tables for rule in difference.rules))
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from kdiag.model.addresses import Address, Family, Network
 
@@ -77,7 +78,7 @@ class Process:
 class HealthAnswer:
     """What kube-proxy's /healthz answered: the raw text, and how long before `currentTime` it last synced, in seconds.
 
-    `healthy` is None where the answer does not say.
+    `healthy` is None where the answer does not say. `answered_at` is its `currentTime`, by the node's clock.
     """
 
     source: str
@@ -85,6 +86,7 @@ class HealthAnswer:
     answered: bool
     healthy: bool | None = None
     behind_s: float | None = None
+    answered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

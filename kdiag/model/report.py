@@ -5,7 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+
+from kdiag.model.baseline import BaselineUse
+from kdiag.model.overview import AddressRanges, Overview
 
 
 class Severity(enum.StrEnum):
@@ -62,11 +65,25 @@ class Affected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What a baseline says of a finding: who lives with it, why, and until when.
+
+    `expires` is the last day (UTC) on which it holds; `expired` is True after that, and the finding counts again.
+    """
+
+    reason: str
+    owner: str
+    expires: date
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One cause, with where it shows and the lines that prove it.
 
     `frontend` is the address that clients use (`10.96.0.10:53/UDP`); `expected` and `actual` are short
-    phrases that can be set side by side; `message` is whole sentences and may have several lines.
+    phrases that can be set side by side; `message` is whole sentences and may have several lines. `acceptance` is what
+    a baseline says of it, None without one.
     """
 
     code: str
@@ -83,6 +100,24 @@ class Finding:
     hint: str = ""
     affected: tuple[Affected, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    acceptance: Acceptance | None = None
+
+    @property
+    def places(self) -> tuple[Affected, ...]:
+        """Where it shows: what it affects, else its own place. A whole node that is at fault is a place beside these."""
+        own = Affected(node=self.node, service=self.service, port=self.port)
+        if not self.affected:
+            return (own,) if own != Affected() else ()
+        shown = tuple(
+            Affected(node=item.node or self.node, service=item.service, port=item.port) for item in self.affected
+        )
+        whole_node = self.node is not None and self.service is None
+        return tuple(dict.fromkeys((own, *shown) if whole_node else shown))
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is known and accepted today: then it is shown, and counts for nothing."""
+        return self.acceptance is not None and not self.acceptance.expired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +136,22 @@ class Report:
     gaps: tuple[Gap, ...]
     modes: Mapping[str, str] = field(default_factory=dict)
     """Node name to proxy mode, for the nodes whose mode is known."""
+    address_ranges: AddressRanges | None = None
+    """The ranges of the cluster, where a map of them was asked for."""
+    overview: Overview | None = None
+    """The cluster beside the findings, where a format asked for it: it is not for free."""
+    baseline: BaselineUse | None = None
+
+    @property
+    def counting(self) -> tuple[Finding, ...]:
+        """The findings that nobody has accepted, in their order."""
+        return tuple(finding for finding in self.findings if not finding.accepted)
+
+    @property
+    def accepted(self) -> tuple[Finding, ...]:
+        """The findings that the baseline accepts, in their order."""
+        return tuple(finding for finding in self.findings if finding.accepted)
 
     def count(self, severity: Severity) -> int:
-        """How many findings have just this severity."""
-        return sum(1 for finding in self.findings if finding.severity is severity)
+        """How many findings have just this severity; accepted ones do not count."""
+        return sum(1 for finding in self.counting if finding.severity is severity)

@@ -13,6 +13,8 @@ from kdiag.model.dataplane import DataPlane
 from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
+from kdiag.model.ipvs import IpvsTable
+from kdiag.model.nft import NftRuleset
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import IpSet, Ruleset
 
@@ -40,6 +42,8 @@ class NodeView:
     """The product that replaces kube-proxy here (`Cilium`, …), None if none does."""
     rulesets: tuple[Ruleset, ...] = ()
     ipsets: Mapping[str, IpSet] | None = None
+    nft: NftRuleset | None = None
+    ipvs: IpvsTable | None = None
     expected: DataPlane | None = None
     actual: DataPlane | None = None
     comparison: Comparison | None = None

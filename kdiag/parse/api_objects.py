@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv6Address
 
+import msgspec
+
 from kdiag.model.addresses import Address, Family, Network, Protocol, family_of, parse_address, parse_network
 from kdiag.model.cluster import (
     ConfigMap,
@@ -40,6 +42,10 @@ Complain = Callable[[str], None]
 DEFAULT_AFFINITY_S = 10800
 """Session affinity time-out where the API states none: 3 hours (core/v1 DefaultClientIPServiceAffinitySeconds)."""
 
+VARIABLES = ("FELIX_BPFENABLED",)
+"""The environment variables that are kept: whether Calico runs in eBPF mode."""
+
+_VARIABLE_DECODER = msgspec.json.Decoder(list[raw.Variable] | None)
 _LABEL_SERVICE = "kubernetes.io/service-name"
 _LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _LABEL_HOSTNAME = "kubernetes.io/hostname"
@@ -232,10 +238,20 @@ def _metadata(item: raw.ObjectMeta) -> Metadata:
         labels=item.labels or {},
         annotations=item.annotations or {},
         created_at=_utc(item.creation_timestamp),
+        updated_at=_latest(item.managed_fields),
         deleted_at=_utc(item.deletion_timestamp),
         uid=item.uid or "",
         owner_kinds=tuple(owner.kind for owner in item.owner_references or ()),
     )
+
+
+def _latest(changes: list[raw.ManagedFields] | None) -> datetime | None:
+    """When an object was changed last: times of one form (`2026-01-02T03:04:05Z`) sort as text."""
+    texts = [item.time for item in changes or () if item.time]
+    try:
+        return _utc(datetime.fromisoformat(max(texts))) if texts else None
+    except ValueError:
+        return None
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -252,6 +268,7 @@ def _containers(spec: raw.PodSpec) -> tuple[Container, ...]:
             name=item.name,
             image=item.image or "",
             command=(*(item.command or ()), *(item.args or ())),
+            environment=_environment(item.env),
             ports=tuple(
                 ContainerPort(
                     name=port.name or "",
@@ -264,6 +281,14 @@ def _containers(spec: raw.PodSpec) -> tuple[Container, ...]:
         )
         for item in (*(spec.containers or ()), *sidecars)
     )
+
+
+def _environment(encoded: msgspec.Raw) -> dict[str, str]:
+    """The variables of VARIABLES that are set to a literal value."""
+    if not any(item.encode() in bytes(encoded) for item in VARIABLES):
+        return {}
+    found = _VARIABLE_DECODER.decode(encoded)
+    return {item.name: item.value for item in found or () if item.name in VARIABLES and item.value is not None}
 
 
 def _condition(conditions: list[raw.Condition] | None, wanted: str) -> bool | None:

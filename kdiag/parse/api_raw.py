@@ -21,6 +21,12 @@ class OwnerReference(Raw):
     kind: str = ""
 
 
+class ManagedFields(Raw):
+    """Who changed an object when; which fields is not read. The time is text: what is odd about it harms nothing else."""
+
+    time: str | None = None
+
+
 class ObjectMeta(Raw):
     """metadata of an object."""
 
@@ -32,6 +38,7 @@ class ObjectMeta(Raw):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     owner_references: list[OwnerReference] | None = None
+    managed_fields: list[ManagedFields] | None = None
 
 
 class NameOnly(Raw):
@@ -290,13 +297,21 @@ class ContainerPort(Raw):
     host_port: int | None = None
 
 
+class Variable(Raw):
+    """One entry of a container's env."""
+
+    name: str = ""
+    value: str | None = None
+
+
 class Container(Raw):
-    """A container. `restart_policy` is set on init containers only."""
+    """A container. `restart_policy` is set on init containers only; `env` stays encoded, as hardly any is looked at."""
 
     name: str = ""
     image: str | None = None
     command: list[str] | None = None
     args: list[str] | None = None
+    env: msgspec.Raw = msgspec.Raw(b"")
     ports: list[ContainerPort] | None = None
     restart_policy: str | None = None
 

@@ -111,13 +111,21 @@ def parse_health(recording: Recording) -> HealthAnswer:
             answer = None
     healthy: bool | None = None
     behind_s: float | None = None
+    current: datetime | None = None
     if isinstance(answer, dict):
         stated = answer.get("healthy")
         healthy = stated if isinstance(stated, bool) else None
         updated, current = parse_go_time(answer.get("lastUpdated")), parse_go_time(answer.get("currentTime"))
         if updated is not None and current is not None:
             behind_s = max(0.0, (current - updated).total_seconds())
-    return HealthAnswer(source=recording.source, text=text, answered=bool(text), healthy=healthy, behind_s=behind_s)
+    return HealthAnswer(
+        source=recording.source,
+        text=text,
+        answered=bool(text),
+        healthy=healthy,
+        behind_s=behind_s,
+        answered_at=current,
+    )
 
 
 def parse_go_time(value: object) -> datetime | None:

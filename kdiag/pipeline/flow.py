@@ -10,15 +10,18 @@ from kdiag import __version__
 from kdiag.checks import CHECKS
 from kdiag.checks.interface import Check
 from kdiag.errors import UsageError
-from kdiag.gather.store import demo_snapshot, read_snapshot
+from kdiag.gather.snapshot_reader import demo_snapshot, read_snapshot
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.facts import Facts
 from kdiag.model.lookup import find_node, find_service
+from kdiag.model.overview import Overview
 from kdiag.model.report import Finding, Gap, GapKind, Report
 from kdiag.model.snapshot import Snapshot
 from kdiag.model.trace import Trace, TraceTarget
 from kdiag.model.view import View
+from kdiag.pipeline.overview import overview_of
+from kdiag.pipeline.ranges import address_ranges
 from kdiag.pipeline.tracing import follow
 from kdiag.pipeline.viewing import build_view, settings_of
 
@@ -29,7 +32,8 @@ class Scope:
 
     `select` and `ignore` are codes or their beginnings (`KD2`); an empty `select` means all. `services` and `namespace`
     narrow the findings to these Services; findings on the cluster or a whole node stay. `settle_s` is the lag in
-    seconds that is normal for a proxy.
+    seconds that is normal for a proxy. `with_ranges` and `with_overview` fill what the report has of that name: maps and
+    pages need it, and it costs time.
     """
 
     select: tuple[str, ...] = ()
@@ -40,6 +44,8 @@ class Scope:
     without_nodes: bool = False
     reserved: tuple[Network, ...] = ()
     settle_s: float = 30.0
+    with_ranges: bool = False
+    with_overview: bool = False
 
 
 def open_snapshot(path: Path | None, *, demo: bool) -> Snapshot:
@@ -66,9 +72,13 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
     wanted = tuple(find_service(view.cluster, key).key for key in scope.services)
     for name in scope.nodes:
         find_node(view.cluster, name, also=snapshot.nodes)
-    chosen = [check for check in CHECKS if _is_chosen(check, scope)]
+    chosen = [check for check in CHECKS if is_chosen(check.code, scope)]
     findings = [finding for check in chosen for finding in check.run(view)]
-    shown = [finding for finding in findings if _concerns(finding, wanted, scope.namespace)]
+    shown = sorted((finding for finding in findings if _concerns(finding, wanted, scope.namespace)), key=_finding_order)
+    overview: Overview | None = None
+    if scope.with_overview:
+        left_out = [check for check in CHECKS if check not in chosen]
+        overview = overview_of(view, shown, run=chosen, left_out=left_out, services=wanted, namespace=scope.namespace)
     return Report(
         cluster=view.name,
         kdiag_version=__version__,
@@ -78,9 +88,11 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
         nodes_judged=sum(1 for node in view.nodes if node.comparison is not None),
         services_judged=_services_judged(view),
         frontends_judged=sum(node.comparison.judged for node in view.nodes if node.comparison is not None),
-        findings=tuple(sorted(shown, key=_finding_order)),
+        findings=tuple(shown),
         gaps=tuple(sorted(_relevant(gaps, chosen), key=_gap_order)),
         modes={node.name: str(node.mode) for node in view.nodes if node.mode is not None},
+        address_ranges=address_ranges(view) if scope.with_ranges else None,
+        overview=overview,
     )
 
 
@@ -98,10 +110,11 @@ def trace(snapshot: Snapshot, target: TraceTarget, scope: Scope) -> Trace:
     return replace(found, notes=(*found.notes, *sorted(unseen)))
 
 
-def _is_chosen(check: Check, scope: Scope) -> bool:
-    if any(check.code.startswith(code) for code in scope.ignore):
+def is_chosen(code: str, scope: Scope) -> bool:
+    """Whether the check of this code is one of those that the scope asks for."""
+    if any(code.startswith(beginning) for beginning in scope.ignore):
         return False
-    return not scope.select or any(check.code.startswith(code) for code in scope.select)
+    return not scope.select or any(code.startswith(beginning) for beginning in scope.select)
 
 
 def _concerns(finding: Finding, services: tuple[ObjectKey, ...], namespace: str | None) -> bool:

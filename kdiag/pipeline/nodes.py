@@ -15,16 +15,18 @@ from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
-from kdiag.model.proxy import DetectLocalMode, ProxyConfig, Version, parse_version
+from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.rounds import join_rounds, unsettled_ports
 from kdiag.pipeline.trust import trust_in
-from kdiag.planes.detection import assumed_release, plane_of, replacement_of
+from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
-from kdiag.planes.rulesets import read_ipsets, read_rulesets
+from kdiag.planes.leftovers import leftovers
+from kdiag.planes.replacements import replacement_of
+from kdiag.planes.rulesets import read_ipsets, read_ipvs, read_nft, read_rulesets
 from kdiag.walk.network import NodeNetwork, node_network
 
 
@@ -42,6 +44,8 @@ class NodeInput:
     service_ranges: tuple[Network, ...]
     port_labels: Mapping[ServicePortKey, str]
     young: frozenset[ObjectKey] = frozenset()
+    outrun: bool = False
+    """True if the API changed after the node was read."""
     later: tuple[NodeInput, ...] = ()
     """The same node read again later, oldest first, for what is not settled the first time."""
 
@@ -70,13 +74,17 @@ def read_evidence(node_name: str, probes: Mapping[str, Recording], host: HostFac
     """Everything recorded on a node, with its rule sets and ipsets parsed."""
     rulesets, ruleset_gaps = read_rulesets(node_name, probes, host.iptables_version)
     ipsets, ipset_gaps = read_ipsets(node_name, probes)
+    nft, nft_gaps = read_nft(node_name, probes, rulesets)
+    ipvs, ipvs_gaps = read_ipvs(node_name, probes)
     return NodeEvidence(
         node_name=node_name,
         probes=probes,
         host=host,
         rulesets=rulesets,
         ipsets=ipsets,
-        gaps=(*ruleset_gaps, *ipset_gaps),
+        nft=nft,
+        ipvs=ipvs,
+        gaps=(*ruleset_gaps, *ipset_gaps, *nft_gaps, *ipvs_gaps),
     )
 
 
@@ -96,7 +104,8 @@ def unexamined(
     elif reason is not None:
         gap = Gap(node=node_name, subject="rules", reason=reason, kind=GapKind.NOT_APPLICABLE)
     else:
-        gap = Gap(node=node_name, subject="rules", reason="nothing was recorded from this node")
+        state = "" if node is None or node.ready else ", which is not Ready"
+        gap = Gap(node=node_name, subject="rules", reason=f"nothing was recorded from this node{state}")
     view = NodeView(
         name=node_name,
         recorded=False,
@@ -129,13 +138,18 @@ def examine_node(given: NodeInput) -> NodeResult:
         version_source=version_source,
         rulesets=evidence.rulesets,
         ipsets=evidence.ipsets,
+        nft=evidence.nft,
+        ipvs=evidence.ipvs,
     )
+    unlike = no_login_reason(node) if node is not None else None
+    if unlike is not None:
+        gaps.append(Gap(node=name, subject="rules", reason=unlike, kind=GapKind.NOT_APPLICABLE))
+        return NodeResult(view=view, gaps=tuple(gaps))
+    replacement = replacement_of(cluster, evidence)
+    if replacement is not None:
+        gaps.append(Gap(node=name, subject="rules", reason=replacement.reason, kind=GapKind.NOT_APPLICABLE))
+        return NodeResult(view=replace(view, other_proxy=replacement.product), gaps=tuple(gaps))
     plane = plane_of(evidence, given.config)
-    product = replacement_of(cluster)
-    if product is not None and (plane is None or not plane.signs(evidence)):
-        reason = f"{product} does kube-proxy's work here; use its own tools to look at its rules"
-        gaps.append(Gap(node=name, subject="rules", reason=reason, kind=GapKind.NOT_APPLICABLE))
-        return NodeResult(view=replace(view, other_proxy=product), gaps=tuple(gaps))
     if plane is None:
         if not evidence.rulesets:
             gaps.append(Gap(node=name, subject="rules", reason="no rules were recorded on this node"))
@@ -167,7 +181,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
     trust = trust_in(cluster, given.before, version=version)
     if trust.refusal is not None or plane.read is None:
         return _Judged(refusal=trust.refusal or f"{plane.mode} mode: not read yet")
-    context = node_context(given, version)
+    context = node_context(given, version, plane.mode)
     cached = _node_local_addresses(evidence.host)
     whole = expected_data_plane(cluster, context)
     expected = trust.expectation(_without(whole, cached))
@@ -181,6 +195,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
             node_ports=_node_ports(cluster),
         ),
     )
+    conditions = (*reading.conditions, *leftovers(evidence, plane.mode))
     earlier = None
     if given.before is not cluster:
         earlier = _without(expected_data_plane(given.before, context), cached)
@@ -188,21 +203,22 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         expected,
         trust.reality(_without(reading.data_plane, cached), expected),
         earlier=earlier,
-        conditions=reading.conditions,
+        conditions=conditions,
         port_labels=given.port_labels,
         filter_seen=reading.filter_seen,
         young=given.young,
+        outrun=given.outrun,
     )
     return _Judged(
         expected=expected,
         actual=reading.data_plane,
         comparison=comparison,
-        conditions=tuple(reading.conditions),
+        conditions=conditions,
         gaps=(*_cached_gaps(whole, cached), *reading.gaps, *_contradiction_gaps(expected)),
     )
 
 
-def node_context(given: NodeInput, version: Version | None) -> NodeContext:
+def node_context(given: NodeInput, version: Version | None, mode: ProxyMode) -> NodeContext:
     """What expectation needs to know of the node: its network per family, and the configuration it ought to have."""
     name = given.evidence.node_name
     node = given.cluster.node_by_name.get(name)
@@ -219,6 +235,7 @@ def node_context(given: NodeInput, version: Version | None) -> NodeContext:
         config=_wanted_config(given),
         version=version,
         networks=networks,
+        mode=mode,
     )
 
 
@@ -323,7 +340,9 @@ def _unclear_gaps(comparison: Comparison) -> list[Gap]:
         gaps.append(
             Gap(
                 node=comparison.node,
-                subject=f"not settled: {named}" if item.unsettled else f"cannot tell: {named}",
+                subject=(f"not settled: {named}" if named else "not settled")
+                if item.unsettled
+                else f"cannot tell: {named}",
                 reason=f"{item.reason}: {where}" if where else item.reason,
             )
         )

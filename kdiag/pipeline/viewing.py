@@ -20,7 +20,7 @@ from kdiag.parse.host import parse_host
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
 from kdiag.pipeline.rounds import LaterRound, later_rounds
-from kdiag.pipeline.settling import young_services
+from kdiag.pipeline.settling import read_at, young_at_single_reading, young_services
 from kdiag.planes.detection import config_from_rules
 
 
@@ -70,9 +70,7 @@ def build_view(
     evidence = {name: read_evidence(name, recorded[name], hosts[name]) for name in examined}
     from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
-    # One reading of the API says nothing of what was on its way: it counts as settled.
     two_readings = before is not cluster
-    young = young_services(cluster, snapshot.taken_at, settle_s) if two_readings else frozenset()
     rounds, round_gaps = later_rounds(snapshot, settle_s)
     gaps += round_gaps
     told = {gap.node for gap in snapshot.gaps if gap.kind is not GapKind.NOT_ASKED}
@@ -83,9 +81,13 @@ def build_view(
             asked = not without_nodes and (not nodes or name in nodes) and name not in left_out
             view, gap = unexamined(name, cluster, configs[name], effective[name], asked=asked)
             views.append(view)
-            if gap.kind is GapKind.NOT_ASKED or name not in told:  # why it could not be read is said already
+            # Why it could not be read is said already, but not that the cluster has given the node up too.
+            ready = view.node is None or view.node.ready
+            if gap.kind is GapKind.NOT_ASKED or name not in told or (gap.kind is GapKind.FAILED and not ready):
                 gaps += [gap]
             continue
+        moment = read_at(hosts[name], snapshot.taken_at, two_readings=two_readings)
+        young = (young_services if two_readings else young_at_single_reading)(cluster, moment, settle_s)
         given = NodeInput(
             evidence=evidence[name],
             cluster=cluster,
@@ -97,6 +99,8 @@ def build_view(
             service_ranges=facts.networks(FactKind.SERVICE_RANGE),
             port_labels=labels,
             young=young,
+            # Which Services went together with what changed lately nothing tells but an earlier reading.
+            outrun=bool(young) and not two_readings,
         )
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
         views.append(found.view)

@@ -68,7 +68,15 @@ def ends(node: NodeView, network: NodeNetwork, frontend: Frontend, clients: Sequ
     plane = next((item for item in PLANES if item.mode is node.mode), None)
     if plane is None or plane.follow is None:
         return []
-    evidence = NodeEvidence(node_name=node.name, probes={}, host=node.host, rulesets=node.rulesets, ipsets=node.ipsets)
+    evidence = NodeEvidence(
+        node_name=node.name,
+        probes={},
+        host=node.host,
+        rulesets=node.rulesets,
+        ipsets=node.ipsets,
+        nft=node.nft,
+        ipvs=node.ipvs,
+    )
     return plane.follow(evidence, network, frontend, clients)
 
 

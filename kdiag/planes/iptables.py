@@ -59,7 +59,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
                     reason="it was not recorded: refused, dropped and untouched packets look alike",
                 )
             )
-        split = two_backends(ruleset, others, family)
+        split = two_backends(ruleset, others, family, mine)
         if split is not None:
             conditions.append(split)
         conditions += conditions_of(ruleset, mine, order, family)

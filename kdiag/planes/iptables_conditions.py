@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from kdiag.model.addresses import AddressSet, Family, Network
+from kdiag.model.addresses import AddressSet, Family, Network, SocketAddress, parse_address
 from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
@@ -14,7 +14,7 @@ from kdiag.planes.iptables_jumps import NOT_SENT_ON, missing_base_jumps
 from kdiag.planes.iptables_lines import chain_reference, reference, rules_of
 from kdiag.walk.meaning import read_mask
 from kdiag.walk.ownership import PROXY_PREFIXES
-from kdiag.walk.targets import options_of
+from kdiag.walk.targets import options_of, read_destination
 
 MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
 
@@ -34,8 +34,13 @@ def has_base_jump(ruleset: Ruleset) -> bool:
     )
 
 
-def two_backends(ruleset: Ruleset, others: tuple[Ruleset, ...], family: Family) -> Condition | None:
-    """Both backends of a family hold Service rules that are hooked: which one decides, no dump shows."""
+def two_backends(
+    ruleset: Ruleset, others: tuple[Ruleset, ...], family: Family, expected: Mapping[Frontend, Behaviour]
+) -> Condition | None:
+    """Both backends of a family hold Service rules that are hooked: which one decides, no dump shows.
+
+    Which one is kept up to date shows in where they send packets to, compared with the endpoints of the API.
+    """
     for other in others:
         if has_base_jump(ruleset) and has_base_jump(other):
             rules = tuple(
@@ -49,13 +54,40 @@ def two_backends(ruleset: Ruleset, others: tuple[Ruleset, ...], family: Family) 
                 family=family,
                 detail=(
                     f"{ruleset.source} and {other.source} both lead to KUBE-SERVICES. The kernel asks both backends; the "
-                    "one whose hooks were registered last decides, which no dump shows"
+                    "one whose hooks were registered last decides, which no dump shows. "
+                    + ". ".join(_currency(item, expected, family) for item in (ruleset, other))
                 ),
                 expected="Service rules in one backend",
                 actual=f"Service rules in {ruleset.backend} and in {other.backend}",
                 rules=rules,
             )
     return None
+
+
+def _currency(ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: Family) -> str:
+    """How far the destinations of a rule set are those that the API asks for."""
+    wanted = {
+        str(backend)
+        for item in expected.values()
+        for case in item.cases
+        for outcome in case.outcomes
+        for backend in outcome.backends
+    }
+    nat = ruleset.tables.get("nat")
+    there = {
+        str(SocketAddress(parsed, place[1]))
+        for chain in (nat.chains.values() if nat else ())
+        for rule in chain.rules
+        if rule.target == "DNAT" and (text := "".join(options_of(rule)["to-destination"].values))
+        if (place := read_destination(text, family)) is not None and place[0] is not None and place[1] is not None
+        if (parsed := parse_address(place[0])) is not None
+    }
+    stale, missing = sorted(there - wanted), sorted(wanted - there)
+    if not stale and not missing:
+        return f"The endpoints in {ruleset.source} are those of the API"
+    told = [f"sends to {len(stale)} that no Service has ({', '.join(stale[:3])})"] if stale else []
+    told += [f"lacks {len(missing)} ({', '.join(missing[:3])})"] if missing else []
+    return f"{ruleset.source} is out of date: of endpoints, it {' and '.join(told)}"
 
 
 def conditions_of(

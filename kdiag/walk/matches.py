@@ -224,6 +224,24 @@ def _policy(compiled: Compiled, option: Option, _: Surroundings) -> None:
         compiled.tests.append(negate(always if no_policy else never, option.negated))
 
 
+def _owner(compiled: Compiled, option: Option, _: Surroundings) -> None:
+    """Only packets of the node's own processes have an owner (owner_mt of xt_owner.c); which one, no dump shows."""
+    exists = option.name == "socket-exists"
+
+    def test(flow: Flow) -> bool | None:
+        if not flow.local_origin:
+            return False
+        return True if exists else None
+
+    compiled.tests.append(negate(test, option.negated))
+
+
+def _socket(compiled: Compiled, option: Option, _: Surroundings) -> None:
+    # Asked for the socket of a transparent proxy; listeners on all addresses are passed over (xt_socket.c), and none
+    # listens at an address of a Service.
+    compiled.tests.append(never if option.name in ("transparent", "restore-skmark") else cannot_tell)
+
+
 READERS: dict[tuple[str, str], Reader] = {
     ("", "fragment"): _fragment,
     **{(module, name): _destination_port for module in PORTED for name in ("dport", "destination-port")},
@@ -250,6 +268,8 @@ READERS: dict[tuple[str, str], Reader] = {
     ("iprange", "dst-range"): address_range,
     ("set", "match-set"): ipset_match,
     ("pkttype", "pkt-type"): _packet_type,
+    **{("owner", name): _owner for name in ("uid-owner", "gid-owner", "socket-exists", "suppl-groups")},
+    **{("socket", name): _socket for name in ("transparent", "nowildcard", "restore-skmark")},
     # nfacct and comment count and explain; they match every packet (xt_nfacct.c).
     ("nfacct", "nfacct-name"): _nothing,
     ("comment", "comment"): _nothing,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdiag.errors import TargetError, UsageError
-from kdiag.gather.store import write_snapshot
+from kdiag.gather.snapshot_writer import write_snapshot
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.facts import FactKind
 from kdiag.model.report import GapKind, Report

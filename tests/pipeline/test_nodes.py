@@ -155,11 +155,78 @@ def test_another_products_work_is_not_judged() -> None:
     snapshot = keeping(_with_cilium(cluster(BASE)), "ip-addr")
     node, gaps = examined(snapshot)
     assert (node.other_proxy, node.comparison) == ("Cilium", None)
-    assert [(gap.kind, gap.reason.split(";")[0]) for gap in gaps] == [
-        (GapKind.NOT_APPLICABLE, "Cilium does kube-proxy's work here")
+    assert [(gap.kind, gap.reason) for gap in gaps] == [
+        (
+            GapKind.NOT_APPLICABLE,
+            "Cilium does kube-proxy's work here (ConfigMap kube-system/cilium-config says kube-proxy-replacement: true); "
+            "look at its Services with: cilium-dbg service list, run in the node's cilium pod",
+        )
     ]
+    # A configuration that stayed behind, with rules of kube-proxy and nothing of Cilium on the node.
     rules_there, _ = examined(_with_cilium(cluster(BASE)))
     assert rules_there.comparison is not None
+
+
+def _cilium_agent(listed: dict[str, Any]) -> None:
+    listed["items"].append(
+        {
+            "metadata": {"name": "cilium-x", "namespace": "kube-system", "labels": {"k8s-app": "cilium"}},
+            "spec": {
+                "nodeName": NODE,
+                "containers": [{"name": "cilium-agent", "image": "quay.io/cilium/cilium:v1.14.5"}],
+            },
+            "status": {"phase": "Running"},
+        }
+    )
+
+
+def test_rules_beside_another_product_are_not_judged_but_kept() -> None:
+    """The agent of Cilium runs on one node alone: the other is judged, whatever the ConfigMap says."""
+    snapshot = variant_api(_with_cilium(cluster(BASE)), "pods", _cilium_agent)
+    bare = {
+        name: {probe: item for probe, item in probes.items() if probe not in ("ip-addr", "ip-d-addr")}
+        for name, probes in snapshot.nodes.items()
+    }
+    view, gaps = build_view(dataclasses.replace(snapshot, nodes=bare))
+    judged = {node.name: (node.other_proxy, node.comparison is not None) for node in view.nodes}
+    assert judged[NODE] == ("Cilium", False)
+    assert all(found == (None, True) for name, found in judged.items() if name != NODE)
+    assert view.node_by_name[NODE].rulesets
+    (gap,) = [gap for gap in gaps if gap.node == NODE and gap.kind is GapKind.NOT_APPLICABLE]
+    assert gap.reason.endswith("kubectl -n kube-system exec cilium-x -c cilium-agent -- cilium service list")
+
+
+def test_a_windows_node_has_no_rules_whatever_was_recorded() -> None:
+    def windows(listed: dict[str, Any]) -> None:
+        for item in listed["items"]:
+            if item["metadata"]["name"] == NODE:
+                item["status"]["nodeInfo"]["operatingSystem"] = "windows"
+
+    node, gaps = examined(variant_api(cluster(BASE), "nodes", windows))
+    assert node.comparison is None
+    assert (GapKind.NOT_APPLICABLE, "a Windows node has no netfilter rules") in [(gap.kind, gap.reason) for gap in gaps]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_node_that_is_not_ready(recorded: bool) -> None:
+    def not_ready(listed: dict[str, Any]) -> None:
+        for item in listed["items"]:
+            if item["metadata"]["name"] == NODE:
+                item["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+
+    snapshot = variant_api(cluster(BASE), "nodes", not_ready)
+    if recorded:
+        node, _ = examined(snapshot)
+        assert node.comparison is not None
+        assert node.comparison.groups == ()
+        return
+    unreachable = Gap(node=NODE, subject="node", reason="no route to host")
+    rest = {name: probes for name, probes in snapshot.nodes.items() if name != NODE}
+    _, gaps = build_view(dataclasses.replace(snapshot, nodes=rest, gaps=(unreachable,)))
+    assert [(gap.kind, gap.reason) for gap in gaps if gap.node == NODE] == [
+        (GapKind.FAILED, "no route to host"),
+        (GapKind.FAILED, "nothing was recorded from this node, which is not Ready"),
+    ]
 
 
 # -- release and configuration -----------------------------------------------------------------------------------------

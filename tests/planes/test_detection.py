@@ -1,4 +1,4 @@
-"""Which plane a node runs, what stands in for kube-proxy, and what the rules tell of its configuration."""
+"""Which plane a node runs, and what the rules tell of its configuration."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import dataclasses
 import pytest
 
 from kdiag.model.addresses import Family
-from kdiag.model.cluster import ClusterState
 from kdiag.model.host import HostFacts, InterfaceAddress, ProxyLog
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Ruleset
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.planes import PLANES
-from kdiag.planes.detection import assumed_release, config_from_rules, plane_of, replacement_of
+from kdiag.planes.detection import assumed_release, config_from_rules, plane_of
 from kdiag.planes.interface import NodeEvidence
 from tests.checks import builders as b
 from tests.planes.builders import FILTER, NAT, evidence, ruleset, without
@@ -93,35 +92,6 @@ IPTABLES, IPVS, UNSAID = (
 )
 def test_the_plane_of_a_node(found: NodeEvidence, config: ProxyConfig | None, expected: str | None) -> None:
     assert chosen(found, config) == expected
-
-
-# -- replacements ------------------------------------------------------------------------------------------------------
-
-
-def router(*words: str) -> ClusterState:
-    pod = b.pod("kube-system/kube-router-x", labels={"k8s-app": "kube-router"}, containers=[b.container(command=words)])
-    return b.cluster(pod)
-
-
-@pytest.mark.parametrize(
-    ("cluster", "expected"),
-    [
-        (b.cluster(), None),
-        (b.cluster(b.config_map("kube-system/cilium-config", {"kube-proxy-replacement": "true"})), "Cilium"),
-        (b.cluster(b.config_map("kube-system/cilium-config", {"kube-proxy-replacement": "Strict"})), "Cilium"),
-        (b.cluster(b.config_map("kube-system/cilium-config", {"kube-proxy-replacement": "false"})), None),
-        (b.cluster(b.config_map("kube-system/cilium-config", {"kube-proxy-replacement": "partial"})), None),
-        (b.cluster(b.config_map("kube-system/cilium-config", {})), None),
-        (b.cluster(b.pod("ovn/a", labels={"app": "ovnkube-node"})), "OVN-Kubernetes"),
-        (b.cluster(b.config_map("kube-system/antrea-config", {"antrea-agent.conf": "antreaProxy:\n  proxyAll: true\n"})), "Antrea"),
-        (b.cluster(b.config_map("kube-system/antrea-config", {"antrea-agent.conf": "  proxyAll: false\n"})), None),
-        (router("--run-router=true", "--run-service-proxy=true"), "kube-router"),
-        (router("--run-service-proxy"), "kube-router"),
-        (router("--run-service-proxy=false"), None),
-    ],
-)  # fmt: skip
-def test_what_does_kube_proxys_work(cluster: ClusterState, expected: str | None) -> None:
-    assert replacement_of(cluster) == expected
 
 
 # -- configuration from the rules --------------------------------------------------------------------------------------

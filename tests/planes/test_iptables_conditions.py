@@ -231,7 +231,7 @@ def test_without_a_range_to_expect_none_is_wrong() -> None:
 
 def test_two_backends_that_both_lead_to_services() -> None:
     legacy = ruleset(backend=Backend.LEGACY, source="nodes/node01/iptables-legacy-save.txt")
-    found = two_backends(ruleset(), (legacy,), Family.IPV4)
+    found = two_backends(ruleset(), (legacy,), Family.IPV4, {})
     assert found is not None
     assert (found.cause, found.actual) == (CauseKind.TWO_BACKENDS, "Service rules in nft and in legacy")
     assert [rule.source for rule in found.rules] == [
@@ -243,7 +243,7 @@ def test_two_backends_that_both_lead_to_services() -> None:
 @pytest.mark.parametrize("other", ["", "*nat\n:DOCKER - [0:0]\nCOMMIT\n", without(NAT, "-A PREROUTING", "-A OUTPUT")])
 def test_left_overs_that_nothing_leads_to_are_no_second_backend(other: str) -> None:
     legacy = ruleset(other, backend=Backend.LEGACY)
-    assert two_backends(ruleset(), (legacy,), Family.IPV4) is None
+    assert two_backends(ruleset(), (legacy,), Family.IPV4, {}) is None
     assert not has_base_jump(legacy)
 
 

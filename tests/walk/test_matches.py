@@ -141,7 +141,7 @@ BOTH_WAYS = [
     ("-m limit --limit 5/min", "?"),
     ("-m length --length 40:100", "?"),
     ("-m string --algo bm --string GET", "?"),
-    ("-m owner --uid-owner 1000", "?"),
+    ("-m owner --uid-owner 1000", "no"),
 ]
 
 
@@ -162,7 +162,7 @@ ONE_WAY = [
     ("-m policy --dir in --pol ipsec --proto esp", "no"),
     ("-m policy --dir in ! --pol ipsec", "yes"),
     ("-m socket", "?"),
-    ("-m socket --transparent", "?"),
+    ("-m socket --transparent", "no"),
     ("-m nothing-known", "?"),
     ("-p tcp -m tcp", "yes"),
     ("-p udp -m udp", "no"),
@@ -459,7 +459,7 @@ class TestSets:
             ("ports dst", "yes"),
             ("ports src", "?"),
             ("sockets dst,dst", "yes"),
-            ("sockets src,dst", "?"),
+            ("sockets src,dst", "no"),
             ("odd dst", "?"),
             ("odd src", "?"),
             ("lists dst", "?"),
@@ -634,3 +634,15 @@ def test_the_outside_is_a_client_of_its_own() -> None:
     assert matched(f"-s {OUTSIDE}/32", position=Position.EXTERNAL) == "yes"
     assert isinstance(NETWORKS[Family.IPV4], NodeNetwork)
     assert VIP not in {str(item) for item in NETWORKS[Family.IPV4].local.networks()}
+
+
+class TestOwners:
+    """Only the node's own packets have an owner; which process it is no dump shows (xt_owner.c)."""
+
+    @pytest.mark.parametrize(
+        ("match", "answer"),
+        [("-m owner --uid-owner 1000", "?"), ("-m owner --gid-owner 0", "?"), ("-m owner --socket-exists", "yes")],
+    )
+    def test_of_the_nodes_own_packets(self, match: str, answer: str) -> None:
+        assert matched(match, hook="OUTPUT", position=Position.NODE, only=NODE_IP) == answer
+        assert matched(_negated(match), hook="OUTPUT", position=Position.NODE, only=NODE_IP) == OPPOSITE[answer]
