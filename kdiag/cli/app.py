@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import click
@@ -41,7 +42,25 @@ COMMANDS: tuple[Command, ...] = (
 
 
 class _Command(TyperCommand):
-    """Lists options under the headings that they were declared with: commands have many."""
+    """Lists options under the headings that they were declared with: commands have many. Knows of settings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Looks for --config first: the settings are the defaults of the other options.
+
+        Not for --help and completion, which must be fast and work beside a broken file.
+        """
+        if not ctx.resilient_parsing and any(parameter.name == "no_config" for parameter in self.params):
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            if "help" not in given:
+                from kdiag.cli.config import configured_defaults
+
+                config = given.get("config")
+                ctx.default_map = configured_defaults(
+                    ctx,
+                    config=None if config is None else Path(config),
+                    without_files=bool(given.get("no_config")),
+                )
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

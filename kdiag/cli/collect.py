@@ -10,7 +10,7 @@ import typer
 from kdiag.cli import options
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
-from kdiag.cli.live import LiveOptions, SudoUse, gather, with_live_options
+from kdiag.cli.live import LiveOptions, gather, with_live_options
 from kdiag.cli.output import emit, style_for
 from kdiag.errors import UsageError
 
@@ -50,26 +50,28 @@ def collect(
     print_script: Annotated[
         bool, typer.Option("--print-script", help="Print the script that is run on nodes, and do nothing else.")
     ] = False,
+    config: options.ConfigOption = None,
+    no_config: options.NoConfigOption = False,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
     """Options → snapshot → file → what is in it and what is not."""
-    del debug
+    del config, no_config, debug  # see kdiag.cli.app
     if print_script:
         from kdiag.gather.script import Sudo, node_script
 
-        emit(node_script(sudo=Sudo.NEVER if live.sudo is SudoUse.NEVER else Sudo.IF_NEEDED))
+        emit(node_script(sudo=Sudo(live.sudo.value)))
         return EXIT_CLEAN
     if no_nodes and node:
         raise UsageError("--node and --no-nodes exclude each other")
     if output is None:
         raise UsageError("there is no --output to write the snapshot to", hint="kdiag collect -o cluster.tar.gz")
-    from kdiag.gather.store import check_destination, write_snapshot
+    from kdiag.gather.snapshot_writer import check_destination, write_snapshot
     from kdiag.model.report import GapKind
 
     check_destination(output)
     snapshot = gather(live, nodes=node or (), without_nodes=no_nodes, from_files=from_file or ())
-    write_snapshot(snapshot, output)
+    snapshot = write_snapshot(snapshot, output)
     emit(_summary(snapshot, output, style_for(color)))
     return EXIT_INCOMPLETE if any(gap.kind is GapKind.FAILED for gap in snapshot.gaps) else EXIT_CLEAN
 

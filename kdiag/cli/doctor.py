@@ -28,6 +28,8 @@ def doctor(
         typer.Option("--node", metavar="NAME", help="Try only this node. May be repeated.", show_default=False),
     ] = None,
     no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Try nothing but the API.")] = False,
+    config: options.ConfigOption = None,
+    no_config: options.NoConfigOption = False,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -35,7 +37,7 @@ def doctor(
     from kdiag.cli.progress import watch_for
     from kdiag.gather.doctor import examine
 
-    del debug
+    del config, no_config, debug  # see kdiag.cli.app
     if no_nodes and node:
         raise UsageError("--node and --no-nodes exclude each other")
     order = order_of(live, nodes=node or (), without_nodes=no_nodes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kdiag.cli import options
+from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN
 from kdiag.cli.live import LiveOptions, with_live_options
-from kdiag.cli.output import emit, style_for
 from kdiag.cli.snapshots import open_wanted
 
 
@@ -18,19 +18,21 @@ def flags(
     live: LiveOptions,
     snapshot: options.SnapshotOption = None,
     demo: options.DemoOption = False,
-    output: options.OutputOption = options.OutputFormat.TEXT,
+    output: options.FactsOutputOption = None,
     no_nodes: options.NoNodesOption = False,
+    config: options.ConfigOption = None,
+    no_config: options.NoConfigOption = False,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
     """Options → settings → answer; the exit code is 0, for this command judges nothing."""
     from kdiag import pipeline
-    from kdiag.render import format_named
 
-    del debug
+    del config, no_config, debug  # see kdiag.cli.app
+    targets = wanted_answers(output)
     gathered = open_wanted(snapshot, demo=demo, live=live, without_nodes=no_nodes)
     facts = pipeline.collect_settings(replace(gathered, nodes={}) if no_nodes else gathered)
-    emit(format_named(output.value).facts(facts, style_for(color)))
+    answer(targets, color, lambda form, style: form.facts(facts, style))
     return EXIT_CLEAN
 
 

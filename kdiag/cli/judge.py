@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdiag.cli import options
+from kdiag.cli.answers import answer, wanted_answers
+from kdiag.cli.formats import OutputFormat
 from kdiag.cli.live import LiveOptions, with_live_options
-from kdiag.cli.output import emit, style_for
+from kdiag.cli.output import emit
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
 
 if TYPE_CHECKING:
+    from kdiag.model.baseline import Baseline
     from kdiag.model.cluster import ObjectKey
     from kdiag.model.report import Report
 
 API_ONLY_FAMILY = "KD3"
 """Checks that look at nothing on nodes."""
+
+RANGES_FAMILY = "KD1"
+"""Checks of address ranges: their answer has the map of them."""
 
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
@@ -33,7 +41,7 @@ def judging(family: str) -> Callable[..., int]:
         service: options.ServiceArgument = None,
         snapshot: options.SnapshotOption = None,
         demo: options.DemoOption = False,
-        output: options.OutputOption = options.OutputFormat.TEXT,
+        output: options.ReportOutputOption = None,
         fail_on: options.FailOnOption = options.FailOn.ERROR,
         select: options.SelectOption = None,
         ignore: options.IgnoreOption = None,
@@ -42,14 +50,22 @@ def judging(family: str) -> Callable[..., int]:
         namespace: options.NamespaceOption = None,
         all_namespaces: options.AllNamespacesOption = False,
         reserved: options.ReservedOption = None,
+        baseline: options.BaselineOption = None,
+        write_baseline: options.WriteBaselineOption = None,
+        force: options.ForceOption = False,
+        config: options.ConfigOption = None,
+        no_config: options.NoConfigOption = False,
         color: options.ColourOption = options.Colour.AUTO,
         debug: options.DebugOption = False,
     ) -> int:
         from kdiag import pipeline
         from kdiag.parse.target import parse_reserved
-        from kdiag.render import format_named
 
-        del debug  # the handler in kdiag.cli.main looks at the arguments itself, for it must know of it at any time
+        # The handler in kdiag.cli.main looks at the arguments itself, for it must know of --debug at any time, and
+        # kdiag.cli.app has looked at --config before the other options had values.
+        del config, no_config, debug
+        targets = wanted_answers(output)
+        accepted = given_baseline(baseline, write_baseline, force=force)
         if no_nodes and node:
             raise UsageError("--node and --no-nodes exclude each other")
         services = wanted_services(service, namespace, all_namespaces=all_namespaces)
@@ -62,13 +78,19 @@ def judging(family: str) -> Callable[..., int]:
             without_nodes=no_nodes,
             reserved=tuple(parse_reserved(text) for text in reserved or ()),
             settle_s=live.settle,
+            with_ranges=family == RANGES_FAMILY or any(item.output_format is OutputFormat.SVG for item in targets),
+            with_overview=any(item.output_format is OutputFormat.HTML for item in targets),
         )
         refuse_if_nothing_is_left(scope.select, scope.ignore)
         # Services and endpoints need nothing but the API: nobody should have to log in to nodes for them.
         api_only = no_nodes or family == API_ONLY_FAMILY
         gathered = open_wanted(snapshot, demo=demo, live=live, nodes=scope.nodes, without_nodes=api_only)
         report = pipeline.diagnose(gathered, scope)
-        emit(format_named(output.value).report(report, style_for(color)))
+        if accepted is not None:
+            report = pipeline.apply_baseline(report, accepted, scope, today=datetime.now(UTC).date())
+        if write_baseline is not None:
+            return write_accepting(report, accepted, write_baseline)
+        answer(targets, color, lambda form, style: form.report(report, style), job_summary=True)
         return exit_code(report, fail_on)
 
     return judge
@@ -78,11 +100,50 @@ def exit_code(report: Report, fail_on: options.FailOn) -> int:
     """1 with findings at or above `fail_on`, else 3 with a failed gap, else 0: findings win over gaps."""
     from kdiag.model.report import GapKind, Severity
 
-    if any(finding.severity.rank <= Severity(fail_on.value).rank for finding in report.findings):
+    if any(finding.severity.rank <= Severity(fail_on.value).rank for finding in report.counting):
         return EXIT_FINDINGS
     if any(gap.kind is GapKind.FAILED for gap in report.gaps):
         return EXIT_INCOMPLETE
     return EXIT_CLEAN
+
+
+def given_baseline(path: Path | None, written: Path | None, *, force: bool) -> Baseline | None:
+    """The baseline that `--baseline` names. Raises UsageError if it is none, or another could not be written later."""
+    if written is None and force:
+        raise UsageError("--force is for --write-baseline", hint="leave it out")
+    if written is not None:
+        from kdiag.gather.text_files import check_writable
+
+        if written.exists() and not force:
+            raise UsageError(
+                f"{written} exists already",
+                hint=f"--force replaces it; with --baseline {written} as well, what is filled in there is kept",
+            )
+        check_writable(written)
+    if path is None:
+        return None
+    from kdiag import pipeline
+
+    return pipeline.read_baseline(path)
+
+
+def write_accepting(report: Report, known: Baseline | None, path: Path) -> int:
+    """Writes a baseline that accepts all that was found, and says what is left to do. 3 if not all could be seen."""
+    from kdiag.gather.text_files import write_text_file
+    from kdiag.model.report import GapKind
+    from kdiag.render.baseline import baseline_text
+    from kdiag.render.layout import count, visible
+
+    write_text_file(path, baseline_text(report, () if known is None else known.entries))
+    fresh = sum(1 for finding in report.findings if finding.acceptance is None)
+    lines = [f"Wrote {visible(str(path))}: it accepts {count(len(report.findings), 'finding')}"]
+    if fresh:
+        lines.append(f"{fresh} of them lack a reason, an owner and a last day: fill them in before --baseline reads it")
+    failed = sum(1 for gap in report.gaps if gap.kind is GapKind.FAILED)
+    if failed:
+        lines.append(f"{count(failed, 'part')} could not be examined: what is wrong there is not in it")
+    emit("\n".join(lines) + "\n")
+    return EXIT_INCOMPLETE if failed else EXIT_CLEAN
 
 
 def wanted_services(service: str | None, namespace: str | None, *, all_namespaces: bool) -> tuple[ObjectKey, ...]:

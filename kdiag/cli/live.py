@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
+import click
 import typer
+from click.core import ParameterSource
 
 from kdiag.cli.options import DEFAULT_SETTLE_S
 from kdiag.errors import UsageError
@@ -44,9 +46,10 @@ class AddressKind(enum.StrEnum):
 
 
 class SudoUse(enum.StrEnum):
-    """The values of `--sudo`."""
+    """The values of `--sudo`: those of `kdiag.gather.script.Sudo`."""
 
     AUTO = "auto"
+    ALWAYS = "always"
     NEVER = "never"
 
 
@@ -183,7 +186,7 @@ class LiveOptions:
         SudoUse,
         typer.Option(
             "--sudo",
-            help="Run commands that need root with sudo -n if the user is not root, or never do.",
+            help="Run commands that need root with sudo -n: if the user is not root (auto), always, or never.",
             rich_help_panel=NODE_PANEL,
         ),
     ] = SudoUse.AUTO
@@ -222,11 +225,26 @@ class LiveOptions:
 
     def given(self) -> tuple[str, ...]:
         """The options that have no meaning for a recorded cluster and were given all the same."""
+        context = click.get_current_context(silent=True)
+        configured = (
+            set() if context is None else {item.name for item in fields(self) if _is_setting(context, item.name)}
+        )
         return tuple(
             f"--{item.name.replace('_', '-')}"
             for item in fields(self)
-            if item.name != "settle" and getattr(self, item.name) != item.default
+            if item.name not in {"settle", *configured} and getattr(self, item.name) != item.default
         )
+
+
+def _is_setting(context: click.Context, parameter: str) -> bool:
+    """Whether a value comes from a file or the environment: settings may stand there without being of any use."""
+    return context.get_parameter_source(parameter) is ParameterSource.DEFAULT_MAP
+
+
+@functools.cache
+def _live_hints() -> dict[str, Any]:
+    """Worked out once: to evaluate annotations is a good part of what starting kdiag costs."""
+    return get_type_hints(LiveOptions, include_extras=True)
 
 
 def with_live_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -235,7 +253,7 @@ def with_live_options(function: Callable[..., int]) -> Callable[..., int]:
     They stand in front of `color`, the first of those that every command has at its end.
     """
     hints = get_type_hints(function, include_extras=True)
-    live_hints = get_type_hints(LiveOptions, include_extras=True)
+    live_hints = _live_hints()
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "live":
@@ -296,7 +314,7 @@ def order_of(
         ssh=_ssh_settings(live, ask=not without_nodes),
         inventory=live.inventory,
         address_type=AddressType(live.address_type.value),
-        sudo=Sudo.NEVER if live.sudo is SudoUse.NEVER else Sudo.IF_NEEDED,
+        sudo=Sudo(live.sudo.value),
         parallel=live.parallel,
         timeout_s=live.node_timeout,
         deadline_s=live.deadline,

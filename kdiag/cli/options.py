@@ -6,21 +6,17 @@ Nothing here may import what `kdiag --help` does not need (tests/cli/test_startu
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from kdiag.cli.formats import FACTS_FORMATS, REPORT_FORMATS, TRACE_FORMATS, OutputFormat
+from kdiag.cli.output_type import OutputTarget, OutputType
+
 DEFAULT_SETTLE_S = 30.0
 """How long a proxy may lag behind the API."""
-
-
-class OutputFormat(enum.StrEnum):
-    """The values of `-o`: the slugs of `kdiag.render.FORMATS`, which is too expensive to import for a list of words."""
-
-    TEXT = "text"
-    JSON = "json"
-    YAML = "yaml"
 
 
 class FailOn(enum.StrEnum):
@@ -59,7 +55,52 @@ SnapshotOption = Annotated[
 DemoOption = Annotated[
     bool, typer.Option("--demo", help="Read the recorded cluster, with faults in it, that comes with kdiag.")
 ]
-OutputOption = Annotated[OutputFormat, typer.Option("--output", "-o", help="Format of the answer.")]
+
+
+def _output_option(formats: Sequence[OutputFormat]) -> Any:
+    named = ", ".join(formats)
+    return typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT[=FILE]",
+        click_type=OutputType(formats),
+        help=f"Format of the answer: {named}. With =FILE it goes there. May be repeated, one of them without a file.",
+        show_default=False,
+    )
+
+
+ReportOutputOption = Annotated[list[OutputTarget] | None, _output_option(REPORT_FORMATS)]
+TraceOutputOption = Annotated[list[OutputTarget] | None, _output_option(TRACE_FORMATS)]
+FactsOutputOption = Annotated[list[OutputTarget] | None, _output_option(FACTS_FORMATS)]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="Findings that this file accepts are shown, and do not count.",
+        show_default=False,
+    ),
+]
+WriteBaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--write-baseline",
+        metavar="FILE",
+        help="Write a file that accepts all findings, with reason, owner and expires to be filled in. Prints no findings.",
+        show_default=False,
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Let --write-baseline replace a file.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Take settings from this file. Default: kdiag.toml, or [tool.kdiag] in pyproject.toml, here or above.",
+        show_default=False,
+    ),
+]
+NoConfigOption = Annotated[bool, typer.Option("--no-config", help="Take no settings from files.")]
 FailOnOption = Annotated[
     FailOn, typer.Option("--fail-on", help="Exit with 1 if a finding is at least as severe as this.")
 ]

@@ -30,7 +30,16 @@ def style_for(colour: Colour) -> Style:
     if terminal:
         width = min(max(shutil.get_terminal_size(fallback=(PIPED_WIDTH, 24)).columns, NARROWEST), WIDEST)
     in_colour = colour is Colour.ALWAYS or (colour is Colour.AUTO and terminal and not plain)
-    return Style(width=width, colour=in_colour, cut=terminal)
+    return Style(width=width, colour=in_colour, cut=terminal, ascii_only=not _draws(sys.stdout.encoding))
+
+
+def _draws(encoding: str | None) -> bool:
+    """Whether an encoding has the characters that trees and maps are drawn with."""
+    try:
+        "│├█░▚✗".encode(encoding or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def emit(text: str) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdiag.cli import options
+from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_FINDINGS, EXIT_INCOMPLETE
 from kdiag.cli.live import LiveOptions, with_live_options
-from kdiag.cli.output import emit, style_for
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
 
@@ -49,7 +49,7 @@ def trace(
     ] = None,
     snapshot: options.SnapshotOption = None,
     demo: options.DemoOption = False,
-    output: options.OutputOption = options.OutputFormat.TEXT,
+    output: options.TraceOutputOption = None,
     namespace: Annotated[
         str | None,
         typer.Option(
@@ -63,15 +63,17 @@ def trace(
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Look a name without a namespace up in all of them.")
     ] = False,
+    config: options.ConfigOption = None,
+    no_config: options.NoConfigOption = False,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
     """Options → trace → answer → exit code."""
     from kdiag import pipeline
     from kdiag.parse.target import parse_trace_target
-    from kdiag.render import format_named
 
-    del debug
+    del config, no_config, debug  # see kdiag.cli.app
+    targets = wanted_answers(output)
     if namespace is not None and all_namespaces:
         raise UsageError("--namespace and --all-namespaces exclude each other")
     wanted = parse_trace_target(
@@ -84,7 +86,7 @@ def trace(
     )
     gathered = open_wanted(snapshot, demo=demo, live=live, nodes=[node] if node is not None else ())
     found = pipeline.trace(gathered, wanted, pipeline.Scope(settle_s=live.settle))
-    emit(format_named(output.value).trace(found, style_for(color)))
+    answer(targets, color, lambda form, style: form.trace(found, style))
     return exit_code(found)
 
 

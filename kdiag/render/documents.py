@@ -12,15 +12,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from kdiag.model.baseline import BaselineEntry, BaselineUse
 from kdiag.model.dataplane import ClientSet
 from kdiag.model.facts import Fact, Facts
-from kdiag.model.report import Affected, Evidence, Finding, Gap, GapKind, Report, Severity
+from kdiag.model.report import Acceptance, Affected, Evidence, Finding, Gap, GapKind, Report, Severity
 from kdiag.model.trace import Trace, TraceBranch, TraceEndpoint, TraceStep, TraceVerdict, TraceWalk
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 LineNumber = Annotated[int, Meta(ge=0, description="1-based; 0 stands for the whole file")]
 PortLabel = Annotated[str | None, Meta(description="port and protocol, as in 80/TCP")]
+ExpiryDay = Annotated[str, Meta(description="the last day on which it holds, YYYY-MM-DD in UTC")]
 ServiceName = Annotated[str | None, Meta(description="namespace/name")]
 
 
@@ -34,12 +36,16 @@ class ClusterV1(Struct, kw_only=True, frozen=True):
 
 
 class SummaryV1(Struct, kw_only=True, frozen=True):
-    """Counts. A node, Service or address is judged when a verdict on it was possible."""
+    """Counts. A node, Service or address is judged when a verdict on it was possible.
+
+    `errors`, `warnings` and `infos` are findings that count; `accepted` are those that a baseline accepts.
+    """
 
     kdiag_version: str
     errors: Count
     warnings: Count
     infos: Count
+    accepted: Count
     gaps_failed: Count
     gaps_not_applicable: Count
     gaps_not_asked: Count
@@ -65,6 +71,15 @@ class EvidenceV1(Struct, kw_only=True, frozen=True):
     text: str
 
 
+class AcceptanceV1(Struct, kw_only=True, frozen=True):
+    """What the baseline says of a finding. One that is `accepted` does not count; an `expired` one counts again."""
+
+    state: Literal["accepted", "expired"]
+    reason: str
+    owner: str
+    expires: ExpiryDay
+
+
 class FindingV1(Struct, kw_only=True, frozen=True):
     """One cause, where it shows and the lines that prove it."""
 
@@ -82,6 +97,7 @@ class FindingV1(Struct, kw_only=True, frozen=True):
     hint: str
     affected: list[AffectedV1]
     evidence: list[EvidenceV1]
+    acceptance: Annotated[AcceptanceV1 | None, Meta(description="null: no baseline knows the finding")]
 
 
 class GapV1(Struct, kw_only=True, frozen=True):
@@ -93,6 +109,27 @@ class GapV1(Struct, kw_only=True, frozen=True):
     kind: Literal["failed", "not-applicable", "not-asked"]
 
 
+class BaselineEntryV1(Struct, kw_only=True, frozen=True):
+    """One entry of a baseline."""
+
+    code: Annotated[str, Meta(pattern="^KD[0-9]{3}$")]
+    node: Annotated[str | None, Meta(description="* stands for every node")]
+    service: ServiceName
+    port: PortLabel
+    frontend: str | None
+    reason: str
+    owner: str
+    expires: ExpiryDay
+    line: LineNumber
+
+
+class BaselineV1(Struct, kw_only=True, frozen=True):
+    """The baseline that was read. `unneeded` are its entries that nothing answers to any more."""
+
+    path: str
+    unneeded: list[BaselineEntryV1]
+
+
 class ReportV1(Struct, kw_only=True, frozen=True):
     """The answer of `kdiag preflight` and the `kdiag check-…` commands."""
 
@@ -101,6 +138,7 @@ class ReportV1(Struct, kw_only=True, frozen=True):
     summary: SummaryV1
     findings: list[FindingV1]
     gaps: list[GapV1]
+    baseline: BaselineV1 | None
 
 
 class TraceEndpointV1(Struct, kw_only=True, frozen=True):
@@ -221,6 +259,7 @@ def report_document(report: Report) -> ReportV1:
             errors=report.count(Severity.ERROR),
             warnings=report.count(Severity.WARNING),
             infos=report.count(Severity.INFO),
+            accepted=len(report.accepted),
             gaps_failed=kinds.count(GapKind.FAILED),
             gaps_not_applicable=kinds.count(GapKind.NOT_APPLICABLE),
             gaps_not_asked=kinds.count(GapKind.NOT_ASKED),
@@ -231,6 +270,7 @@ def report_document(report: Report) -> ReportV1:
         ),
         findings=[_finding(finding) for finding in report.findings],
         gaps=[_gap(gap) for gap in report.gaps],
+        baseline=None if report.baseline is None else _baseline(report.baseline),
     )
 
 
@@ -271,6 +311,34 @@ def _finding(finding: Finding) -> FindingV1:
         hint=finding.hint,
         affected=[_affected(item) for item in finding.affected],
         evidence=[_evidence(item) for item in finding.evidence],
+        acceptance=None if finding.acceptance is None else _acceptance(finding.acceptance),
+    )
+
+
+def _baseline(use: BaselineUse) -> BaselineV1:
+    return BaselineV1(path=use.path, unneeded=[_baseline_entry(entry) for entry in use.unneeded])
+
+
+def _baseline_entry(entry: BaselineEntry) -> BaselineEntryV1:
+    return BaselineEntryV1(
+        code=entry.key.code,
+        node=entry.key.node,
+        service=entry.key.service,
+        port=entry.key.port,
+        frontend=entry.key.frontend,
+        reason=entry.reason,
+        owner=entry.owner,
+        expires=entry.expires.isoformat(),
+        line=entry.line,
+    )
+
+
+def _acceptance(acceptance: Acceptance) -> AcceptanceV1:
+    return AcceptanceV1(
+        state="expired" if acceptance.expired else "accepted",
+        reason=acceptance.reason,
+        owner=acceptance.owner,
+        expires=acceptance.expires.isoformat(),
     )
 
 

@@ -24,12 +24,14 @@ class Ink(enum.Enum):
 class Style:
     """Columns that text is wrapped to, colour or not, and whether lines that must not be wrapped are cut to `width`.
 
-    The default is what a pipe gets: 100 columns, no colour, nothing cut.
+    `ascii_only` is for a stream whose encoding has no box-drawing characters: pictures are made of letters then. The
+    default is what a pipe gets: 100 columns, no colour, nothing cut.
     """
 
     width: int = PIPED_WIDTH
     colour: bool = False
     cut: bool = False
+    ascii_only: bool = False
 
     def ink(self, text: str, ink: Ink) -> str:
         """`text` in colour, or as it is without. The text must be laid out and escaped already."""

@@ -4,55 +4,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC
 
 from kdiag.model.report import Affected, Evidence, Finding, Gap, GapKind, Report, Severity
-from kdiag.render.layout import at_most, count, enumeration, fitted, paragraphs, some, table, visible
+from kdiag.render.layout import at_most, count, enumeration, fitted, paragraphs, table, visible
+from kdiag.render.phrases import (
+    GAP_HEADINGS,
+    acceptance_words,
+    gap_groups,
+    gap_words,
+    judged_words,
+    place,
+    report_heading,
+    severity_counts,
+    summary_line,
+)
 from kdiag.render.style import Ink, Style
+from kdiag.render.text_map import map_lines
 
 AFFECTED_SHOWN = 10
 AFFECTED_ON_ONE_NODE = 12
 EVIDENCE_SHOWN = 8
-NODES_SHOWN = 5
 
 _INKS = {Severity.ERROR: Ink.ERROR, Severity.WARNING: Ink.WARNING, Severity.INFO: Ink.INFO}
-_GAP_HEADINGS = (
-    (GapKind.FAILED, "Not examined, although wanted"),
-    (GapKind.NOT_APPLICABLE, "Not examined, because there is nothing to see"),
-    (GapKind.NOT_ASKED, "Not examined, as asked"),
-)
 _INDENT = "  "
 
 
 def report_text(report: Report, style: Style) -> str:
     """The whole report. Findings with the same code stand together, and a hint that they share stands once, at the end."""
-    lines = paragraphs(_heading(report), style.width)
-    ordered = sorted(report.findings, key=_order)
+    lines = paragraphs(report_heading(report), style.width)
+    ordered = sorted(report.counting, key=_order)
     for index, finding in enumerate(ordered):
         following = ordered[index + 1] if index + 1 < len(ordered) else None
         shared = following is not None and (finding.code, finding.hint) == (following.code, following.hint)
         lines.append("")
         lines.extend(_finding(finding, style, with_hint=not shared))
-    for kind, heading in _GAP_HEADINGS:
+    lines.extend(_accepted(report, style))
+    for kind, heading in GAP_HEADINGS:
         gaps = [gap for gap in report.gaps if gap.kind is kind]
         if gaps:
             lines.extend(["", style.ink(heading, Ink.WARNING if kind is GapKind.FAILED else Ink.HEADING)])
             lines.extend(_gaps(gaps, style))
+    if report.address_ranges is not None:
+        drawn = map_lines(report.address_ranges, style)
+        lines.extend(["", *drawn] if drawn else [])
     lines.extend(["", *_summary(report, style)])
     return "\n".join(lines) + "\n"
-
-
-def _heading(report: Report) -> str:
-    parts = [f"Cluster {report.cluster}"]
-    if report.server_version:
-        parts.append(f"Kubernetes {report.server_version}")
-    if report.taken_at is not None:
-        parts.append(f"recorded {report.taken_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
-    modes = sorted(set(report.modes.values()))
-    if modes:
-        nodes_by_mode = [f"{mode} on {count(list(report.modes.values()).count(mode), 'node')}" for mode in modes]
-        parts.append(f"kube-proxy {' and '.join(nodes_by_mode)}")
-    return ", ".join(parts)
 
 
 def _order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
@@ -69,6 +65,8 @@ def _order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
 
 def _finding(finding: Finding, style: Style, *, with_hint: bool) -> list[str]:
     lines = _headline(finding, style)
+    if finding.acceptance is not None:
+        lines.extend(paragraphs(acceptance_words(finding.acceptance), style.width, indent=_INDENT))
     lines.extend(paragraphs(finding.message or finding.title, style.width, indent=_INDENT))
     for label, value in _fields(finding):
         if value:
@@ -168,34 +166,40 @@ def _evidence(items: Sequence[Evidence], style: Style) -> list[str]:
 
 
 def _gaps(gaps: Sequence[Gap], style: Style) -> list[str]:
-    """One entry for each subject and reason, with the nodes that share it: 500 nodes may have the same trouble."""
-    nodes: dict[tuple[str, str], list[str]] = {}
-    for gap in sorted(gaps, key=lambda gap: (gap.subject, gap.reason, gap.node or "")):
-        places = nodes.setdefault((gap.subject, gap.reason), [])
-        if gap.node and gap.node not in places:
-            places.append(gap.node)
     lines: list[str] = []
-    for (subject, reason), places in nodes.items():
-        where = f" on {some(places, NODES_SHOWN)}" if places else ""
-        lines.extend(paragraphs(f"{subject}{where}: {reason}", style.width, indent=_INDENT * 2, first=_INDENT))
+    for subject, reason, nodes in gap_groups(gaps):
+        lines.extend(paragraphs(gap_words(subject, reason, nodes), style.width, indent=_INDENT * 2, first=_INDENT))
+    return lines
+
+
+def _accepted(report: Report, style: Style) -> list[str]:
+    """What the baseline accepts, and what it need not accept any more."""
+    if report.baseline is None:
+        return []
+    lines: list[str] = []
+    if report.accepted:
+        lines += ["", style.ink("Accepted, not counted", Ink.HEADING)]
+    for finding in report.accepted:
+        head = f"{finding.severity.value.upper()} {finding.code} {finding.slug}"
+        lines += paragraphs("  ".join(part for part in (head, place(finding)) if part), style.width, indent=_INDENT)
+        lines += paragraphs(finding.title, style.width, indent=_INDENT * 2)
+        if finding.acceptance is not None:
+            lines += paragraphs(acceptance_words(finding.acceptance), style.width, indent=_INDENT * 2)
+    if report.baseline.unneeded:
+        lines += ["", style.ink(f"No longer needed in {visible(report.baseline.path)}", Ink.INFO)]
+        for entry in report.baseline.unneeded:
+            lines += paragraphs(str(entry), style.width, indent=_INDENT * 2, first=_INDENT)
     return lines
 
 
 def _summary(report: Report, style: Style) -> list[str]:
     """One line, or two on a terminal that is too narrow for it."""
-    counts = [
-        (severity, f"{count(report.count(severity), severity.value)}")
-        for severity in Severity
-        if severity is not Severity.INFO or report.count(severity)
-    ]
-    found = ", ".join(style.ink(text, _INKS[severity]) if report.count(severity) else text for severity, text in counts)
-    judged = (
-        f"judged {report.nodes_judged} of {count(report.nodes_known, 'node')}, "
-        f"{count(report.services_judged, 'Service')}, {count(report.frontends_judged, 'address', 'addresses')}"
+    found = ", ".join(
+        style.ink(text, _INKS[severity]) if report.count(severity) else text
+        for severity, text in severity_counts(report)
     )
-    failed = sum(1 for gap in report.gaps if gap.kind is GapKind.FAILED)
-    incomplete = f"; {count(failed, 'part')} not examined" if failed else ""
-    plain = ", ".join(text for _, text in counts)
-    if style.cut and len(f"{plain}; {judged}{incomplete}") > style.width:
-        return [f"{found};", *paragraphs(judged + incomplete, style.width)]
-    return [f"{found}; {judged}{incomplete}"]
+    if report.accepted:
+        found += f", {len(report.accepted)} accepted"
+    if style.cut and len(summary_line(report)) > style.width:
+        return [f"{found};", *paragraphs(judged_words(report), style.width)]
+    return [f"{found}; {judged_words(report)}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdiag.cli.main import run
-from kdiag.gather.store import write_snapshot
+from kdiag.gather.snapshot_writer import write_snapshot
 from tests.corpus_fixtures import cluster, fault
 from tests.live.fixtures import authority, bare_environment, double, nodes
 

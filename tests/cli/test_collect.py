@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kdiag.gather.store import read_snapshot
+from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.gather.transports import FailureKind, NodeFailure
 from tests.cli.conftest import Kdiag
 from tests.corpus_fixtures import cluster

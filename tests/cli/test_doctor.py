@@ -120,7 +120,27 @@ def test_missing_permissions(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFa
             "uid=1 user=joe sudo=refused iptables-save=/sbin/iptables-save nft=/sbin/nft ip=/x",
             False,
             "joe may not run /sbin/iptables-save with sudo and without a password",
-            "in sudoers: joe ALL=(root) NOPASSWD: /sbin/iptables-save, /sbin/nft",
+            'in sudoers: joe ALL=(root) NOPASSWD: /sbin/iptables-save "", /sbin/nft list flowtables, '
+            "/sbin/nft -j list ruleset, /sbin/nft list ruleset",
+        ),
+        (
+            "uid=1 user=joe sudo=allowed sudo-refused=nft,ipset iptables-save=/x nft=/sbin/nft ipset=/sbin/ipset ip=/x",
+            False,
+            "joe may not run /sbin/nft, /sbin/ipset with sudo and without a password",
+            "in sudoers: joe ALL=(root) NOPASSWD: /sbin/nft list flowtables, /sbin/nft -j list ruleset, "
+            "/sbin/nft list ruleset, /sbin/ipset save",
+        ),
+        (
+            "uid=0 user=root sudo=allowed sudo-refused= iptables-save=/x ip=/x ss=/x ps=/x curl=/x gzip=/x",
+            True,
+            "logged in as root, root by sudo",
+            None,
+        ),
+        (
+            "uid=0 user=root sudo=missing iptables-save=/x",
+            False,
+            "there is no sudo, and --sudo is always",
+            "leave --sudo at auto: root needs none",
         ),
         (
             "uid=1 user=joe sudo=missing iptables-save=/x",
@@ -138,7 +158,7 @@ def test_missing_permissions(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFa
             "uid=1 sudo=strange iptables-save=/x",
             False,
             "the user is not root",
-            "in sudoers: the user ALL=(root) NOPASSWD: /x",
+            'in sudoers: the user ALL=(root) NOPASSWD: /x ""',
         ),
         (
             "uid=0 user=root ip=/x",
@@ -160,7 +180,7 @@ def test_nodes(
     remedy: str | None,
 ) -> None:
     machines = nodes()
-    machines.about["node01"] = about.replace(" ", "\n").replace("_", " ").encode() + b"\n"
+    machines.about["node01"] = about.translate(str.maketrans(" _,", "\n  ")).encode() + b"\n"
     code, text = run(kdiag, double(), tmp_path, "--node", "node01")
     assert code == (0 if ok else 3)
     assert rows(text)["node node01"] == ("ok" if ok else "FAILED", result)

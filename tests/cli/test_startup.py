@@ -20,6 +20,7 @@ HEAVY = (
     "msgspec",
     "asyncio",
     "requests",
+    "tomllib",
 )
 
 
@@ -65,6 +66,7 @@ def test_version_needs_no_command_line() -> None:
         ("kdiag che", "check-rules"),
         ("kdiag trace --sna", "--snapshot"),
         ("kdiag preflight --fail-on w", "warning"),
+        ("kdiag preflight -o sa", "sarif"),
         ("kdiag doctor --transport l", "local"),
     ],
 )

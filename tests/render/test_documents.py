@@ -14,7 +14,7 @@ from kdiag.model.report import Report
 from kdiag.model.trace import Trace
 from kdiag.render import FORMATS, format_named
 from kdiag.render.documents import DOCUMENTS
-from kdiag.render.interface import Format
+from kdiag.render.interface import Format, not_made
 from kdiag.render.json import schema_text
 from kdiag.render.style import Style
 from tests.render.samples import FACTS, GOOD_BRANCH, HEALTHY, PODS, REPORT, TRACE
@@ -38,7 +38,10 @@ class TestEveryFormat:
     """The contract of all formats."""
 
     def test_same_bytes_and_a_newline_at_the_end(self, slug: str, answer: Callable[[Format], str]) -> None:
-        for form in FORMATS:
+        field = {"flags": "facts"}.get(slug, slug)
+        able = [form for form in FORMATS if getattr(form, field) is not not_made]
+        assert [form.slug for form in able][:3] == ["text", "json", "yaml"]
+        for form in able:
             assert answer(form) == answer(form)
             assert answer(form).endswith("\n")
 
@@ -56,7 +59,8 @@ class TestEveryFormat:
 
 
 def test_formats_are_found_by_name() -> None:
-    assert [form.slug for form in FORMATS] == ["text", "json", "yaml"]
+    assert [form.slug for form in FORMATS][:7] == ["text", "json", "yaml", "junit", "sarif", "github", "markdown"]
+    assert len({form.slug for form in FORMATS}) == len(FORMATS)
     assert format_named("json") is JSON
     with pytest.raises(KeyError):
         format_named("xml")
@@ -72,7 +76,7 @@ def trace_json(trace: Trace) -> Any:
 
 def test_report_has_the_promised_fields() -> None:
     document = report_json(REPORT)
-    assert list(document) == ["schema", "cluster", "summary", "findings", "gaps"]
+    assert list(document) == ["schema", "cluster", "summary", "findings", "gaps", "baseline"]
     assert document["cluster"] == {
         "name": "three-nodes",
         "server_version": "v1.30.3",
@@ -84,6 +88,7 @@ def test_report_has_the_promised_fields() -> None:
         "errors": 2,
         "warnings": 1,
         "infos": 0,
+        "accepted": 0,
         "gaps_failed": 2,
         "gaps_not_applicable": 1,
         "gaps_not_asked": 1,
@@ -94,7 +99,7 @@ def test_report_has_the_promised_fields() -> None:
     }
     finding = document["findings"][0]
     assert " ".join(finding) == (
-        "code slug severity title node service port frontend expected actual message hint affected evidence"
+        "code slug severity title node service port frontend expected actual message hint affected evidence acceptance"
     )
     assert finding["evidence"][1] == {"source": "cluster/endpointslices-v1.json", "line": 0, "text": ""}
     assert finding["affected"] == [{"node": "node02", "service": "default/local-cluster", "port": "80/TCP"}]
@@ -168,3 +173,8 @@ def test_control_characters_survive_as_escapes() -> None:
         yaml.safe_load(YAML.report(replace(REPORT, cluster="\x1b[2J\u202e"), STYLE))["cluster"]["name"]
         == "\x1b[2J\u202e"
     )
+
+
+def test_a_format_that_is_not_made_for_an_answer_says_so() -> None:
+    with pytest.raises(TypeError, match="not made for Trace"):
+        format_named("junit").trace(TRACE, STYLE)

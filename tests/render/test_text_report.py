@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from kdiag.model.baseline import BaselineUse
 from kdiag.model.report import Affected, Evidence, Finding, Gap, Severity
 from kdiag.render.style import Style
 from kdiag.render.text_report import report_text
+from tests.render.hostile import ACCEPTED, POISONED
 from tests.render.samples import FLUSHED, HEALTHY, REPORT, STALE
 
 PIPE = Style()
@@ -230,3 +232,31 @@ def test_nothing_from_the_snapshot_reaches_the_terminal_unescaped() -> None:
     text = report_text(report, PIPE)
     assert {ch for ch in text if not ch.isprintable()} == {"\n"}
     assert text.count("\\x1b[2J\\u202e") >= 13
+
+
+def test_what_a_baseline_says() -> None:
+    lines = report_text(ACCEPTED, Style()).splitlines()
+    start = lines.index("Accepted, not counted")
+    assert lines[start + 1 : start + 4] == [
+        "  ERROR KD204 stale-endpoint  node02 default/local-cluster 80/TCP",
+        "    Traffic goes to an endpoint that is gone",
+        "    accepted by team-net until 2027-01-31: known since March",
+    ]
+    assert "  counts again: its acceptance by team-net ended on 2026-01-31 (known since March)" in lines
+    start = lines.index("No longer needed in kdiag-baseline.toml")
+    assert lines[start + 1] == "  KD301 default/old (line 7)"
+    assert lines[-1].startswith("1 error, 1 warning, 1 accepted; judged 2 of 3 nodes")
+    assert not any(line.startswith("ERROR KD204") for line in lines)
+    narrow = report_text(ACCEPTED, Style(width=60, cut=True)).splitlines()
+    assert "1 error, 1 warning, 1 accepted;" in narrow
+
+
+def test_a_baseline_that_says_nothing() -> None:
+    quiet = replace(ACCEPTED, findings=(), baseline=BaselineUse(path="b"))
+    assert "Accepted" not in report_text(quiet, Style())
+    assert "No longer" not in report_text(quiet, Style())
+
+
+def test_a_hostile_baseline_stays_text() -> None:
+    text = report_text(POISONED, Style())
+    assert text.isprintable() or all(line.isprintable() for line in text.splitlines())

@@ -43,20 +43,21 @@ def test_whole_trace() -> None:
         "  PREROUTING, table nat  (nodes/node02/iptables-save.txt)\n"
         "    12  PREROUTING                       jump KUBE-SERVICES\n"
         "    45    KUBE-SERVICES                  jump KUBE-SVC-SDGXHD6P3SINP7QJ\n"
-        "    80      KUBE-SVC-SDGXHD6P3SINP7QJ    jump KUBE-SEP-GEKJR4UBUI5ONAYW  50%\n"
-        "    91        KUBE-SEP-GEKJR4UBUI5ONAYW  DNAT to 10.244.1.3:80\n"
-        "  FORWARD, table filter\n"
-        "        FORWARD                          policy ACCEPT\n"
-        "  => as expected, 50%: arrives at 10.244.1.3:80 (pod default/nginx on node01, ready), from the\n"
-        "     client's own address; the client stays with this endpoint for 10800 s\n"
-        "  branch 2 of 2: back in KUBE-SVC-SDGXHD6P3SINP7QJ\n"
-        "    81      KUBE-SVC-SDGXHD6P3SINP7QJ    jump KUBE-SEP-AAAAAAAAAAAAAAAA  50%\n"
-        "    95        KUBE-SEP-AAAAAAAAAAAAAAAA  DNAT to 10.244.1.9:80\n"
-        "  then as before: FORWARD (filter)\n"
-        "  => WRONG, 50%: arrives at 10.244.1.9:80, masqueraded by kube-proxy\n"
+        "  ├─ 50%\n"
+        "  │    80      KUBE-SVC-SDGXHD6P3SINP7QJ    jump KUBE-SEP-GEKJR4UBUI5ONAYW\n"
+        "  │    91        KUBE-SEP-GEKJR4UBUI5ONAYW  DNAT to 10.244.1.3:80\n"
+        "  │  FORWARD, table filter\n"
+        "  │        FORWARD                          policy ACCEPT\n"
+        "  │  => as expected, 50%: arrives at 10.244.1.3:80 (pod default/nginx on node01, ready), from the\n"
+        "  │     client's own address; the client stays with this endpoint for 10800 s\n"
+        "✗ └─ 50%  WRONG\n"
+        "✗      81      KUBE-SVC-SDGXHD6P3SINP7QJ    jump KUBE-SEP-AAAAAAAAAAAAAAAA\n"
+        "✗      95        KUBE-SEP-AAAAAAAAAAAAAAAA  DNAT to 10.244.1.9:80\n"
+        "✗    then as before: FORWARD (filter)\n"
+        "✗    => WRONG, 50%: arrives at 10.244.1.9:80, masqueraded by kube-proxy\n"
         "\n"
         "  expected: 10.244.1.3:80 gets every connection\n"
-        "  missing:  10.244.1.5:80 (pod default/nginx-2 on node02, ready) gets nothing\n"
+        "✗ missing:  10.244.1.5:80 (pod default/nginx-2 on node02, ready) gets nothing\n"
         "\n"
         "note: node03: iptables-save was not recorded\n"
         "\n"
@@ -75,6 +76,15 @@ def test_colour_changes_nothing_but_colour() -> None:
     assert "\x1b[32mok\x1b[0m" in coloured
     assert "\x1b[1;33mcannot tell\x1b[0m" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == trace_text(TRACE, PIPE)
+
+
+def test_a_stream_without_line_drawing_gets_letters() -> None:
+    plain = trace_text(TRACE, Style(ascii_only=True))
+    assert plain.isascii()
+    for drawn, letters in (("├─", "|-"), ("└─", "`-"), ("│", "|"), ("✗", "X")):
+        assert drawn in trace_text(TRACE, PIPE)
+        assert letters in plain
+    assert [len(line) for line in plain.splitlines()] == [len(line) for line in trace_text(TRACE, PIPE).splitlines()]
 
 
 def test_everything_ok_leaves_the_repetition_out() -> None:

@@ -29,7 +29,7 @@ def in_filter(line: int, chain: str, action: str, depth: int = 0) -> TraceStep:
 
 
 def test_a_narrow_terminal_gets_less_indentation() -> None:
-    assert "\n    91     KUBE-SEP-GEKJR4UBUI5ONAYW" in text_of(
+    assert "\n  │    91     KUBE-SEP-GEKJR4UBUI5ONAYW" in text_of(
         GOOD_BRANCH, STALE_BRANCH, style=Style(width=70, cut=True)
     )
 
@@ -74,18 +74,52 @@ def test_clients_are_named_when_they_fare_differently() -> None:
     text = text_of(one, other)
     assert "  Clients 10.244.2.0/24 by cni0, any other interface:\n" in text
     assert "  Clients 10.244.2.7:\n" in text
-    assert "branch 2" not in text
+    assert "─ 50%" not in text
     assert "Clients" not in text_of(GOOD_BRANCH, STALE_BRANCH)
 
 
 def test_branches_that_part_at_the_hook() -> None:
     text = text_of(GOOD_BRANCH, replace(STALE_BRANCH, steps=(step(3, "PREROUTING", "DROP", depth=0),)))
-    assert "\n  branch 2 of 2\n  PREROUTING, table nat" in text
+    assert "\n  ├─ 50%\n  │  PREROUTING, table nat  (nodes/node02/iptables-save.txt)\n" in text
+    assert "\n✗ └─ 50%  WRONG\n✗    PREROUTING, table nat\n✗       3  PREROUTING " in text
+
+
+def test_forks_in_forks() -> None:
+    jump = step(1, "PREROUTING", "jump A", depth=0)
+    left = step(2, "A", "jump B", depth=1, share=0.5)
+    ends = [step(number, "B", f"DNAT to 10.244.1.{number}:80", depth=2, share=0.25) for number in (5, 6)]
+    other = step(3, "A", "DROP", depth=1, share=0.5)
+    text = text_of(
+        *(replace(GOOD_BRANCH, steps=(jump, left, end), share=0.25) for end in ends),
+        replace(STALE_BRANCH, steps=(jump, other), share=0.5),
+    )
+    assert [line.rstrip() for line in text.splitlines()[2:] if "=>" not in line][:9] == [
+        "    1  PREROUTING  jump A",
+        "  ├─ 50%",
+        "  │    2    A         jump B",
+        "  │  ├─ 25%",
+        "  │  │    5      B       DNAT to 10.244.1.5:80",
+        "  │  │     client's own address; the client stays with this endpoint for 10800 s",
+        "  │  └─ 25%",
+        "  │       6      B       DNAT to 10.244.1.6:80",
+        "  │        client's own address; the client stays with this endpoint for 10800 s",
+    ]
+    assert "\n✗ └─ 50%  WRONG\n✗      3    A         DROP\n" in text
+
+
+def test_what_is_wrong_or_unclear_has_a_mark_in_the_margin() -> None:
+    doubtful = replace(STALE_BRANCH, legal=None, unclear=True)
+    text = text_of(GOOD_BRANCH, doubtful)
+    assert "\n? └─ 50%  cannot tell\n?      81 " in text
+    assert "✗ =>" not in text
+    alone = text_of(replace(STALE_BRANCH, share=1.0)).splitlines()
+    assert [line[0] for line in alone if "81" in line or "=>" in line] == [" ", "✗"]
 
 
 def test_a_branch_that_is_the_beginning_of_another() -> None:
     text = text_of(GOOD_BRANCH, replace(GOOD_BRANCH, steps=GOOD_BRANCH.steps[:4]))
-    assert "\n  branch 2 of 2\n  => as expected" in text
+    assert "\n  ├─ 50%\n  │  FORWARD, table filter\n" in text
+    assert "\n  └─ 50%\n     => as expected" in text
 
 
 def test_many_branches_are_bounded_but_wrong_ones_are_all_shown() -> None:
@@ -162,7 +196,7 @@ def test_a_jump_that_comes_to_nothing_in_one_branch_alone_is_told_in_both() -> N
     inside = step(45, "KUBE-SERVICES", "DNAT to 10.244.1.9:80", depth=1)
     text = text_of(replace(GOOD_BRANCH, steps=(jump,)), replace(STALE_BRANCH, steps=(jump, inside)))
     assert "12  PREROUTING       jump KUBE-SERVICES: nothing matches there\n" in text
-    assert "  branch 2 of 2\n  PREROUTING, table nat\n    12  PREROUTING       jump KUBE-SERVICES\n" in text
+    assert "✗    PREROUTING, table nat\n✗      12  PREROUTING       jump KUBE-SERVICES\n" in text
 
 
 def test_only_whole_hooks_are_as_before() -> None:
@@ -174,10 +208,10 @@ def test_only_whole_hooks_are_as_before() -> None:
     assert text.count("policy ACCEPT") == 2
     same_end = (other[0], *one[1:])
     text = text_of(replace(GOOD_BRANCH, steps=one), replace(STALE_BRANCH, steps=same_end))
-    assert "\n  then as before: FORWARD (filter)\n" in text
+    assert "\n✗    then as before: FORWARD (filter)\n" in text
     assert text.count("policy ACCEPT") == 1
     everything = text_of(GOOD_BRANCH, replace(GOOD_BRANCH, steps=GOOD_BRANCH.steps[-1:]))
-    assert "\n  branch 2 of 2\n  then as before: FORWARD (filter)\n" in everything
+    assert "\n  └─ 50%\n     then as before: FORWARD (filter)\n" in everything
 
 
 def test_another_dump_is_named_where_it_begins() -> None:
