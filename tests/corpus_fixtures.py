@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kdiag.gather.store import read_snapshot
+from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.model.snapshot import Recording, Snapshot
 
 _CORPUS = Path(__file__).parent / "corpus"

@@ -26,7 +26,7 @@ from kdiag.gather.api_kinds import (
     endpoints_move,
 )
 from kdiag.gather.api_pages import JoinedPages, list_document, without_managed_fields
-from kdiag.gather.archive import CLUSTER
+from kdiag.gather.snapshot_layout import CLUSTER
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 

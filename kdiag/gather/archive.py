@@ -10,7 +10,6 @@ import gzip
 import importlib
 import io
 import os
-import re
 import stat
 import tarfile
 import zlib
@@ -22,20 +21,7 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from kdiag.errors import SnapshotError
-
-MANIFEST = "manifest.json"
-"""Name of the manifest; it may also be compressed (`manifest.json.gz`)."""
-
-CLUSTER = "cluster"
-CLUSTER_AFTER = "cluster-after"
-NODES = "nodes"
-
-PathParts = tuple[str, ...]
-
-_DEPTHS = {MANIFEST: 1, f"{MANIFEST}.gz": 1, CLUSTER: 2, CLUSTER_AFTER: 2, NODES: 3}
-"""How many parts the path of a file has, by its first part."""
-
-_AGAIN = re.compile(r"(cluster|nodes)-again-[1-9][0-9]?")
+from kdiag.gather.snapshot_layout import PathParts, depth_of
 
 _CHUNK_BYTES = 1 << 20
 _EXTENDED_HEADER_BYTES = 1 << 20
@@ -55,11 +41,12 @@ _CORRUPT = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, Overflo
 class Limits:
     """How much of a snapshot is read at most. Sizes are in bytes and count text after decompression.
 
-    The defaults leave room for the largest clusters (a node's rules may have 150 MB) and still fit a workstation.
+    The defaults leave room for the largest clusters (a node's rules may have 150 MB, a list of 150,000 pods 600 MB) and
+    still fit a workstation. The writer keeps to them, too, so that what it wrote can be read.
     """
 
     max_files: int = 200_000
-    max_file_bytes: int = 256 << 20
+    max_file_bytes: int = 1 << 30
     max_total_bytes: int = 2 << 30
 
 
@@ -81,24 +68,6 @@ class Contents:
     files: dict[PathParts, bytes] = field(default_factory=dict)
     directories: set[PathParts] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
-
-
-def cluster_again(number: int) -> str:
-    """The directory of the API as it was read after a later round (from 1)."""
-    return f"{CLUSTER}-again-{number}"
-
-
-def nodes_again(number: int) -> str:
-    """The directory of the nodes that were read in a later round (from 1)."""
-    return f"{NODES}-again-{number}"
-
-
-def depth_of(first: str) -> int | None:
-    """How many parts the path of a file has that begins with this; None if nothing of a snapshot begins so."""
-    if first in _DEPTHS:
-        return _DEPTHS[first]
-    match = _AGAIN.fullmatch(first)
-    return _DEPTHS[match[1]] if match else None
 
 
 class _LimitError(Exception):
@@ -168,7 +137,7 @@ class _Collector:
         while chunk := stream.read(_CHUNK_BYTES):
             size += len(chunk)
             if size > self.limits.max_file_bytes:
-                raise _LimitError(f"it is larger than {_size(self.limits.max_file_bytes)}: not read", final=False)
+                raise _LimitError(f"it is larger than {size_words(self.limits.max_file_bytes)}: not read", final=False)
             if self._bytes + size > self.limits.max_total_bytes:
                 raise _LimitError(_total_reason(self.limits), final=True)
             chunks.append(chunk)
@@ -408,10 +377,11 @@ def _parents(path: PathParts) -> Iterable[PathParts]:
 
 
 def _total_reason(limits: Limits) -> str:
-    return f"it holds more than {_size(limits.max_total_bytes)}: the rest was not read"
+    return f"it holds more than {size_words(limits.max_total_bytes)}: the rest was not read"
 
 
-def _size(size_bytes: int) -> str:
+def size_words(size_bytes: int) -> str:
+    """A size for a message."""
     return f"{size_bytes >> 20} MiB" if size_bytes >= 1 << 20 else f"{size_bytes} bytes"
 
 

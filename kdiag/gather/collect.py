@@ -17,13 +17,12 @@ from kdiag.errors import UsageError
 from kdiag.gather.addressing import AddressType, node_addresses, read_inventory
 from kdiag.gather.api import Reading, read_all, read_moving
 from kdiag.gather.api_connection import ApiConnection
-from kdiag.gather.archive import CLUSTER_AFTER, cluster_again, nodes_again
 from kdiag.gather.fanout import MAX_BYTES, Progress, gather_nodes
 from kdiag.gather.framing import parse_output
-from kdiag.gather.redact import redact
+from kdiag.gather.redact import printable, redact, redact_recordings
 from kdiag.gather.script import Sudo
+from kdiag.gather.snapshot_layout import CLUSTER_AFTER, cluster_again, gap_order, nodes_again
 from kdiag.gather.ssh_settings import SshSettings
-from kdiag.gather.store import printable
 from kdiag.gather.transports import NodeAddress, transport_of
 from kdiag.model.cluster import ClusterState
 from kdiag.model.lookup import find_node
@@ -139,9 +138,9 @@ class Collector:
         return Snapshot(
             name=printable(self._connection.cluster),
             taken_at=taken_at,
-            api=_redacted(before.recordings),
-            api_after=_redacted(after.recordings),
-            nodes={node: _redacted(probes) for node, probes in sorted(nodes.items())},
+            api=redact_recordings(before.recordings),
+            api_after=redact_recordings(after.recordings),
+            nodes={node: redact_recordings(probes) for node, probes in sorted(nodes.items())},
             manifest={
                 "kdiag_version": __version__,
                 "api_server": self._connection.server,
@@ -178,10 +177,11 @@ class Collector:
         }
         later = Round(
             taken_at=taken_at,
-            nodes={node: _redacted(probes) for node, probes in moved.items()},
-            api_after=_redacted(after.recordings),
+            nodes={node: redact_recordings(probes) for node, probes in moved.items()},
+            api_after=redact_recordings(after.recordings),
         )
-        told = [replace(gap, reason=f"when it was read again: {gap.reason}") for gap in gaps]
+        # What concerns no single node was told by the first round.
+        told = [replace(gap, reason=f"when it was read again: {gap.reason}") for gap in gaps if gap.node is not None]
         return replace(snapshot, again=(*snapshot.again, later), gaps=_printable_gaps([*snapshot.gaps, *told]))
 
     def _addresses(
@@ -286,16 +286,6 @@ def _moved(source: str, directory: str) -> str:
     return f"{directory}/{source.partition('/')[2]}"
 
 
-def _redacted(recordings: Mapping[str, Recording]) -> dict[str, Recording]:
-    out: dict[str, Recording] = {}
-    for name, recording in sorted(recordings.items()):
-        content = redact(recording.content)
-        stderr = redact(recording.stderr.encode(errors="replace")).decode()
-        changed = content != recording.content or stderr != recording.stderr
-        out[name] = replace(recording, content=content, stderr=stderr) if changed else recording
-    return out
-
-
 def _printable_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
     """The gaps as a stored snapshot holds them: without secrets and without what a terminal might obey."""
     clean = {
@@ -306,4 +296,4 @@ def _printable_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
         )
         for gap in gaps
     }
-    return tuple(sorted(clean, key=lambda gap: (gap.node or "", gap.subject, gap.reason, gap.kind)))
+    return tuple(sorted(clean, key=gap_order))

@@ -16,7 +16,8 @@ from kdiag.gather.api_kinds import ALL_KINDS, ListedKind, NamedConfigMap, config
 from kdiag.gather.collect import Order, Silent, Watch
 from kdiag.gather.fanout import gather_nodes
 from kdiag.gather.framing import ABOUT, parse_about
-from kdiag.gather.store import printable
+from kdiag.gather.redact import printable
+from kdiag.gather.script import SUDO_COMMANDS, sudoers_entries
 from kdiag.gather.transports import NodeAddress, transport_of
 from kdiag.model.lookup import find_node
 from kdiag.model.report import Gap, GapKind
@@ -179,8 +180,8 @@ def _nodes(
 def _of_gap(gap: Gap) -> Ability:
     detail, _, remedy = gap.reason.partition("; ")
     return Ability(
-        subject=f"node {gap.node}",
-        ok=None if gap.kind is GapKind.NOT_APPLICABLE else False,
+        subject=gap.subject if gap.node is None else f"node {gap.node}",
+        ok=False if gap.kind is GapKind.FAILED else None,
         detail=printable(detail),
         remedy=printable(remedy),
     )
@@ -192,7 +193,6 @@ def _of_node(node: str, about: Mapping[str, str]) -> Ability:
     subject = f"node {node}"
     user = about.get("user") or "the user"
     login = f"logged in as {user}"
-    programs = [about[name] for name in (*_RULE_PROGRAMS, "ip6tables-save") if about.get(name)]
     if not any(about.get(name) for name in _RULE_PROGRAMS):
         return Ability(
             subject=subject,
@@ -200,22 +200,12 @@ def _of_node(node: str, about: Mapping[str, str]) -> Ability:
             detail=f"{login}; neither iptables-save nor nft is there",
             remedy="install iptables",
         )
-    if about.get("uid") != "0" and about.get("sudo") != "allowed":
-        words = {
-            "refused": f"{user} may not run {programs[0]} with sudo and without a password",
-            "missing": f"{user} is not root, and there is no sudo",
-            "not asked": f"{user} is not root, and --sudo is never",
-        }
-        return Ability(
-            subject=subject,
-            ok=False,
-            detail=words.get(about.get("sudo", ""), f"{user} is not root"),
-            remedy=(
-                "log in as root, or let kdiag use sudo"
-                if about.get("sudo") in ("missing", "not asked")
-                else f"in sudoers: {user} ALL=(root) NOPASSWD: {', '.join(programs)}"
-            ),
-        )
+    refused = about.get("sudo-refused", "").split()
+    is_root = about.get("sudo") == "allowed" or (
+        about.get("uid") == "0" and about.get("sudo") not in ("refused", "missing")
+    )
+    if refused or not is_root:
+        return _without_root(subject, user, about, refused)
     if not about.get("ip"):
         return Ability(subject=subject, ok=False, detail=f"{login}; there is no ip command", remedy="install iproute2")
     missing = [
@@ -223,9 +213,29 @@ def _of_node(node: str, about: Mapping[str, str]) -> Ability:
         for name in _USEFUL_PROGRAMS
         if not about.get(name) and not any(about.get(other) for other in _STAND_INS.get(name, ()))
     ]
-    root = "root" if about.get("uid") == "0" else f"{user}, root by sudo"
+    root = "root" if about.get("sudo") != "allowed" else f"{user}, root by sudo"
     return Ability(
         subject=subject,
         ok=True,
         detail=f"logged in as {root}" + (f"; without {', '.join(missing)} it tells less" if missing else ""),
     )
+
+
+def _without_root(subject: str, user: str, about: Mapping[str, str], refused: Sequence[str]) -> Ability:
+    """What is missing for a user who may not run all that needs root; `refused` are the programs if some are allowed."""
+    known = {name: about[name] for name in SUDO_COMMANDS if about.get(name)}
+    login = "log in as root, or let kdiag use sudo"
+    match about.get("sudo"):
+        case "missing" if about.get("uid") == "0":
+            detail, remedy = "there is no sudo, and --sudo is always", "leave --sudo at auto: root needs none"
+        case "missing":
+            detail, remedy = f"{user} is not root, and there is no sudo", login
+        case "not asked":
+            detail, remedy = f"{user} is not root, and --sudo is never", login
+        case _:
+            wanted = {name: known.get(name, name) for name in refused} or known
+            lacking = ", ".join(list(wanted.values())[: len(refused) or 1])
+            may_not = f"may not run {lacking} with sudo and without a password"
+            detail = f"{user} {may_not if about.get('sudo') in ('allowed', 'refused') else 'is not root'}"
+            remedy = f"in sudoers: {user} ALL=(root) NOPASSWD: {sudoers_entries(wanted)}"
+    return Ability(subject=subject, ok=False, detail=detail, remedy=remedy)

@@ -14,7 +14,7 @@ from kdiag.errors import KdiagError
 from kdiag.gather.framing import encodings, parse_output
 from kdiag.gather.script import Sudo, new_nonce, node_script
 from kdiag.gather.transports.interface import FailureKind, NodeAddress, NodeFailure, Output, Transport
-from kdiag.model.report import Gap
+from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -53,6 +53,7 @@ class _Run:
     timeout_s: float
     check_only: bool
     max_bytes: int
+    encodings: tuple[str, ...]
     stop_at: float | None
     cancelled: threading.Event
     progress: Progress | None
@@ -60,6 +61,7 @@ class _Run:
     working: int
     """Threads that have not ended."""
     outcomes: dict[str, NodeOutcome] = field(default_factory=dict)
+    remarks: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -92,7 +94,7 @@ def gather_nodes(
     """Run the script on all nodes, `parallel` of them at a time.
 
     Returns the recordings by node and probe, of nodes that could be read, and what could not be had: a node that
-    failed is one gap. `timeout_s` is for each node (see Transport.run), `deadline_s` for all of them. Setting
+    failed is one gap, and a remark on the way to several of them is one for all. `timeout_s` is for each node (see Transport.run), `deadline_s` for all of them. Setting
     `cancelled`, or Ctrl-C, which sets it, ends the runs under way: what had come from other nodes is returned.
     `check_only` asks only what each node can do (the probe `kdiag-node`). `max_bytes` is what one node may send.
     """
@@ -106,6 +108,7 @@ def gather_nodes(
         timeout_s=timeout_s,
         check_only=check_only,
         max_bytes=max_bytes,
+        encodings=encodings(),
         stop_at=None if deadline_s is None else time.monotonic() + deadline_s,
         cancelled=cancelled,
         progress=progress,
@@ -118,8 +121,9 @@ def gather_nodes(
         _wait(run)
     with run.lock:
         outcomes = dict(run.outcomes)
+        remarks = sorted(run.remarks)
     recordings: dict[str, dict[str, Recording]] = {}
-    gaps: list[Gap] = []
+    gaps = [Gap(subject="the way to nodes", reason=remark, kind=GapKind.NOT_ASKED) for remark in remarks]
     for address in sorted(addresses, key=lambda item: item.node):
         found, node_gaps = outcomes.get(address.node) or ({}, (_unread(run, address),))
         if found:
@@ -192,7 +196,7 @@ def _ask(run: _Run, address: NodeAddress) -> NodeOutcome:
 
 def _outcome(run: _Run, address: NodeAddress) -> NodeOutcome:
     nonce = new_nonce()
-    script = node_script(nonce=nonce, encodings=encodings(), sudo=run.sudo, guarded=True, check_only=run.check_only)
+    script = node_script(nonce=nonce, encodings=run.encodings, sudo=run.sudo, guarded=True, check_only=run.check_only)
 
     def on_bytes(count: int) -> None:
         reason = run.stop_reason()
@@ -209,6 +213,9 @@ def _outcome(run: _Run, address: NodeAddress) -> NodeOutcome:
         output = error.output or Output(stdout=b"")
         if not output.stdout:
             return {}, (_gap(address.node, error),)
+    if output.remarks:
+        with run.lock:
+            run.remarks.update(output.remarks)
     return parse_output(output.stdout, node=address.node, nonce=nonce, failure=failure, stderr=output.stderr)
 
 

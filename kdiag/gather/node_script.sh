@@ -10,11 +10,21 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # Runs a command as root: through sudo where that is needed and wanted, without ever asking for a password.
 root() {
-  if [ "$uid" = 0 ] || [ "$use_sudo" = no ] || ! has sudo; then
+  if [ "$by_sudo" = no ]; then
     "$@"
-  else
+  elif has sudo; then
     found=$(command -v "$1") && shift && sudo -n -k "$found" "$@"
+  else
+    echo 'sudo: there is none on this node' >&2
+    return 127
   fi
+}
+
+# True if sudo would run a command, or if there is no such program.
+may() {
+  found=$(command -v "$1") || return 0
+  shift
+  sudo -n -k -l "$found" "$@" >/dev/null 2>&1
 }
 
 # part FILE COMMAND...: frames what the command prints, its exit status and the end of its error text.
@@ -37,10 +47,27 @@ part() {
 # note FILE TEXT: a part that could not be had, or that is known to be empty without asking.
 note() { printf 'kdiag:%s:note:%s:%s\n' "$nonce" "$1" "$2"; }
 
-# True if a module is in the kernel already: what asks one that is not would load it.
+# True if a module is in the kernel already: what asks one that is not would load it. Where no modules lie on disk
+# nothing can be loaded, and asking does no harm.
 in_kernel() {
-  [ ! -e /proc/modules ] || grep -q "^$1 " /proc/modules ||
-    grep -qs "/$1\.ko" "/lib/modules/$(uname -r)/modules.builtin"
+  [ ! -e /proc/modules ] || [ -e "/sys/module/$1" ] || grep -q "^$1 " /proc/modules ||
+    { modules=/lib/modules/$(uname -r) && { [ ! -e "$modules" ] || grep -qs "/$1\.ko" "$modules/modules.builtin"; }; }
+}
+
+# The programs that this node may have to be asked with, and that sudo would not run.
+refused() {
+  for family in ip ip6; do
+    save=${family}tables
+    may "$save-save" || printf '%s ' "$save-save"
+    [ ! -e "/proc/net/${family}_tables_names" ] || may "$save-legacy-save" || printf '%s ' "$save-legacy-save"
+    case $("$save" --version 2>/dev/null) in
+      *nf_tables*) ;;
+      *) may "$save-nft-save" || printf '%s ' "$save-nft-save" ;;
+    esac
+  done
+  ! in_kernel nf_tables || { may nft list flowtables && may nft -j list ruleset; } || printf 'nft '
+  ! in_kernel ip_set || may ipset save || printf 'ipset '
+  [ ! -e /proc/net/ip_vs ] || may ipvsadm -S -n || printf 'ipvsadm '
 }
 
 about() {
@@ -49,19 +76,20 @@ about() {
   echo "host=$(uname -n)"
   echo "kernel=$(uname -r)"
   echo "time=$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-  if [ "$uid" = 0 ]; then
+  if [ "$by_sudo" = no ] && [ "$uid" = 0 ]; then
     echo "sudo=not needed"
-  elif [ "$use_sudo" = no ]; then
+  elif [ "$use_sudo" = never ]; then
     echo "sudo=not asked"
   elif ! has sudo; then
     echo "sudo=missing"
-  elif save=$(command -v iptables-save || command -v nft) && sudo -n -k -l "$save" >/dev/null 2>&1; then
+  elif has iptables-save && may iptables-save || { ! has iptables-save && may nft -j list ruleset; }; then
     echo "sudo=allowed"
+    [ "$only" = all ] || echo "sudo-refused=$(refused)"
   else
     echo "sudo=refused"
   fi
-  for binary in iptables-save ip6tables-save iptables-nft-save iptables-legacy-save nft ip ss ps ipset ipvsadm curl \
-    wget zstd gzip; do
+  for binary in iptables-save ip6tables-save iptables-nft-save ip6tables-nft-save iptables-legacy-save \
+    ip6tables-legacy-save nft ip ss ps ipset ipvsadm curl wget zstd gzip; do
     echo "$binary=$(command -v "$binary")"
   done
 }
@@ -73,8 +101,7 @@ sysctls() {
     /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv4/conf/*/route_localnet \
     /proc/sys/net/ipv4/conf/all/rp_filter /proc/sys/net/ipv4/conf/default/rp_filter \
     /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce \
-    /proc/sys/net/ipv4/vs/conntrack /proc/sys/net/ipv4/vs/conn_reuse_mode \
-    /proc/sys/net/ipv4/vs/expire_nodest_conn /proc/sys/net/ipv4/vs/expire_quiescent_template \
+    /proc/sys/net/ipv4/vs/* \
     /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/all/disable_ipv6 \
     /proc/sys/net/ipv6/conf/default/forwarding /proc/sys/net/bridge/bridge-nf-call-iptables \
     /proc/sys/net/bridge/bridge-nf-call-ip6tables /proc/sys/net/bridge/bridge-nf-call-arptables \
@@ -82,24 +109,34 @@ sysctls() {
     /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal | sed -e 's#^/proc/sys/##' -e 's#:# = #'
 }
 
+# What is in the kernel of all that rules can need.
+modules() {
+  sed -n -E 's/^((ip_vs|ip_set|nf_|nft_|nfnetlink|x_tables|xt_|ip6?_tables|ip6?t|ip6?table_|br_netfilter)[^ ]*) .*/\1/p' \
+    /proc/modules
+}
+
 network() {
   if ip -j addr show dev lo >/dev/null 2>&1; then
     part ip-addr.json ip -j -d addr
     part ip-route.json ip -j route
     part ip6-route.json ip -j -6 route
+    part ip-route-table-local.json ip -j route show table local
+    part ip6-route-table-local.json ip -j -6 route show table local
   elif has ip; then
     part ip-addr.txt ip addr
     part ip-route.txt ip route
     part ip6-route.txt ip -6 route
+    part ip-route-table-local.txt ip route show table local
+    part ip6-route-table-local.txt ip -6 route show table local
   else
     note ip-addr.txt missing
   fi
 }
 
-# True if the family has tables in the legacy backend: asking it otherwise would make some. The file is root's own, and
-# where it cannot be read a dump without -t is still safe: it goes through this same file.
+# True if the family may have tables in the legacy backend: asking it otherwise would make some. Only root can read the
+# file, and where it cannot be read a dump without -t is still safe: it goes through this same file.
 legacy_tables() {
-  [ -e "$1" ] && { names=$(root cat "$1" 2>/dev/null) && [ -z "$names" ] && return 1; return 0; }
+  [ -e "$1" ] && { names=$(cat "$1" 2>/dev/null) && [ -z "$names" ] && return 1; return 0; }
 }
 
 # rules PREFIX NAMES: every backend of one family once, and never by table.
@@ -133,35 +170,68 @@ rules() {
   fi
 }
 
-# The whole ruleset only where kube-proxy has tables of its own there: iptables-save shows the others.
-nftables() {
-  { has nft && in_kernel nf_tables; } || return 0
-  tables=$(root nft list tables 2>/dev/null) || {
-    part nft-list-tables.txt root nft list tables
+ruleset() {
+  if nft -j -v >/dev/null 2>&1; then
+    part nft-j-list-ruleset.json root nft -j list ruleset
+  else
+    part nft-list-ruleset.txt root nft list ruleset
+  fi
+}
+
+# nft is asked where there are tables besides those that iptables-save shows: it takes ten kilobytes of memory a rule.
+# `list flowtables` names all tables; `list tables` does, too, but reads every rule first (nft 1.0.6).
+find_tables() {
+  tables='' others=''
+  { in_kernel nf_tables && has nft; } || return 0
+  echo 'kdiag: nft-list-tables.txt' >&2
+  tables=$(root nft list flowtables 2>/dev/null || root nft list tables 2>/dev/null) || {
+    tables=unknown others=" kube-proxy$newline"
     return 0
   }
-  part nft-list-tables.txt printf '%s\n' "$tables"
-  case $tables in
-    *kube-proxy*)
-      if nft -j -v >/dev/null 2>&1; then
-        part nft-j-list-ruleset.json root nft -j list ruleset
-      else
-        part nft-list-ruleset.txt root nft list ruleset
-      fi
+  tables=$(printf '%s\n' "$tables" | sed -n -E 's/^(table [^ ]+ [^ ]+).*/\1/p')
+  others=$(printf '%s\n' "$tables" | grep -v -x -E 'table (ip6?|arp|bridge) (raw|mangle|nat|filter|security|broute)')
+  others=$others$newline
+}
+
+# What kube-proxy has there, and what may be its own where nft does not tell its tables.
+nftables() {
+  in_kernel nf_tables || return 0
+  if ! has nft; then
+    note nft-j-list-ruleset.json missing
+    return 0
+  fi
+  [ "$tables" = unknown ] || part nft-list-tables.txt printf '%s\n' "$tables"
+  case $others in
+    *" kube-proxy$newline"*) ruleset ;;
+  esac
+}
+
+# The tables of others come later, and only as far as a gigabyte goes.
+foreign_tables() {
+  case $others in
+    "$newline" | '' | *" kube-proxy$newline"*) ;;
+    *)
+      (
+        ulimit -v 1048576 2>/dev/null
+        ruleset
+      )
       ;;
   esac
 }
 
 virtual_servers() {
   if [ -e /proc/net/ip_vs ]; then
-    if has ipvsadm; then
-      part ipvsadm-save-n.txt root ipvsadm -S -n
-    else
-      part proc-net-ip_vs.txt root cat /proc/net/ip_vs
-    fi
+    got=
+    if has ipvsadm; then part ipvsadm-save-n.txt root ipvsadm -S -n; fi
+    # Everybody may read this, and it holds the same in other words.
+    [ "${got##*"$newline"}" = 0 ] || part proc-net-ip_vs.txt cat /proc/net/ip_vs
   fi
-  if has ipset && in_kernel ip_set; then
-    part ipset-save.txt root ipset save
+  if in_kernel ip_set; then
+    if has ipset; then
+      part ipset-save.txt root ipset save
+    else
+      note ipset-save.txt missing
+    fi
   fi
 }
 
@@ -183,12 +253,10 @@ proxy_answers() {
 }
 
 sockets() {
-  if [ -e /proc/modules ] && ! { in_kernel tcp_diag && in_kernel udp_diag; }; then
-    if [ "$uid" = 0 ]; then PROC_ROOT=/proc ss -ltnup; else PROC_ROOT=/proc ss -ltnu; fi
-  elif [ "$uid" = 0 ]; then
-    ss -ltnup
+  if ! { in_kernel tcp_diag && in_kernel udp_diag; }; then
+    PROC_ROOT=/proc ss -ltnup
   else
-    { [ "$use_sudo" = yes ] && root ss -ltnup 2>/dev/null; } || ss -ltnu
+    root ss -ltnup 2>/dev/null || ss -ltnup
   fi
 }
 
@@ -254,6 +322,7 @@ essential() {
   if [ "$only" = all ]; then
     network
     part sysctls.txt sysctls
+    [ ! -r /proc/modules ] || part proc-modules.txt modules
     has iptables && part iptables-version.txt iptables --version
     rules iptables /proc/net/ip_tables_names
     rules ip6tables /proc/net/ip6_tables_names
@@ -265,6 +334,7 @@ essential() {
 
 supplement() {
   if [ "$only" = all ]; then
+    foreign_tables
     has ss && part ss-ltnuH.txt sockets
     proxy_answers
     proxy_config
@@ -285,7 +355,7 @@ compressed() {
 # Ends everything that was started here once the other side has gone: its end of standard input is then closed.
 guard() {
   while read -r _; do :; done
-  if [ "$uid" != 0 ] && [ "$use_sudo" = yes ] && has sudo && has pkill; then
+  if [ "$by_sudo" = yes ] && has sudo && has pkill; then
     read -r stat </proc/self/stat
     stat=${stat##*) }
     # shellcheck disable=SC2086
@@ -297,6 +367,11 @@ guard() {
 
 main() {
   uid=$(id -u)
+  case $use_sudo,$uid in
+    never,* | auto,0) by_sudo=no ;;
+    auto,*) if has sudo; then by_sudo=yes; else by_sudo=no; fi ;;
+    *) by_sudo=yes ;;
+  esac
   [ -n "$nonce" ] || nonce=$(od -A n -N 16 -t x1 /dev/urandom | tr -d ' \n')
   guardian=
   if [ "$watch" = yes ]; then
@@ -313,6 +388,7 @@ main() {
     fi
   done
   printf '\nkdiag:%s:stream:%s\n' "$nonce" "$encoding"
+  [ "$only" = check ] || find_tables
   compressed essential
   compressed supplement
   [ -z "$guardian" ] || kill "$guardian"

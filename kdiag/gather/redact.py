@@ -7,6 +7,10 @@ one.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kdiag.model.snapshot import Recording
 
 _BLOT = b"REDACTED"
 
@@ -50,6 +54,22 @@ def redact(content: bytes) -> bytes:
     if any(word in lower for word in (b"token", b"passw", b"passphrase", b"client-")):
         content = _FIELD.sub(rb"\1" + _BLOT, content)
     return content
+
+
+def redact_recordings(recordings: Mapping[str, Recording]) -> dict[str, Recording]:
+    """Recordings with their contents and error texts redacted, sorted by name; those that had nothing are not copied."""
+    out: dict[str, Recording] = {}
+    for name, recording in sorted(recordings.items()):
+        content = redact(recording.content)
+        stderr = redact(recording.stderr.encode(errors="replace")).decode()
+        changed = content != recording.content or stderr != recording.stderr
+        out[name] = replace(recording, content=content, stderr=stderr) if changed else recording
+    return out
+
+
+def printable(text: str) -> str:
+    """Text from a stranger without what would move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _blot_lines(match: re.Match[bytes]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
@@ -13,14 +13,43 @@ PART_LIMIT = 256 * 1024 * 1024
 """Bytes that one command on a node may print; more is cut off there."""
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
+_NO_ARGUMENTS = '""'
+"""How sudoers says that a program may have none."""
 _ENCODINGS = frozenset({"zstd", "gzip"})
 
 
 class Sudo(enum.StrEnum):
-    """When commands that need root go through `sudo -n`: if the user is not root, or never."""
+    """When commands that need root go through `sudo -n`: if the user is not root and the node has it, always, or never."""
 
-    IF_NEEDED = "if-needed"
+    IF_NEEDED = "auto"
+    ALWAYS = "always"
     NEVER = "never"
+
+
+SUDO_COMMANDS: Mapping[str, tuple[str, ...]] = {
+    **{f"{family}{backend}-save": ("",) for backend in ("", "-legacy", "-nft") for family in ("iptables", "ip6tables")},
+    "nft": ("list flowtables", "-j list ruleset", "list ruleset"),
+    "ipset": ("save",),
+    "ipvsadm": ("-S -n",),
+    "ss": ("-ltnup",),
+}
+"""What is run through sudo: programs, and the arguments of each.
+
+The list is complete for rules and sockets. Beside it kube-proxy's log and configuration file are tried, whose
+paths nobody knows beforehand: rules of sudoers for these would have to have wildcards.
+"""
+
+
+def sudoers_entries(paths: Mapping[str, str]) -> str:
+    """Entries for a line of sudoers that permit just what the script does with these programs: name to path.
+
+    Arguments are fixed: `iptables-save --modprobe=FILE` and `nft -f FILE` would hand out all of root.
+    """
+    return ", ".join(
+        f"{path} {arguments or _NO_ARGUMENTS}"
+        for program, path in paths.items()
+        for arguments in SUDO_COMMANDS.get(program, ("",))
+    )
 
 
 def new_nonce() -> str:
@@ -53,7 +82,7 @@ def node_script(
     settings = {
         "nonce": nonce or "",
         "encodings": " ".join(encodings),
-        "use_sudo": "no" if sudo is Sudo.NEVER else "yes",
+        "use_sudo": sudo.value,
         "watch": "yes" if guarded else "no",
         "only": "check" if check_only else "all",
         "limit": str(part_limit),

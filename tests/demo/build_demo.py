@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import kdiag
-from kdiag.gather.store import write_snapshot
+from kdiag.gather.snapshot_writer import write_snapshot
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.parse.chain_names import ChainRole, endpoint_hash, service_port_hash
 from tests.corpus_fixtures import cluster

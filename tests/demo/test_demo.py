@@ -12,7 +12,7 @@ import pytest
 
 from kdiag import pipeline
 from kdiag.cli.main import run
-from kdiag.gather.store import demo_snapshot
+from kdiag.gather.snapshot_reader import demo_snapshot
 from kdiag.model.report import Finding, Report, Severity
 from kdiag.parse.chain_names import endpoint_hash, service_port_hash
 from kdiag.parse.target import parse_trace_target

@@ -18,7 +18,8 @@ from kdiag.gather import collect
 from kdiag.gather.api import read_moving
 from kdiag.gather.api_connection import connect
 from kdiag.gather.collect import Collector, Order, Silent
-from kdiag.gather.store import read_snapshot, write_snapshot
+from kdiag.gather.snapshot_reader import read_snapshot
+from kdiag.gather.snapshot_writer import write_snapshot
 from kdiag.gather.transports import FailureKind, NodeFailure
 from kdiag.model.report import GapKind
 from kdiag.model.snapshot import Snapshot

@@ -13,7 +13,7 @@ from kdiag.errors import UsageError
 from kdiag.gather.fanout import gather_nodes
 from kdiag.gather.script import Sudo
 from kdiag.gather.transports.interface import FailureKind, NodeAddress, NodeFailure, Output
-from kdiag.model.report import Gap
+from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 
 
@@ -58,6 +58,10 @@ class Played:
                 time.sleep(0.05)
                 on_bytes(len(whole))
                 return Output(stdout=whole)
+            case "remarked" | "remarked-cut":
+                on_bytes(len(whole))
+                stdout = whole if host == "remarked" else whole[:-10]
+                return Output(stdout=stdout, remarks=("a block was left out", "and another"))
             case "cut":
                 raise NodeFailure(FailureKind.CUT, "it was cut", hint="mend it", output=Output(stdout=whole[:120]))
             case "late-cut":
@@ -145,12 +149,23 @@ def test_as_many_at_once_as_were_asked_for(parallel: int, most: int) -> None:
     assert transport.most == most
 
 
+def test_remark_on_several_nodes_is_one_gap() -> None:
+    recordings, gaps = gather("remarked", "well", "remarked", "remarked-cut")
+    assert len(recordings) == 4
+    first, second, third = gaps
+    assert (first.node, first.subject, first.reason) == (None, "the way to nodes", "a block was left out")
+    assert first.kind is second.kind is GapKind.NOT_ASKED
+    assert second.reason == "and another"
+    assert third.node is not None
+    assert third.kind is GapKind.FAILED
+
+
 def test_every_node_has_its_own_nonce_and_the_settings() -> None:
     transport = Played()
     gather("well", "well", transport=transport, sudo=Sudo.NEVER)
     assert len({script.partition("nonce='")[2][:32] for script in transport.scripts}) == 2
     for script in transport.scripts:
-        assert "use_sudo='no'\nwatch='yes'\nonly='all'\n" in script
+        assert "use_sudo='never'\nwatch='yes'\nonly='all'\n" in script
         assert "gzip'\n" in script
 
 

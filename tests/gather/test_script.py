@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kdiag.gather.framing import parse_about, parse_output
-from kdiag.gather.script import Sudo, new_nonce, node_script
+from kdiag.gather.framing import encodings, parse_about, parse_output
+from kdiag.gather.script import SUDO_COMMANDS, Sudo, new_nonce, node_script, sudoers_entries
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 
@@ -29,6 +29,7 @@ PROGRAMS = {
     "iptables-legacy-save": 'echo iptables-legacy-save "$@" >>LOG',
     "ip6tables-legacy-save": 'echo ip6tables-legacy-save "$@" >>LOG',
     "nft": 'echo nft "$@" >>LOG',
+    "ipset": ":",
     "curl": "echo iptables",
     "sudo": 'echo sudo "$@" >>LOG; while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
 }
@@ -41,6 +42,12 @@ def ran(
     shell: tuple[str, ...] = ("sh",),
 ) -> tuple[dict[str, Recording], tuple[Gap, ...], list[str]]:
     """The recordings and gaps that the script leads to, and the commands that were run."""
+    recordings, gaps = parse_output(printed(tmp_path, script, changes, shell), node="n1")
+    return recordings, gaps, (tmp_path / "log").read_text().splitlines()
+
+
+def printed(tmp_path: Path, script: str, changes: Mapping[str, str], shell: tuple[str, ...] = ("sh",)) -> bytes:
+    """What the script prints."""
     programs = {**PROGRAMS, "iptables-save": f'echo iptables-save "$@" >>LOG\ncat {tmp_path}/rules', **changes}
     (tmp_path / "rules").write_text(RULES)
     log = tmp_path / "log"
@@ -53,8 +60,7 @@ def ran(
         check=True,
         env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
     )
-    recordings, gaps = parse_output(done.stdout, node="n1")
-    return recordings, gaps, log.read_text().splitlines()
+    return done.stdout
 
 
 def _write(directory: Path, programs: Mapping[str, str]) -> None:
@@ -83,7 +89,12 @@ def test_root_asks_each_backend_once_and_needs_no_sudo(tmp_path: Path, shell: tu
     assert recordings["ip6tables-save"].stderr == "no IPv6 here\n"
     assert recordings["proxyMode"].text() == "iptables\n"
     assert recordings["iptables-version"].text() == "iptables v1.8.9 (nf_tables)\n"
-    assert commands.count("iptables-save") == commands.count("ip6tables-save") == commands.count("nft list tables") == 1
+    assert (
+        commands.count("iptables-save")
+        == commands.count("ip6tables-save")
+        == commands.count("nft list flowtables")
+        == 1
+    )
     assert not [command for command in commands if command.startswith("sudo") or " -t" in command]
     assert parse_about(recordings["kdiag-node"])["sudo"] == "not needed"
 
@@ -101,6 +112,45 @@ def test_others_go_through_sudo_without_a_password(tmp_path: Path, shell: tuple[
     assert parse_about(recordings["kdiag-node"])["sudo"] == "allowed"
 
 
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_sudo_always(tmp_path: Path, user: str) -> None:
+    """Even root's commands go through sudo: for those who look at what sudo logs."""
+    recordings, gaps, commands = ran(tmp_path, node_script(sudo=Sudo.ALWAYS), {"id": f"echo {user}"})
+    _needs_nf_tables(recordings)
+    assert gaps == ()
+    assert f"sudo -n -k {tmp_path}/bin/iptables-save" in commands
+    assert f"sudo -n -k {tmp_path}/bin/nft list flowtables" in commands
+    assert parse_about(recordings["kdiag-node"])["sudo"] == "allowed"
+
+
+def test_sudo_always_where_there_is_none(tmp_path: Path) -> None:
+    script = node_script(sudo=Sudo.ALWAYS).replace('command -v "$1"', '[ "$1" != sudo ] && command -v "$1"')
+    recordings, gaps, commands = ran(tmp_path, script, {"id": "echo 0"})
+    assert "iptables-save" not in commands
+    assert parse_about(recordings["kdiag-node"])["sudo"] == "missing"
+    if "iptables-save" in recordings:
+        _needs_nf_tables(recordings)
+    (gap,) = gaps
+    assert gap.subject == "sudo"
+    assert "there is none on this node" in gap.reason
+
+
+def test_what_sudo_refuses_is_told_when_only_that_is_asked(tmp_path: Path) -> None:
+    sudo = 'case "$*" in *" -l "*ip6tables-save | *" -l "*"ruleset") exit 1 ;; esac; exit 0'
+    recordings, _, _ = ran(tmp_path, node_script(check_only=True), {"id": "echo 1000", "sudo": sudo})
+    about = parse_about(recordings["kdiag-node"])
+    assert about["sudo"] == "allowed"
+    assert about["sudo-refused"].split() == ["ip6tables-save", "nft"]
+
+
+def test_lines_of_sudoers_have_no_open_arguments() -> None:
+    paths = {program: f"/sbin/{program}" for program in SUDO_COMMANDS}
+    entries = sudoers_entries(paths).split(", ")
+    assert '/sbin/iptables-save ""' in entries
+    assert "/sbin/nft -j list ruleset" in entries
+    assert all(" " in entry and "*" not in entry for entry in entries)
+
+
 def test_sudo_can_be_left_out(tmp_path: Path) -> None:
     recordings, gaps, commands = ran(
         tmp_path,
@@ -116,16 +166,59 @@ def test_sudo_can_be_left_out(tmp_path: Path) -> None:
     assert "let kdiag use sudo" in gap.reason
 
 
-def test_ruleset_of_nft_only_where_kube_proxy_has_tables(tmp_path: Path) -> None:
-    nft = 'echo nft "$@" >>LOG\ncase "$*" in\n*tables*) echo table ip kube-proxy ;;\n*ruleset*) echo "{}" ;;\nesac'
-    recordings, _, commands = ran(tmp_path, node_script(), {"id": "echo 0", "nft": nft})
+def _nft(*tables: str) -> str:
+    listed = "".join(f"echo 'table {table} {{'; echo '}}'; " for table in tables)
+    return f'echo nft "$@" >>LOG\ncase "$*" in\n*flowtables*) {listed}: ;;\n*ruleset*) echo "{{}}" ;;\nesac'
+
+
+IPTABLES_OWN = ("ip nat", "ip filter", "ip mangle", "ip6 raw", "bridge broute", "arp filter")
+
+
+@pytest.mark.parametrize("table", ["ip kube-proxy", "ip6 kube-proxy", "inet firewalld", "ip natural"])
+def test_nft_is_asked_once_where_there_is_more_than_iptables_shows(tmp_path: Path, table: str) -> None:
+    recordings, gaps, commands = ran(tmp_path, node_script(), {"id": "echo 0", "nft": _nft(*IPTABLES_OWN, table)})
+    _needs_nf_tables(recordings)
+    assert gaps == ()
+    assert recordings["nft-j-list-ruleset"].text() == "{}\n"
+    assert recordings["iptables-save"].content == RULES.encode()
+    assert "nft-list-ruleset" not in recordings
+    assert commands.count("nft -j list ruleset") == 1
+    assert recordings["nft-list-tables"].text().splitlines() == [f"table {item}" for item in (*IPTABLES_OWN, table)]
+
+
+@pytest.mark.parametrize("tables", [(), IPTABLES_OWN])
+def test_nft_is_not_asked_for_what_iptables_shows(tmp_path: Path, tables: tuple[str, ...]) -> None:
+    recordings, gaps, commands = ran(tmp_path, node_script(), {"id": "echo 0", "nft": _nft(*tables)})
+    _needs_nf_tables(recordings)
+    assert gaps == ()
+    assert "nft-j-list-ruleset" not in recordings
+    assert not [command for command in commands if "ruleset" in command]
+
+
+def test_tables_of_others_come_after_the_rules_and_those_of_kube_proxy_with_them(tmp_path: Path) -> None:
+    for number, (table, is_essential) in enumerate([("inet firewalld", False), ("ip kube-proxy", True)]):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        stdout = printed(directory, node_script(), {"id": "echo 0", "nft": _nft(table)})
+        if b"begin:nft-list-tables" not in stdout:
+            pytest.skip("nf_tables is not in this machine's kernel, so that it is not asked")
+        before, _, _ = stdout.partition(b":rules\n")
+        assert (b"begin:nft-j-list-ruleset.json" in before) is is_essential
+
+
+def test_an_nft_that_knows_no_flowtables(tmp_path: Path) -> None:
+    nft = 'echo nft "$@" >>LOG; case "$*" in *flowtables) exit 1 ;; *tables) echo table ip kube-proxy ;; *) echo "{}" ;; esac'
+    recordings, _, _ = ran(tmp_path, node_script(), {"id": "echo 0", "nft": nft})
     _needs_nf_tables(recordings)
     assert recordings["nft-j-list-ruleset"].text() == "{}\n"
-    assert "nft -j list ruleset" in commands
-    (tmp_path / "again").mkdir()
-    without, _, commands = ran(tmp_path / "again", node_script(), {"id": "echo 0"})
-    assert "nft-j-list-ruleset" not in without
-    assert not [command for command in commands if "ruleset" in command]
+
+
+def test_nft_that_fails_is_a_gap(tmp_path: Path) -> None:
+    recordings, gaps, _ = ran(tmp_path, node_script(), {"id": "echo 0", "nft": "echo 'netlink: Broken' >&2; exit 1"})
+    _needs_nf_tables(recordings)
+    (gap,) = gaps
+    assert "netlink: Broken" in gap.reason
+    assert gap.subject.startswith("nodes/n1/nft-")
 
 
 def test_nft_without_json(tmp_path: Path) -> None:
@@ -135,6 +228,96 @@ def test_nft_without_json(tmp_path: Path) -> None:
     recordings, _, _ = ran(tmp_path, node_script(), {"id": "echo 0", "nft": nft})
     _needs_nf_tables(recordings)
     assert recordings["nft-list-ruleset"].text() == "table ip kube-proxy {}\n"
+    assert "nft-j-list-ruleset" not in recordings
+
+
+VIRTUAL_SERVERS = "-A -t 10.96.0.1:443 -s rr\n"
+
+
+def _with_ip_vs(directory: Path) -> str:
+    """The script for a kernel with IPVS: what it reads of /proc/net/ip_vs is a file of ours."""
+    (directory / "ip_vs").write_text("IP Virtual Server version 1.2.1 (size=4096)\n")
+    return node_script().replace("/proc/net/ip_vs", str(directory / "ip_vs"))
+
+
+def test_virtual_servers(tmp_path: Path) -> None:
+    ipvsadm = f'echo ipvsadm "$@" >>LOG; echo "{VIRTUAL_SERVERS.strip()}"'
+    recordings, gaps, commands = ran(tmp_path, _with_ip_vs(tmp_path), {"id": "echo 0", "ipvsadm": ipvsadm})
+    assert gaps == ()
+    assert recordings["ipvsadm-save-n"].text() == VIRTUAL_SERVERS
+    assert "ipvsadm -S -n" in commands
+    assert "proc-net-ip_vs" not in recordings
+
+
+@pytest.mark.parametrize("ipvsadm", [None, "echo 'ipvsadm: Permission denied (you must be root)' >&2; exit 255"])
+def test_virtual_servers_without_ipvsadm(tmp_path: Path, ipvsadm: str | None) -> None:
+    script = _with_ip_vs(tmp_path)
+    if ipvsadm is None:
+        script = script.replace("if has ipvsadm", "if false")
+    recordings, gaps, _ = ran(tmp_path, script, {"id": "echo 0", "ipvsadm": ipvsadm or "exit 1"})
+    assert recordings["proc-net-ip_vs"].text().startswith("IP Virtual Server")
+    assert "ipvsadm-save-n" not in recordings
+    assert [gap.subject for gap in gaps] == ([] if ipvsadm is None else ["sudo"])
+
+
+def test_ipvs_is_not_asked_where_the_kernel_has_none(tmp_path: Path) -> None:
+    if Path("/proc/net/ip_vs").exists():
+        pytest.skip("this machine's kernel has IPVS")
+    recordings, _, commands = ran(tmp_path, node_script(), {"id": "echo 0", "ipvsadm": 'echo ipvsadm "$@" >>LOG'})
+    assert not [command for command in commands if command.startswith("ipvsadm")]
+    assert not {"ipvsadm-save-n", "proc-net-ip_vs"} & set(recordings)
+
+
+def test_sets(tmp_path: Path) -> None:
+    recordings, _, commands = ran(
+        tmp_path, node_script(), {"id": "echo 0", "ipset": 'echo ipset "$@" >>LOG; echo create'}
+    )
+    if "ipset-save" not in recordings:
+        pytest.skip("ip_set is not in this machine's kernel, so that it is not asked")
+    assert commands.count("ipset save") == 1
+    assert recordings["ipset-save"].text() == "create\n"
+
+
+def test_modules_are_told_by_name(tmp_path: Path) -> None:
+    names = (
+        "ip_vs ip_vs_rr ip_tables nf_tables nft_chain_nat xt_set snd_pcm br_netfilter bridge x_tables ip6table_nat ext4"
+    )
+    (tmp_path / "modules").write_text("".join(f"{name} 16384 1 - Live 0x0\n" for name in names.split()))
+    script = node_script().replace("/proc/modules", str(tmp_path / "modules"))
+    recordings, _, commands = ran(tmp_path, script, {"id": "echo 0"})
+    wanted = [name for name in names.split() if name not in ("snd_pcm", "bridge", "ext4")]
+    assert recordings["proc-modules"].text().split() == wanted
+    assert "nft list flowtables" in commands  # nf_tables is among them
+
+
+def test_a_module_that_is_not_there_is_not_asked_for(tmp_path: Path) -> None:
+    """Unless nothing lies on disk that could be loaded: then it may be built in, and asking does no harm."""
+    (tmp_path / "modules").write_text("ext4 16384 1 - Live 0x0\n")
+    (tmp_path / "lib").mkdir()
+    release = os.uname().release
+    (tmp_path / "lib" / release).mkdir()
+    script = node_script().replace("/proc/modules", f"{tmp_path}/modules").replace("/lib/modules/", f"{tmp_path}/lib/")
+    script = script.replace("/sys/module/", f"{tmp_path}/sys/")
+
+    def asked(directory: str) -> bool:
+        (tmp_path / directory).mkdir()
+        recordings, _, commands = ran(tmp_path / directory, script, {"id": "echo 0"})
+        found = "nft list flowtables" in commands
+        stderr = recordings["iptables-save"].stderr
+        assert stderr.startswith("nf_tables is not in the kernel") is not found
+        return found
+
+    assert not asked("neither")
+    (tmp_path / "lib" / release / "modules.builtin").write_text("kernel/net/netfilter/nf_tables.ko\n")
+    assert asked("built-in")
+    (tmp_path / "lib" / release / "modules.builtin").write_text("kernel/net/netfilter/nf_tables_x.ko\n")
+    assert not asked("another")
+    (tmp_path / "sys" / "nf_tables").mkdir(parents=True)
+    assert asked("known-to-sysfs")
+    (tmp_path / "sys" / "nf_tables").rmdir()
+    (tmp_path / "lib" / release / "modules.builtin").unlink()
+    (tmp_path / "lib" / release).rmdir()
+    assert asked("no-modules-on-disk")
 
 
 def test_output_is_bounded_part_by_part(tmp_path: Path) -> None:
@@ -163,11 +346,12 @@ def test_compression(tmp_path: Path, encoding: str) -> None:
     )
     assert f":stream:{encoding}\n".encode() in done.stdout
     assert b"uid=" not in done.stdout
-    if encoding == "gzip":
-        recordings, gaps = parse_output(done.stdout, node="n1")
-        assert gaps == ()
-        assert set(recordings) == {"kdiag-node"}
-        assert parse_about(recordings["kdiag-node"])["gzip"] == shutil.which("gzip")
+    if encoding not in encodings():
+        pytest.skip("reading Zstandard needs Python 3.14 or the package zstandard")
+    recordings, gaps = parse_output(done.stdout, node="n1")
+    assert gaps == ()
+    assert set(recordings) == {"kdiag-node"}
+    assert parse_about(recordings["kdiag-node"])[encoding] == shutil.which(encoding)
 
 
 def test_two_runs_draw_different_nonces() -> None:
@@ -185,7 +369,7 @@ def test_settings_stand_in_front() -> None:
     assert lines[:6] == [
         f"nonce='{nonce}'",
         "encodings='zstd gzip'",
-        "use_sudo='no'",
+        "use_sudo='never'",
         "watch='yes'",
         "only='all'",
         "limit='268435456'",

@@ -64,7 +64,8 @@ Host quiet
     alias = config.login("alias")
     assert (alias.asked_host, alias.host, alias.key_name) == ("alias", "192.0.2.7", "node7")
     assert alias.proxy_command == "nc -x proxy 192.0.2.7 22"
-    assert not alias.use_agent
+    assert (alias.use_agent, alias.identities_only) == (True, True)
+    assert not login.identities_only
     assert not config.login("quiet").use_agent
     assert config.login("quiet").proxy_command is None
 
@@ -100,11 +101,56 @@ def test_other_configuration_file(home: Path) -> None:
         SshConfig(SshSettings(config_file=home / "none"))
 
 
-@pytest.mark.parametrize("text", ["Match exec\n  User x\n", "Host *\n  Port many\n", "nonsense\n"])
+@pytest.mark.parametrize("text", ["Match host\n  User x\n", "Match 'host\n", "Host *\n  Port many\n", "nonsense\n"])
 def test_configuration_that_cannot_be_followed(home: Path, text: str) -> None:
     with pytest.raises(UsageError) as caught:
         configured(home, text).login("h")
     assert caught.value.hint
+
+
+def test_match_exec_is_never_run_and_is_told_where_it_matters(home: Path) -> None:
+    config = configured(
+        home,
+        f"""\
+Match originalhost 10.0.0.1 exec "touch {home}/ran"
+  User sneaky
+Match !exec "touch {home}/ran"
+  ForwardAgent yes
+Match tagged office host 10.0.0.2
+  Port 2222
+Match host 10.0.0.3 exec 'false'
+  Port many
+Match EXEC "touch {home}/ran"
+  HostName elsewhere
+Match user me host 10.0.0.*
+  IdentityFile /known
+""",
+    )
+    first, second, third = (config.login(f"10.0.0.{number}") for number in (1, 2, 3))
+    assert not (home / "ran").exists()
+    assert [(login.user, login.port_number) for login in (first, second, third)] == [("me", 22)] * 3
+    assert first.key_files == (Path("/known"),)
+    file = home / ".ssh" / "config"
+
+    def places(remarks: tuple[str, ...]) -> list[str]:
+        return [text.partition(" is left out: ")[0] for text in remarks]
+
+    everywhere = f"{file}:9: 'Match EXEC \"touch {home}/ran\"'"
+    assert places(first.remarks) == [
+        f"{file}:1: 'Match originalhost 10.0.0.1 exec \"touch {home}/ran\"'",
+        everywhere,
+    ]
+    assert places(second.remarks) == [f"{file}:5: 'Match tagged office host 10.0.0.2'", everywhere]
+    assert places(third.remarks) == [f"{file}:7: \"Match host 10.0.0.3 exec 'false'\"", everywhere]
+    assert "kdiag runs no command of an SSH configuration" in first.remarks[0]
+    assert configured(home, "Match all\n  User x\nMatch canonical exec true\n  User y\n").login("h").remarks == ()
+
+
+def test_left_out_block_in_an_included_file(home: Path) -> None:
+    (home / ".ssh" / "more").write_text("Host *\n  User one\n\nMatch exec true\n  ProxyJump hop\n")
+    login = configured(home, "Include more\n").login("h")
+    assert (login.user, login.jumps) == ("one", ())
+    assert login.remarks[0].startswith(f"{home}/.ssh/more:4: 'Match exec true' is left out")
 
 
 def test_password_stays_out_of_the_settings_text() -> None:

@@ -20,10 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
-NEEDED = ("ip", "iptables-save", "iptables-nft-restore", "mount", "nsenter", "ssh-keygen", "sudo", "unshare")
+LEGACY_PROGRAMS = tuple(f"{family}{part}" for family in ("iptables", "ip6tables") for part in ("", "-save", "-restore"))
+NEEDED = (
+    *("curl", "ip", "ipset", "iptables-legacy-restore", "iptables-nft-restore", "iptables-save", "mount", "nft"),
+    *("nsenter", "pkill", "setpriv", "ssh-keygen", "sudo", "unshare"),
+)
+PACKAGES = "openssh-server sudo iptables nftables ipset iproute2 procps curl"
 SSHD = "/usr/sbin/sshd"
 NETWORK = "10.77.0"
+RECORDED_NETWORK = "192.168.56"
+"""Where the nodes of the recorded clusters are."""
 USER = "kdiag"
+USER_ID = 10771
 """A user that may use sudo without a password."""
 PLAIN_USER = "nobody-much"
 """One that may not."""
@@ -52,6 +60,18 @@ RULES = """\
 COMMIT
 """
 
+END_SSHD = """\
+printf '*nat\\n:PREROUTING ACCEPT [0:0]\\n'
+sleep 0.5
+for process in /proc/[0-9]*; do
+  case ${process#/proc/},$(tr '\\000' ' ' <$process/cmdline) in
+    1,*) ;;
+    *,sshd:*) kill -9 ${process#/proc/} ;;
+  esac
+done
+"""
+"""A program that begins to print rules and then ends all sessions of sshd, its own included."""
+
 # $1 is the node's directory. /mnt becomes that directory, and /usr/sbin one with the programs that the node has.
 _START = r"""
 set -e
@@ -59,6 +79,8 @@ mount --bind "$1" /mnt
 mount --rbind /usr/sbin /mnt/real-sbin
 mount --bind /mnt/sbin /usr/sbin
 for file in passwd group shadow sudoers; do mount --bind "/mnt/etc/$file" "/etc/$file"; done
+# A file that cannot be run, in place of a program that the node has not.
+while read -r program; do mount --bind /mnt/hidden "$program"; done </mnt/hidden
 for directory in /run /tmp /var/tmp /home /root; do mount -t tmpfs -o mode=755 tmpfs "$directory"; done
 chmod 1777 /tmp /var/tmp
 mkdir /run/sshd
@@ -100,7 +122,7 @@ def why_not() -> str | None:
     if not os.path.exists(SSHD):
         missing.append("sshd")
     if missing:
-        return f"the lab of nodes needs {', '.join(missing)}: apt-get install openssh-server sudo iptables iproute2"
+        return f"the lab of nodes needs {', '.join(missing)}: apt-get install {PACKAGES}"
     probe = subprocess.run(
         ["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, check=False
     )
@@ -191,7 +213,8 @@ class Lab:
             _call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
             client = self._namespace("client", stack)
             _in(client, "ip", "link", "add", "br0", "type", "bridge")
-            _in(client, "ip", "addr", "add", f"{NETWORK}.1/24", "dev", "br0")
+            for network in (NETWORK, RECORDED_NETWORK):
+                _in(client, "ip", "addr", "add", f"{network}.1/24", "dev", "br0")
             _in(client, "ip", "link", "set", "br0", "up")
             _in(client, "ip", "link", "set", "lo", "up")
             stack.enter_context(_inside(client))
@@ -211,22 +234,31 @@ class Lab:
         bashrc: str | None = None,
         banner: str = "",
         rules: str = RULES,
+        backend: str = "nft",
+        sudoers: str = f"{USER} ALL=(root) NOPASSWD: ALL\n",
         sshd: bool = True,
+        address: str | None = None,
     ) -> LabNode:
-        """A node with its sshd.
+        """A node with its sshd. Its `address`, if not the next free one, is in RECORDED_NETWORK.
 
-        `hide` are programs of /usr/sbin that it has not, `programs` shell scripts that stand there instead, `bashrc`
-        what the users' shells run first. Without `sshd` only the address is there.
+        `hide` are programs that it has not, `programs` shell scripts that stand in /usr/sbin instead, `bashrc` what the
+        users' shells run first. `backend` (nft, legacy) is what its iptables is and where its rules are. Without `sshd`
+        only the address is there.
         """
-        made = self._place(node)
+        made = self._place(node, address)
         if not sshd:
             return made
         home = made.directory
         for name in ("real-sbin", "sbin", "etc"):
             (home / name).mkdir()
+        legacy = LEGACY_PROGRAMS if backend == "legacy" else ()
         for path in Path("/usr/sbin").iterdir():
-            if path.name not in {*hide, *(programs or {})}:
+            if path.name not in {*hide, *(programs or {}), *legacy}:
                 (home / "sbin" / path.name).symlink_to(f"/mnt/real-sbin/{path.name}")
+        for program in set(legacy) - {*hide, *(programs or {})}:
+            (home / "sbin" / program).symlink_to("/mnt/real-sbin/xtables-legacy-multi")
+        found = (shutil.which(program, path="/usr/bin") for program in hide)
+        (home / "hidden").write_text("".join(f"{path}\n" for path in found if path is not None))
         for program, text in (programs or {}).items():
             (home / "sbin" / program).write_text(f"#!/bin/sh\n{text}\n")
             (home / "sbin" / program).chmod(0o755)
@@ -235,11 +267,11 @@ class Lab:
         (home / "banner").write_text(banner)
         (home / "authorized_keys").write_text((self.directory / "id_ed25519.pub").read_text())
         (home / "authorized_keys").chmod(0o644)
-        self._users(home / "etc")
+        self._users(home / "etc", sudoers)
         _call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "host_key"))
         (home / "sshd_config").write_text(f"{_SSHD_CONFIG}ListenAddress {made.address}\n")
         if rules:
-            _in(made.namespace, "iptables-nft-restore", text=rules)
+            _in(made.namespace, f"iptables-{backend}-restore", text=rules)
         made.process = subprocess.Popen(
             # --kill-child: with the first process of its namespace the whole node ends.
             [
@@ -252,12 +284,12 @@ class Lab:
         _until_it_answers(made)
         return made
 
-    def _place(self, node: str) -> LabNode:
+    def _place(self, node: str, address: str | None) -> LabNode:
         number = len(self._nodes) + 11
-        namespace = self._namespace(node, self._stack)
-        directory = self.directory / node
+        namespace = self._namespace(str(number), self._stack)
+        directory = self.directory / f"{number}-{node}"
         directory.mkdir()
-        made = LabNode(node=node, address=f"{NETWORK}.{number}", namespace=namespace, directory=directory)
+        made = LabNode(node=node, address=address or f"{NETWORK}.{number}", namespace=namespace, directory=directory)
         self._nodes.append(made)
         outer = f"v{number}"
         _call("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", namespace)
@@ -266,23 +298,23 @@ class Lab:
         _in(namespace, "ip", "link", "set", "eth0", "up")
         return made
 
-    def _namespace(self, node: str, stack: contextlib.ExitStack) -> str:
-        namespace = f"kdlab-{node}-{self._suffix}"
+    def _namespace(self, slug: str, stack: contextlib.ExitStack) -> str:
+        namespace = f"kdlab-{slug}-{self._suffix}"
         _call("ip", "netns", "add", namespace)
         stack.callback(_call, "ip", "netns", "delete", namespace)
         return namespace
 
-    def _users(self, etc: Path) -> None:
+    def _users(self, etc: Path, sudoers: str) -> None:
         password = _call("openssl", "passwd", "-6", "correct horse").strip() if shutil.which("openssl") else "*"
         lines = {"passwd": "", "group": "", "shadow": ""}
-        for user, number in ((USER, 10771), (PLAIN_USER, 10772)):
+        for user, number in ((USER, USER_ID), (PLAIN_USER, 10772)):
             lines["passwd"] += f"{user}:x:{number}:{number}::/home/{user}:/bin/bash\n"
             lines["group"] += f"{user}:x:{number}:\n"
             lines["shadow"] += f"{user}:{password}:19000:0:99999:7:::\n"
         for file, text in lines.items():
             (etc / file).write_text(Path("/etc", file).read_text() + text)
         (etc / "shadow").chmod(0o640)
-        (etc / "sudoers").write_text(f"root ALL=(ALL) ALL\n{USER} ALL=(root) NOPASSWD: ALL\n")
+        (etc / "sudoers").write_text(f"root ALL=(ALL) ALL\n{sudoers}")
         (etc / "sudoers").chmod(0o440)
 
     def _end_nodes(self) -> None:

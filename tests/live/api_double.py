@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,7 +67,7 @@ class ApiDouble:
     """Serves a recorded cluster. Change `lists` while it runs to change the cluster.
 
     `grants` None means that everybody with the token may do all. `on_read` is called with the path and how often it
-    was asked for (from 1) before each first page of a list.
+    was asked for (from 1) before each first page of a list. `base` is the recording's name, for tests that ask for it.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class ApiDouble:
         grants: tuple[Grant, ...] | None = None,
         page_objects: int = 500,
     ) -> None:
+        self.base = ""
         self.lists: dict[str, dict[str, Any]] = {}
         for kind, path in PATHS.items():
             recording = snapshot.api.get(kind)
@@ -138,6 +140,11 @@ class ApiDouble:
             )
         )
         return path
+
+    @contextlib.contextmanager
+    def edited(self, path: str) -> Iterator[list[dict[str, Any]]]:
+        """The items of a list, to be changed in place: as `RealApi.edited` gives them."""
+        yield self.items(path)
 
     def items(self, path: str) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = self.lists[path]["items"]

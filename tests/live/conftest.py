@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.cli.conftest import kdiag
-from tests.live.fixtures import authority, bare_environment, double, nodes
+from tests.live.fixtures import authority, bare_environment, double, nodes, real_api, server
 
-__all__ = ["authority", "bare_environment", "double", "kdiag", "nodes"]
+__all__ = ["authority", "bare_environment", "double", "kdiag", "nodes", "real_api", "server"]

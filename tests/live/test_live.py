@@ -22,8 +22,8 @@ from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline import Scope, diagnose, live
 from kdiag.pipeline.live import gather_live
 from tests.cli.conftest import Kdiag
-from tests.live.api_double import TOKEN, ApiDouble, rbac_grants
-from tests.live.fixtures import DoubleFactory, NodesFactory
+from tests.live.api_double import TOKEN
+from tests.live.fixtures import ApiServer, DoubleFactory, NodesFactory
 from tests.live.node_double import NodeDouble
 
 SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
@@ -36,7 +36,7 @@ COMMANDS = (
 )
 
 
-def cluster_options(server: ApiDouble, tmp_path: Path) -> list[str]:
+def cluster_options(server: ApiServer, tmp_path: Path) -> list[str]:
     return ["--kubeconfig", str(server.kubeconfig(tmp_path / "kubeconfig")), "--settle", "0"]
 
 
@@ -44,10 +44,11 @@ def timeless(text: str) -> str:
     return re.sub(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d( UTC|Z|\+00:00)", "TIME", text)
 
 
-def remove_endpoint(server: ApiDouble) -> None:
-    for item in server.items(SLICES):
-        if item["metadata"]["name"].startswith("local-cluster-"):
-            item["endpoints"] = []
+def remove_endpoint(server: ApiServer) -> None:
+    with server.edited(SLICES) as items:
+        for item in items:
+            if item["metadata"]["name"].startswith("local-cluster-"):
+                item["endpoints"] = []
 
 
 def break_rules(machines: NodeDouble, node: str) -> None:
@@ -60,9 +61,9 @@ def break_rules(machines: NodeDouble, node: str) -> None:
 
 
 def test_live_and_stored_give_the_same_answer(
-    kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path
+    kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path
 ) -> None:
-    server, machines = double(grants=rbac_grants()), nodes()
+    machines = nodes(server.base)
     break_rules(machines, "node02")
     machines.failures["controlplane"] = NodeFailure(FailureKind.UNREACHABLE, "no route to host", hint="look at it")
     options = cluster_options(server, tmp_path)
@@ -70,16 +71,16 @@ def test_live_and_stored_give_the_same_answer(
     assert (stored.code, stored.err) == (3, "")
     for command in COMMANDS:
         answer = kdiag(*command, *options)
-        from_file = kdiag(*command, "--snapshot", str(tmp_path / "stored.tar.gz"))
+        from_file = kdiag(*command, "--snapshot", str(tmp_path / "stored.tar.gz"), "--settle", "0")
         assert timeless(answer.out) == timeless(from_file.out), command
         assert (answer.code, answer.err) == (from_file.code, ""), command
         assert answer.out, command
 
 
 def test_one_node_down_is_one_gap_and_the_rest_is_judged(
-    kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path
+    kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path
 ) -> None:
-    server, machines = double(), nodes()
+    machines = nodes(server.base)
     machines.failures["node01"] = NodeFailure(FailureKind.REFUSED, "connection refused", hint="is sshd running?")
     outcome = kdiag("check-rules", "-o", "json", *cluster_options(server, tmp_path))
     document = json.loads(outcome.out)
@@ -91,26 +92,26 @@ def test_one_node_down_is_one_gap_and_the_rest_is_judged(
     ]
 
 
-def test_a_fault_is_found(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
-    machines = nodes()
+def test_a_fault_is_found(kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
+    machines = nodes(server.base)
     break_rules(machines, "node02")
-    outcome = kdiag("check-rules", *cluster_options(double(), tmp_path))
+    outcome = kdiag("check-rules", *cluster_options(server, tmp_path))
     assert outcome.code == 1
     assert "10.244.9.9" in outcome.out
 
 
-def test_healthy(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
-    nodes()
-    outcome = kdiag("check-rules", "--fail-on", "info", *cluster_options(double(), tmp_path))
+def test_healthy(kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
+    nodes(server.base)
+    outcome = kdiag("check-rules", "--fail-on", "info", *cluster_options(server, tmp_path))
     assert (outcome.code, outcome.err) == (0, "")
     assert "judged 3 of 3 nodes" in outcome.out
 
 
 def test_services_and_endpoints_need_no_nodes(
-    kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path
+    kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path
 ) -> None:
-    machines = nodes()
-    outcome = kdiag("check-endpoints", *cluster_options(double(), tmp_path))
+    machines = nodes(server.base)
+    outcome = kdiag("check-endpoints", *cluster_options(server, tmp_path))
     assert (outcome.code, outcome.err) == (0, "")
     assert "KD301" in outcome.out
     assert not machines.runs
@@ -118,10 +119,10 @@ def test_services_and_endpoints_need_no_nodes(
 
 @pytest.mark.parametrize("command", [("preflight",), ("flags",)])
 def test_no_nodes(
-    kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path, command: tuple[str, ...]
+    kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    machines = nodes()
-    options = cluster_options(double(), tmp_path)
+    machines = nodes(server.base)
+    options = cluster_options(server, tmp_path)
     outcome = kdiag(*command, "--no-nodes", *options)
     assert outcome.code == 0
     assert not machines.runs
@@ -134,9 +135,9 @@ def test_no_nodes(
         assert "3 nodes were left out when the cluster was read" in told
 
 
-def test_one_node_only(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
-    machines = nodes()
-    options = cluster_options(double(), tmp_path)
+def test_one_node_only(kdiag: Kdiag, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
+    machines = nodes(server.base)
+    options = cluster_options(server, tmp_path)
     for command in (("check-rules",), ("trace", "svc/local-cluster")):
         assert kdiag(*command, "--node", "node01", *options).code == 0
     assert set(machines.runs) == {"node01"}
@@ -149,9 +150,9 @@ def test_one_node_only(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactory,
 
 
 class TestChangesMeanwhile:
-    def test_nodes_concerned_are_read_again(self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
+    def test_nodes_concerned_are_read_again(self, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
         """An endpoint goes away; node01 has not followed when it is read."""
-        server, machines = double(), nodes()
+        machines = nodes(server.base)
         follow(machines, "controlplane")
         follow(machines, "node02")
 
@@ -168,9 +169,10 @@ class TestChangesMeanwhile:
         assert report.findings == ()
         assert report.gaps == ()
 
-    def test_what_never_settles_is_said(self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
-        server, machines = double(), nodes()
-        original = json.loads(json.dumps(server.items(SLICES)))
+    def test_what_never_settles_is_said(self, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
+        machines = nodes(server.base)
+        with server.edited(SLICES) as items:
+            original = {item["metadata"]["name"]: item["endpoints"] for item in items}
         has_endpoint = dict(machines.nodes["node01"])
         follow(machines, "node01")
         has_none = dict(machines.nodes["node01"])
@@ -181,7 +183,9 @@ class TestChangesMeanwhile:
             if times % 2:
                 remove_endpoint(server)
             else:
-                server.items(SLICES)[:] = json.loads(json.dumps(original))
+                with server.edited(SLICES) as items:
+                    for item in items:
+                        item["endpoints"] = original[item["metadata"]["name"]]
 
         machines.on_run = change
         snapshot = self.gather(server, tmp_path, nodes=("node01",))
@@ -193,15 +197,15 @@ class TestChangesMeanwhile:
         ]
         assert report.findings == ()
 
-    def test_no_retries(self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
-        server, machines = double(), nodes()
+    def test_no_retries(self, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
+        machines = nodes(server.base)
         machines.on_run = lambda node, times: remove_endpoint(server)
         assert self.gather(server, tmp_path, retries=0).again == ()
         assert machines.runs["node01"] == 1
 
-    def test_a_quiet_cluster_is_read_once(self, double: DoubleFactory, nodes: NodesFactory, tmp_path: Path) -> None:
-        machines = nodes()
-        assert self.gather(double(), tmp_path).again == ()
+    def test_a_quiet_cluster_is_read_once(self, server: ApiServer, nodes: NodesFactory, tmp_path: Path) -> None:
+        machines = nodes(server.base)
+        assert self.gather(server, tmp_path).again == ()
         assert set(machines.runs.values()) == {1}
 
     def test_interrupted_while_it_is_judged(
@@ -258,7 +262,7 @@ class TestChangesMeanwhile:
         assert snapshot.again == ()
         assert list(snapshot.nodes) == ["node01"]
 
-    def gather(self, server: ApiDouble, tmp_path: Path, *, nodes: tuple[str, ...] = (), retries: int = 2) -> Snapshot:
+    def gather(self, server: ApiServer, tmp_path: Path, *, nodes: tuple[str, ...] = (), retries: int = 2) -> Snapshot:
         order = Order(settle_s=0.0, nodes=nodes)
         return gather_live(order, kubeconfig=server.kubeconfig(tmp_path / "kubeconfig"), retries=retries)
 

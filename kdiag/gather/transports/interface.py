@@ -12,7 +12,7 @@ from kdiag.errors import KdiagError
 LEAST_BYTES_PER_S = 32 * 1024
 """A run may take longer than its time-out by one second for every so many bytes that have come."""
 
-TICK_S = 0.25
+TICK_S = 0.5
 """How often a transport that waits calls `on_bytes`."""
 
 
@@ -50,11 +50,15 @@ class FailureKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What a run printed. `exit_status` is None if it is not known; `stderr` is the end of it, at most 64 KiB."""
+    """What a run printed. `exit_status` is None if it is not known; `stderr` is the end of it, at most 64 KiB.
+
+    `remarks` are what the user should know of the way to the node, in the same words for all nodes that it concerns.
+    """
 
     stdout: bytes
     exit_status: int | None = None
     stderr: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class NodeFailure(KdiagError):  # noqa: N818 - it is told, as a gap, more often than it is raised to a user

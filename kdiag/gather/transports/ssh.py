@@ -6,10 +6,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import paramiko
 
-from kdiag.gather.ssh_login import SshLogin
+from kdiag.gather.ssh_login import SshLogin, close_connection
 from kdiag.gather.ssh_settings import Login, SshSettings
 from kdiag.gather.transports.interface import TICK_S, FailureKind, NodeAddress, NodeFailure, Output, Patience, too_much
 
@@ -36,6 +37,18 @@ class SshTransport:
     ) -> Output:
         """See Transport.run."""
         login = self._login.login_for(address)
+        try:
+            output = self._run(login, script, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes)
+        except NodeFailure as error:
+            if not login.remarks:
+                raise
+            hint = "; ".join(part for part in (error.hint, *login.remarks) if part)
+            raise NodeFailure(error.kind, error.message, hint=hint, output=error.output) from None
+        return replace(output, remarks=login.remarks) if login.remarks else output
+
+    def _run(
+        self, login: Login, script: str, *, timeout_s: float, max_bytes: int, on_bytes: Callable[[int], None]
+    ) -> Output:
         on_bytes(0)
         with self._login.connection(login, timeout_s=timeout_s) as connection:
             on_bytes(0)
@@ -53,7 +66,7 @@ class SshTransport:
 def _begin(connection: paramiko.Transport, login: Login, timeout_s: float) -> Iterator[paramiko.Channel]:
     """A session with a shell in it that reads from its standard input."""
     # paramiko waits for the answer to an exec request for ever.
-    alarm = threading.Timer(timeout_s, connection.close)
+    alarm = threading.Timer(timeout_s, close_connection, (connection,))
     alarm.daemon = True
     alarm.start()
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from kdiag.errors import KdiagError
@@ -217,19 +218,133 @@ def test_alias_and_proxy_command(server: Server, known: Path, tmp_path: Path) ->
 
 
 def test_authentication(server: Server, tmp_path: Path) -> None:
-    other, locked, nonsense = tmp_path / "other", tmp_path / "locked", tmp_path / "nonsense"
+    other, nonsense = tmp_path / "other", tmp_path / "nonsense"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(locked)], check=True)
     nonsense.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nbm9uc2Vuc2U=\n-----END OPENSSH PRIVATE KEY-----\n")
     failure = server.failure(key_file=str(other))
     assert failure.kind is FailureKind.AUTHENTICATION
     assert failure.message == (f"127.0.0.1 does not let {getpass.getuser()} in: key {other}")
     with_password = server.failure(key_file=str(other), password=lambda: "swordfish").message
     assert with_password.endswith(f"key {other}, the password")
-    assert f"{locked} is encrypted: add it to ssh-agent" in server.failure(key_file=str(locked)).message
     assert f"{nonsense} is not a private key" in server.failure(key_file=str(nonsense)).message
     assert f"there is no key {tmp_path}/none" in server.failure(key_file=str(tmp_path / "none")).message
     assert "cannot be read: Is a directory" in server.failure(key_file=str(tmp_path)).message
+
+
+@pytest.fixture
+def locked(server: Server, tmp_path: Path) -> Path:
+    """The key that the server knows, encrypted."""
+    file = tmp_path / "locked"
+    shutil.copy(server.directory / "id", file)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(file)], check=True)
+    return file
+
+
+def test_encrypted_key_without_its_passphrase(server: Server, locked: Path) -> None:
+    failure = server.failure(key_file=str(locked))
+    assert failure.kind is FailureKind.AUTHENTICATION
+    assert (
+        f"there was nothing to try (the key {locked} is encrypted: add it to ssh-agent with `ssh-add {locked}`, or give its "
+        "passphrase at --ssh-password-prompt)"
+    ) in failure.message
+    wrong = server.failure(key_file=str(locked), password=lambda: "open barley")
+    assert f"the password (the key {locked} is encrypted, and not with the password that was given)" in wrong.message
+    assert "barley" not in f"{wrong.message} {wrong.hint}"
+
+
+def test_encrypted_key_with_its_passphrase_asked_for_once(server: Server, locked: Path) -> None:
+    asked: list[str] = []
+
+    def ask() -> str:
+        asked.append("open sesame")
+        return asked[-1]
+
+    transport = SshTransport(replace(server.settings, key_file=str(locked), password=ask))
+    for _ in range(2):
+        output = transport.run(
+            NodeAddress(node="n1", host="127.0.0.1"), "exit 0\n", timeout_s=9, max_bytes=9, on_bytes=lambda count: None
+        )
+        assert output.exit_status == 0
+    transport.close()
+    assert asked == ["open sesame"]
+
+
+def test_passphrase_is_never_sent_as_a_password(server: Server, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", str(other)], check=True)
+    failure = server.failure(key_file=str(other), password=lambda: "open sesame")
+    assert failure.message == (
+        f"127.0.0.1 does not let {getpass.getuser()} in: key {other} (what was asked for is the passphrase of {other}, and "
+        "is not sent to hosts)"
+    )
+
+
+def test_certificate_authority_makes_no_key_known(server: Server, known: Path, tmp_path: Path) -> None:
+    place = f"[127.0.0.1]:{server.port_number}"
+    known.write_text(f"@cert-authority {place} {server.host_key}\n")
+    failure = server.failure(known_hosts=(known,))
+    assert failure.kind is FailureKind.UNKNOWN_HOST_KEY
+    assert f"is known through a certificate authority only ({known}:1), and kdiag cannot check host" in failure.message
+    assert failure.hint.endswith(
+        f"add it beside the authority with `ssh-keyscan -p {server.port_number} 127.0.0.1 >> {known}`"
+    )
+    config = tmp_path / "config"
+    config.write_text("Host far\n  HostName 127.0.0.1\n  HostKeyAlias the-far-one\n")
+    known.write_text(f"@cert-authority the-far-one {server.host_key}\n")
+    far = server.failure(host="far", config_file=config, known_hosts=(known,))
+    assert f"`ssh -o HostKeyAlgorithms=ssh-ed25519 -p {server.port_number} {getpass.getuser()}@far true`" in far.hint
+    known.write_text(f"@cert-authority {place} {server.host_key}\n{place} {server.host_key}\n")
+    assert server.run(known_hosts=(known,)).stdout == b"well\n"
+    known.write_text(f"@cert-authority {place} {server.host_key}\n")
+    assert server.run(known_hosts=(known,), accept_new_host_keys=True).stdout == b"well\n"
+    assert known.read_text().splitlines()[1] == f"{place} {server.host_key}"
+
+
+def test_left_out_blocks_of_the_configuration_are_told(server: Server, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"Match exec 'touch {tmp_path}/ran'\n  HostName elsewhere\n")
+    output = server.run(config_file=config)
+    assert output.stdout == b"well\n"
+    (remark,) = output.remarks
+    assert remark.startswith(f"{config}:1: ")
+    failure = server.failure(config_file=config, known_hosts=(tmp_path / "none",))
+    assert failure.hint.endswith(f"; {remark}")
+    assert not (tmp_path / "ran").exists()
+    me = f"{getpass.getuser()}@127.0.0.2:{server.port_number}"
+    config.write_text(f"Match host 127.0.0.2 exec 'touch {tmp_path}/ran'\n  HostName elsewhere\n")
+    assert "127.0.0.2" in server.failure(config_file=config, jump=me).hint.rpartition("; ")[0]
+
+
+def test_connection_ends_at_once_when_it_is_closed(server: Server) -> None:
+    started = time.monotonic()
+    failure = server.failure(script="echo begun; sleep 20\n", timeout_s=0.8)
+    assert failure.kind is FailureKind.HUNG
+    assert time.monotonic() - started < 4
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport) and thread.active]
+
+
+def test_agent_keys_that_are_named_only(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("ssh-agent") is None:
+        pytest.skip("there is no ssh-agent")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        deadline = time.monotonic() + 5
+        while not (tmp_path / "agent").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        subprocess.run(["ssh-add", "-q", str(server.directory / "id")], check=True, capture_output=True)
+        config = tmp_path / "config"
+        config.write_text(f"Host *\n  IdentitiesOnly yes\n  IdentityFile {tmp_path}/mine\n")
+        asked = {"key_file": None, "use_agent": True, "config_file": config}
+        assert "there was nothing to try" in server.failure(**asked).message
+        shutil.copy(server.directory / "id.pub", tmp_path / "mine.pub")
+        assert server.run(**asked).stdout == b"well\n"
+        config.write_text(f"Host *\n  IdentitiesOnly yes\n  IdentityFile {tmp_path}/mine.pub\n")
+        assert server.run(**asked).stdout == b"well\n"
+    finally:
+        agent.terminate()
+        agent.wait()
 
 
 def test_default_key_files(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,41 +1,32 @@
-"""The snapshot store: raw text in a directory or an archive, read and written as docs/snapshot-format.md says."""
+"""A snapshot read: raw text from a directory or an archive, as docs/snapshot-format.md says."""
 
 from __future__ import annotations
 
-import gzip
 import importlib.resources
-import io
 import json
-import os
-import re
-import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kdiag.errors import SnapshotError
-from kdiag.gather.archive import (
+from kdiag.gather.archive import Contents, Limits, read_contents
+from kdiag.gather.redact import printable
+from kdiag.gather.snapshot_layout import (
     CLUSTER,
     CLUSTER_AFTER,
+    FORMAT,
     MANIFEST,
     NODES,
-    Contents,
-    Limits,
     PathParts,
     cluster_again,
     depth_of,
+    gap_order,
     nodes_again,
-    read_contents,
 )
-from kdiag.gather.redact import redact
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording, Round, Snapshot
 
-__all__ = ["FORMAT", "Limits", "check_destination", "demo_snapshot", "read_snapshot", "write_snapshot"]
-
-FORMAT = "kdiag/snapshot/v1"
-"""Value of the manifest's `format`. The number grows when an older kdiag would misread a newer snapshot."""
+__all__ = ["FORMAT", "Limits", "demo_snapshot", "read_snapshot"]
 
 _FORMAT_PREFIX = "kdiag/snapshot/"
 _REQUESTS = "_requests"
@@ -44,13 +35,6 @@ _ENDINGS = ("", "json", "txt", "log", "conf")
 """Which of several files of one probe bears the probe's name, best first; the others keep their whole name."""
 
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar.zst", ".tar")
-_UNWRITTEN_ENDINGS = (".tar", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip")
-"""Endings that promise a form of archive which is not written."""
-
-_SECRET_KINDS = ("secret", "secrets", "kubeconfig")
-_SECRET_LIST = re.compile(rb'"kind"\s*:\s*"Secret(?:List)?"')
-_OWN_KEYS = ("format", "cluster", "taken_at", "again", "files", "gaps")
-"""Keys of the manifest that are written from the snapshot's own fields."""
 
 
 def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa: B008 - frozen, shared on purpose
@@ -82,7 +66,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
         nodes=nodes,
         again=again,
         manifest=manifest,
-        gaps=tuple(sorted({*gaps, *_stated_gaps(manifest)}, key=_gap_order)),
+        gaps=tuple(sorted({*gaps, *_stated_gaps(manifest)}, key=gap_order)),
     )
 
 
@@ -91,61 +75,6 @@ def demo_snapshot() -> Snapshot:
     resource = importlib.resources.files("kdiag").joinpath("demo", "cluster.tar.gz")
     with importlib.resources.as_file(resource) as path:
         return read_snapshot(path)
-
-
-def check_destination(path: Path) -> None:
-    """Raises SnapshotError if a snapshot cannot be written to `path`: known before hours of work rather than after."""
-    if path.name.endswith(_UNWRITTEN_ENDINGS):
-        raise SnapshotError(f"cannot write snapshot {path} in this form", hint="name a .tar.gz file or a directory")
-    try:
-        if _is_archive(path):
-            if path.is_dir():
-                raise SnapshotError(
-                    f"{path} is a directory", hint="name a file that ends in .tar.gz, or a new directory"
-                )
-            place = path.parent
-            if not place.is_dir():
-                raise SnapshotError(f"there is no directory {place}", hint="make it, or name another place")
-        else:
-            if path.is_dir() and any(path.iterdir()):
-                raise SnapshotError(f"{path} is not empty", hint="name a new directory")
-            if path.exists() and not path.is_dir():
-                raise SnapshotError(f"{path} is a file", hint="name a file that ends in .tar.gz, or a new directory")
-            place = next(item for item in (path, *path.absolute().parents) if item.is_dir())
-    except OSError as error:
-        raise SnapshotError(f"cannot write snapshot {path}: {error.strerror or error}") from error
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise SnapshotError(f"cannot write snapshot {path}: no permission to write in {place}")
-
-
-def write_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Writes a snapshot as a directory, or as one archive if `path` ends in `.tar.gz` or `.tgz`.
-
-    The inverse of `read_snapshot`; the same snapshot gives the same bytes. Kubeconfigs, tokens and private keys are
-    blotted out and Secrets left out. An existing archive is replaced; a directory must be new or empty.
-    Raises SnapshotError if `path` cannot be written or a name does not fit into a path.
-    """
-    if path.name.endswith(_UNWRITTEN_ENDINGS):
-        raise SnapshotError(f"cannot write snapshot {path} in this form", hint="name a .tar.gz file or a directory")
-    files = _files(snapshot)
-    empty: list[PathParts] = [
-        (directory, node)
-        for directory, nodes in _node_directories(snapshot)
-        for node, probes in sorted(nodes.items())
-        if not probes
-    ]
-    for file_path in [*files, *empty]:
-        _check_path(file_path)
-    try:
-        if _is_archive(path):
-            _write_archive(path, files, empty)
-        else:
-            _write_directory(path, files, empty)
-    except OSError as error:
-        raise SnapshotError(f"cannot write snapshot {path}: {error.strerror or error}") from error
-
-
-# Reading
 
 
 class _FileFacts:
@@ -320,10 +249,6 @@ def _gap_at(path: PathParts, reason: str) -> Gap:
     return Gap(node=printable(node) if node else None, subject=printable("/".join(path) or "snapshot"), reason=reason)
 
 
-def _gap_order(gap: Gap) -> tuple[str, str, str, str]:
-    return (gap.node or "", gap.subject, gap.reason, gap.kind)
-
-
 def _json(content: bytes) -> object:
     """The value of JSON text, None if it is none."""
     try:
@@ -342,128 +267,9 @@ def _text_at(mapping: Mapping[str, object], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def printable(text: str) -> str:
-    """Text from a stranger without what would move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
 def _name_of(path: Path) -> str:
     name = path.resolve().name
     for ending in _ARCHIVE_ENDINGS:
         if name.endswith(ending):
             return name.removesuffix(ending)
     return name or "snapshot"
-
-
-# Writing
-
-
-def _files(snapshot: Snapshot) -> dict[PathParts, bytes]:
-    """All files of a snapshot, redacted, in the order of their paths."""
-    placed: dict[PathParts, Recording] = {}
-    readings = [(CLUSTER, snapshot.api), (CLUSTER_AFTER, snapshot.api_after)]
-    readings += [(cluster_again(number), item.api_after) for number, item in enumerate(snapshot.again, start=1)]
-    for directory, recordings in readings:
-        for kind, recording in recordings.items():
-            if not _is_secret(kind, recording):
-                _place(placed, (directory,), recording)
-    for directory, nodes in _node_directories(snapshot):
-        for node, probes in nodes.items():
-            for recording in probes.values():
-                _place(placed, (directory, node), recording)
-    files: dict[PathParts, bytes] = {}
-    facts: dict[str, dict[str, object]] = {}
-    for file_path, recording in sorted(placed.items()):
-        content = redact(recording.content)
-        files[file_path] = gzip.compress(content, mtime=0) if file_path[-1].endswith(".gz") else content
-        entry: dict[str, object] = {
-            "exit_status": recording.exit_status,
-            "http_status": recording.http_status,
-            "stderr": redact(recording.stderr.encode(errors="replace")).decode() or None,
-        }
-        stated = {key: value for key, value in entry.items() if value is not None}
-        if stated:
-            facts["/".join(file_path)] = stated
-    return {(MANIFEST,): _manifest_bytes(snapshot, facts), **files}
-
-
-def _node_directories(snapshot: Snapshot) -> list[tuple[str, Mapping[str, Mapping[str, Recording]]]]:
-    """The directories that hold nodes, with what they hold."""
-    again = [(nodes_again(number), item.nodes) for number, item in enumerate(snapshot.again, start=1)]
-    return [(NODES, snapshot.nodes), *again]
-
-
-def _manifest_bytes(snapshot: Snapshot, facts: Mapping[str, object]) -> bytes:
-    manifest: dict[str, object] = {
-        "format": FORMAT,
-        "cluster": snapshot.name,
-        "taken_at": _moment(snapshot.taken_at),
-        **{key: value for key, value in sorted(snapshot.manifest.items()) if key not in _OWN_KEYS},
-        **({"again": [{"taken_at": _moment(item.taken_at)} for item in snapshot.again]} if snapshot.again else {}),
-        "gaps": [
-            {"node": gap.node, "subject": gap.subject, "reason": gap.reason, "kind": gap.kind.value}
-            for gap in sorted(snapshot.gaps, key=_gap_order)
-        ],
-        "files": facts,
-    }
-    return redact(json.dumps(manifest, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n")
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _place(placed: dict[PathParts, Recording], directory: PathParts, recording: Recording) -> None:
-    path = (*directory, recording.source.rpartition("/")[2])
-    if path in placed:
-        raise SnapshotError(f"two recordings have the same place in the snapshot: {'/'.join(path)}")
-    placed[path] = recording
-
-
-def _is_secret(kind: str, recording: Recording) -> bool:
-    """True for what a snapshot never holds, whatever it is named."""
-    return kind.lower() in _SECRET_KINDS or _SECRET_LIST.search(recording.content, 0, 4096) is not None
-
-
-def _check_path(path: PathParts) -> None:
-    for part in path:
-        if not part or part.startswith(".") or "/" in part or not part.isprintable():
-            raise SnapshotError(f"{part!r} cannot be part of a path in a snapshot")
-
-
-def _is_archive(path: Path) -> bool:
-    return path.name.endswith((".tar.gz", ".tgz"))
-
-
-def _write_archive(path: Path, files: Mapping[PathParts, bytes], empty: list[PathParts]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with (
-            os.fdopen(descriptor, "wb") as file,
-            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream,
-            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
-        ):
-            for directory in empty:
-                member = tarfile.TarInfo("/".join(directory))
-                member.type, member.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(member)
-            for file_path, content in files.items():
-                member = tarfile.TarInfo("/".join(file_path))
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _write_directory(path: Path, files: Mapping[PathParts, bytes], empty: list[PathParts]) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
-        raise SnapshotError(f"{path} is not empty", hint="name a new directory")
-    for directory in empty:
-        path.joinpath(*directory).mkdir(parents=True)
-    for file_path, content in files.items():
-        target = path.joinpath(*file_path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)

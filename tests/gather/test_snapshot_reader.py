@@ -1,39 +1,23 @@
-"""Snapshots are read as they lie, written the same way each time, and survive the round trip."""
+"""Snapshots are read as they lie: with their own names, in parts, damaged, from strangers."""
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import importlib.resources
-import json
-import os
 import tarfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kdiag.errors import SnapshotError
-from kdiag.gather.store import FORMAT, Limits, demo_snapshot, read_snapshot, write_snapshot
+from kdiag.gather.snapshot_reader import FORMAT, Limits, demo_snapshot, read_snapshot
+from kdiag.gather.snapshot_writer import write_snapshot
 from kdiag.model.report import Gap, GapKind
-from kdiag.model.snapshot import Recording, Snapshot
+from kdiag.model.snapshot import Recording
 from tests.corpus_fixtures import HEALTHY_IPTABLES, cluster, fault
-
-
-def lay(root: Path, files: dict[str, str | bytes | object]) -> Path:
-    """Writes files; what is neither text nor bytes becomes JSON."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, str):
-            content = content.encode()
-        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return root
-
+from tests.gather.laying import lay
 
 SERVICES = '{"kind": "ServiceList", "items": []}'
 
@@ -283,130 +267,3 @@ class TestCorpus:
 
     def test_what_a_command_said_beside_is_kept(self) -> None:
         assert "iptables-legacy tables present" in fault("h-split-brain").nodes["node02"]["iptables-save"].stderr
-
-
-def same(left: Snapshot, right: Snapshot) -> bool:
-    """Equal but for the manifest, which tells more once it was written."""
-    return dataclasses.replace(left, manifest={}) == dataclasses.replace(right, manifest={})
-
-
-class TestWrite:
-    @pytest.mark.parametrize("ending", ["", ".tar.gz", ".tgz"])
-    def test_round_trip_of_a_recording(self, tmp_path: Path, ending: str) -> None:
-        write_snapshot(fault("h-split-brain"), tmp_path / f"first{ending}")
-        first = read_snapshot(tmp_path / f"first{ending}")
-        assert first.nodes == fault("h-split-brain").nodes
-        assert set(first.api) == set(fault("h-split-brain").api)
-        write_snapshot(first, tmp_path / f"second{ending}")
-        assert same(first, read_snapshot(tmp_path / f"second{ending}"))
-
-    def test_the_same_snapshot_gives_the_same_bytes(self, tmp_path: Path) -> None:
-        snapshot = cluster("v1.20.2-iptables-nft")
-        turned = dataclasses.replace(
-            snapshot,
-            nodes={node: dict(reversed(list(snapshot.nodes[node].items()))) for node in reversed(list(snapshot.nodes))},
-        )
-        write_snapshot(snapshot, tmp_path / "one.tar.gz")
-        os.utime(tmp_path / "one.tar.gz", (0, 0))
-        write_snapshot(turned, tmp_path / "two.tar.gz")
-        write_snapshot(read_snapshot(tmp_path / "one.tar.gz"), tmp_path / "three.tar.gz")
-        one, two, three = ((tmp_path / f"{name}.tar.gz").read_bytes() for name in ("one", "two", "three"))
-        assert one == two == three
-
-    def test_no_secret_is_written(self, tmp_path: Path) -> None:
-        key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
-        snapshot = Snapshot(
-            name="c",
-            api={
-                "secrets": Recording(source="cluster/secrets.json", content=b"{}"),
-                "odd": Recording(source="cluster/odd.json", content=b'{"kind": "SecretList", "items": []}'),
-                "services": Recording(source="cluster/services.json", content=b"{}"),
-            },
-            nodes={"n1": {"a": Recording(source="nodes/n1/a.txt", content=key.encode(), stderr=f"x {key}")}},
-            manifest={"note": key},
-        )
-        write_snapshot(snapshot, tmp_path / "out")
-        texts = {str(path.relative_to(tmp_path / "out")): path.read_text() for path in (tmp_path / "out").rglob("*.*")}
-        assert set(texts) == {"manifest.json", "cluster/services.json", "nodes/n1/a.txt"}
-        assert not any("AAAA" in text for text in texts.values())
-
-    def test_a_directory_that_is_in_use_is_left_alone(self, tmp_path: Path) -> None:
-        lay(tmp_path, {"mine": "x"})
-        with pytest.raises(SnapshotError, match="not empty"):
-            write_snapshot(Snapshot(name="c"), tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-    def test_a_path_that_cannot_be_written(self, tmp_path: Path) -> None:
-        lay(tmp_path, {"file": "x"})
-        for path in (tmp_path / "file", tmp_path / "nowhere" / "x.tar.gz"):
-            with pytest.raises(SnapshotError, match="cannot write snapshot"):
-                write_snapshot(Snapshot(name="c"), path)
-
-    def test_an_archive_of_another_kind_does_not_become_a_directory(self, tmp_path: Path) -> None:
-        with pytest.raises(SnapshotError, match="in this form"):
-            write_snapshot(Snapshot(name="c"), tmp_path / "x.tar.zst")
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_failed_archive_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        (tmp_path / "x.tar.gz").mkdir()
-        with pytest.raises(SnapshotError, match="cannot write snapshot"):
-            write_snapshot(Snapshot(name="c"), tmp_path / "x.tar.gz")
-        assert [path.name for path in tmp_path.iterdir()] == ["x.tar.gz"]
-
-    @pytest.mark.parametrize("node", ["", "..", "a/b", "a\n", ".hidden"])
-    def test_a_node_name_that_is_no_path(self, tmp_path: Path, node: str) -> None:
-        snapshot = Snapshot(name="c", nodes={node: {"a": Recording(source="a.txt", content=b"")}})
-        with pytest.raises(SnapshotError, match="cannot be part of a path"):
-            write_snapshot(snapshot, tmp_path / "out")
-        assert not (tmp_path / "out").exists()
-
-    def test_two_recordings_in_one_place(self, tmp_path: Path) -> None:
-        recording = Recording(source="nodes/n/a.txt", content=b"")
-        with pytest.raises(SnapshotError, match="same place"):
-            write_snapshot(Snapshot(name="c", nodes={"n": {"a": recording, "b": recording}}), tmp_path / "out")
-
-    TEXT: ClassVar[st.SearchStrategy[str]] = st.text(
-        st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8
-    )
-    NAME: ClassVar[st.SearchStrategy[str]] = st.from_regex(r"[a-z0-9][a-z0-9-]{0,8}", fullmatch=True)
-
-    @staticmethod
-    @st.composite
-    def snapshots(draw: st.DrawFn) -> Snapshot:
-        def recordings(directory: str) -> dict[str, Recording]:
-            return {
-                item: Recording(
-                    source=f"{directory}/{item}.{draw(st.sampled_from(['json', 'txt', 'log', 'txt.gz']))}",
-                    content=draw(st.binary(max_size=30)),
-                    exit_status=draw(st.none() | st.integers(0, 255)),
-                    stderr=draw(TestWrite.TEXT | st.just("")),
-                    http_status=draw(st.none() | st.integers(100, 599)),
-                )
-                for item in sorted(draw(st.sets(TestWrite.NAME, max_size=3)))
-            }
-
-        gaps = draw(
-            st.lists(st.tuples(st.none() | TestWrite.NAME, TestWrite.TEXT, st.sampled_from(GapKind)), max_size=3)
-        )
-        return Snapshot(
-            name=draw(TestWrite.TEXT),
-            taken_at=draw(st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))),
-            api=recordings("cluster"),
-            api_after=recordings("cluster-after"),
-            nodes={node: recordings(f"nodes/{node}") for node in sorted(draw(st.sets(TestWrite.NAME, max_size=3)))},
-            gaps=tuple(
-                sorted(
-                    {Gap(node=node, subject=subject, reason=subject, kind=kind) for node, subject, kind in gaps},
-                    key=lambda gap: (gap.node or "", gap.subject, gap.reason, gap.kind),
-                )
-            ),
-        )
-
-    @given(st.data(), st.sampled_from(["d", "x.tar.gz"]))
-    def test_round_trip_of_anything(
-        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, file_name: str
-    ) -> None:
-        snapshot = data.draw(TestWrite.snapshots())
-        path = tmp_path_factory.mktemp("round") / file_name
-        write_snapshot(snapshot, path)
-        assert same(snapshot, read_snapshot(path))

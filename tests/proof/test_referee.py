@@ -23,8 +23,8 @@ from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.program import Program
 from kdiag.walk.walker import Leaf, Walker
-from tests.kernel.lab import PATIENCE_S, PORTS, SITES, Lab, LabError, Probe, Seen, Site, why_not
-from tests.kernel.rulesets import empty, generate, what_is_known
+from tests.proof.lab import PATIENCE_S, PORTS, SITES, Lab, LabError, Probe, Seen, Site, why_not
+from tests.proof.rulesets import empty, generate, what_is_known
 
 RULESETS = int(os.environ.get("KDIAG_KERNEL_RULESETS", "40"))
 SEED = int(os.environ.get("KDIAG_KERNEL_SEED", "1"))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Family
-from tests.kernel.lab import PORTS, SITES, Site
+from tests.proof.lab import PORTS, SITES, Site
 
 HOOKS = {
     "raw": ("PREROUTING", "OUTPUT"),
