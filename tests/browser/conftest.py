@@ -81,6 +81,16 @@ class Browser:
         return [url for url in urls if url.split("#")[0] != self.driver.current_url.split("#")[0] and url != "data:,"]
 
 
+# Chromium's own talk with its makers would be told apart from the page's requests only by address.
+QUIET = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+)
+
+
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (in the extra dev)")
@@ -89,7 +99,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    for word in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+    for word in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000", *QUIET):
         options.add_argument(word)
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # Chromium refuses to run as root with its sandbox

@@ -9,10 +9,11 @@ import pytest
 from kdiag.model.dataplane import ClientSet, Disposition, Position
 from kdiag.model.rules import Ruleset, UnreadLine
 from kdiag.walk.cases import cases_of
+from kdiag.walk.chains import MAX_ASSUMPTIONS
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.program import Program
-from kdiag.walk.walker import MAX_ASSUMPTIONS, Walker
+from kdiag.walk.walker import Walker
 from tests.walk.setting import (
     NETWORKS,
     NODE_IP,
