@@ -4,45 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kdiag.checks.group_finding import Bundle, bundles_by_node, finding, proxy_hint
+from kdiag.checks.group_finding import Bundle, bundles, finding, proxy_hint
 from kdiag.checks.group_words import count, families, on_nodes
 from kdiag.checks.interface import Check
+from kdiag.model.addresses import Family
 from kdiag.model.difference import CauseKind
+from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Affected, Evidence, Finding, Severity
 from kdiag.model.view import NodeView, View
 
 
 def run(view: View) -> Iterable[Finding]:
-    """One finding per node."""
-    for bundle in bundles_by_node(view, CauseKind.NEVER_WROTE):
-        node = view.node_by_name[bundle.nodes[0]]
-        affected = tuple(dict.fromkeys(_expected_places(view, bundle, node)))
-        single = _served_family_lines(bundle, node)
+    """One finding for all nodes on which the same families are empty."""
+    families_of: dict[str, set[Family]] = {}
+    for group in view.groups(CauseKind.NEVER_WROTE):
+        families_of.setdefault(group.node, set()).add(group.family)
+    for bundle in bundles(view, CauseKind.NEVER_WROTE, lambda group: frozenset(families_of[group.node])):
+        nodes = [view.node_by_name[name] for name in bundle.nodes]
+        affected = tuple(dict.fromkeys(place for node in nodes for place in _expected_places(view, bundle, node)))
+        single = tuple(line for node in nodes for line in _served_family_lines(bundle, node))
         yield finding(
             CHECK,
             view,
             bundle,
             message=_message(bundle, affected, told_single=bool(single)),
-            hint=(
-                "kube-proxy found no way to program that family when it started: install what its log misses "
-                "(ip6tables, or the kernel's modules for it) and restart it."
-                if single
-                else proxy_hint(view, bundle.nodes)
-            ),
+            hint=_hint(view, bundle, nodes, told_single=bool(single)),
             affected=affected,
             rules=[rule for group in bundle.groups for rule in group.rules],
             more_evidence=single,
         )
 
 
+def _hint(view: View, bundle: Bundle, nodes: Iterable[NodeView], *, told_single: bool) -> str:
+    if told_single:
+        return (
+            "kube-proxy found no way to program that family when it started: install what its log misses "
+            "(ip6tables, or the kernel's modules for it) and restart it."
+        )
+    hint = proxy_hint(view, bundle.nodes)
+    if any(node.mode is ProxyMode.USERSPACE and (node.version or (1, 19)) >= (1, 19) for node in nodes):
+        # pkg/proxy/userspace has no handler for EndpointSlices, which kube-proxy follows by default from 1.19 on.
+        hint = (
+            "In userspace mode kube-proxy needs `featureGates: {EndpointSliceProxying: false}`: with EndpointSlices it "
+            f"looks healthy and programs nothing. {hint}"
+        )
+    return hint
+
+
 def _message(bundle: Bundle, affected: tuple[Affected, ...], *, told_single: bool) -> str:
     services = len({place.service for place in affected})
     family = families(bundle.families)
-    log = " Its log says that it serves the other family only." if told_single else ""
+    log = " The log says that kube-proxy serves the other family only." if told_single else ""
+    there = "this node" if len(bundle.nodes) == 1 else "these nodes"
     return (
-        f"{on_nodes(bundle)}, the {family} rules hold no chain of kube-proxy at all: it has not written there since the rules "
+        f"{on_nodes(bundle)}, the {family} rules hold no Service of kube-proxy at all: it has not written there since the rules "
         f"were last emptied (the node's start, a flush).{log} Every {family} address of {count(services, 'Service')} is dead "
-        "on this node, for pods, for the node itself and for clients outside."
+        f"on {there}, for pods, for the node itself and for clients outside."
     )
 
 
@@ -75,13 +92,15 @@ CHECK = Check(
     title="kube-proxy has written no rules",
     severity=Severity.ERROR,
     explanation="""\
-The nat table of a node, of one family or of both, has none of kube-proxy's chains: no KUBE-SERVICES, no KUBE-SVC-….
+A node has nothing of kube-proxy, in one family or in both: in iptables mode no KUBE-SERVICES and no KUBE-SVC-… in the nat
+table, in nftables mode no table `kube-proxy`, in IPVS mode no virtual server and no address on kube-ipvs0, in userspace mode
+no portal.
 
 **What it does to traffic.** No Service works on the node: neither cluster DNS nor the API server's address. If it is one
 family, all addresses of that family are dead. Other nodes do not notice, except through node ports of this one.
 
-**How it is found.** The complete dump was read and has no such chain, although the API has Services with addresses of the
-family. It is one finding, not one for every Service. The evidence is the dump as a whole, and what kube-proxy's log says
+**How it is found.** The complete dump was read and has none of it, although the API has Services with addresses of the
+family. It is one finding, not one for every Service or node. The evidence is the dump as a whole, and what kube-proxy's log says
 about serving one family only (it looks for `ip6tables` once, when it starts).
 
 **What is left alone.** Nodes where another program does kube-proxy's work or another mode is at work. Dumps that were cut

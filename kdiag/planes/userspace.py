@@ -5,7 +5,7 @@ Which endpoint it chooses is not in the rules: only that packets reach the proce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kdiag.model.addresses import Family
@@ -64,8 +64,9 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
         targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports))
         others = [item for item in rulesets if item is not ruleset]
         found = behaviours_of(walker_of(evidence, network, (ruleset, *others)), network, targets)
-        listening = _listening(evidence)
-        behaviours |= {frontend: _to_proxy(item, frontend, network, listening) for frontend, item in found.items()}
+        behaviours |= {
+            frontend: _to_proxy(item, _told(evidence, frontend, network)) for frontend, item in found.items()
+        }
     return PlaneReading(
         data_plane=DataPlane(node=evidence.node_name, behaviours=behaviours),
         conditions=tuple(conditions),
@@ -105,10 +106,12 @@ def _listening(evidence: NodeEvidence) -> frozenset[tuple[str, int]] | None:
     return None if sockets is None else frozenset((item.protocol.lower(), item.port) for item in sockets)
 
 
-def _to_proxy(
-    behaviour: Behaviour, frontend: Frontend, network: NodeNetwork, listening: frozenset[tuple[str, int]] | None
-) -> Behaviour:
-    """The behaviour with every translation to a port of the node itself told as "to the proxy process"."""
+Told = Callable[[Fate], Fate]
+
+
+def _told(evidence: NodeEvidence, frontend: Frontend, network: NodeNetwork) -> Told:
+    """Fates with every translation to a port of the node itself told as "to the proxy process"."""
+    listening = _listening(evidence)
 
     def told(fate: Fate) -> Fate:
         if fate.disposition is not Disposition.BACKEND or fate.backend is None:
@@ -120,6 +123,10 @@ def _to_proxy(
             return Fate(disposition=Disposition.REJECTED)
         return Fate(disposition=Disposition.BACKEND)
 
+    return told
+
+
+def _to_proxy(behaviour: Behaviour, told: Told) -> Behaviour:
     def outcome(item: Outcome) -> Outcome:
         return make_outcome((told(fate), share) for fate, share in item.shares)
 
@@ -136,7 +143,11 @@ def _to_proxy(
 def _follow(
     evidence: NodeEvidence, network: NodeNetwork, frontend: Frontend, clients: Sequence[ClientSet]
 ) -> list[Leaf]:
-    return follow_all(evidence, network, frontend, clients) if of_family(evidence, network.family) else []
+    if not of_family(evidence, network.family):
+        return []
+    told = _told(evidence, frontend, network)
+    leaves = follow_all(evidence, network, frontend, clients)
+    return [replace(leaf, fate=told(leaf.fate)) for leaf in leaves]
 
 
 PLANE = Plane(

@@ -46,7 +46,7 @@ def end_words(branch: TraceBranch) -> str:
     parts = [fate_words(branch.fate)]
     if branch.endpoint:
         parts[0] += f" ({branch.endpoint})"
-    if branch.fate.disposition is Disposition.BACKEND:
+    if branch.fate.disposition is Disposition.BACKEND and branch.fate.backend is not None:
         parts[0] += f", {_source(branch)}"
     if branch.fate.affinity_s is not None:
         parts.append(f"the client stays with this endpoint for {branch.fate.affinity_s} s")
@@ -57,7 +57,7 @@ def fate_words(fate: Fate) -> str:
     """How a packet ends."""
     to = f" to {fate.backend}" if fate.backend is not None else ""
     return {
-        Disposition.BACKEND: f"arrives at {fate.backend}",
+        Disposition.BACKEND: f"arrives at {fate.backend or 'the proxy process, which chooses the endpoint'}",
         Disposition.UNTRANSLATED: "goes on with its destination unchanged: no rule takes it for a Service",
         Disposition.REJECTED: f"refused{f' after DNAT{to}' if to else ''}: the client gets an error at once",
         Disposition.DROPPED: f"dropped{f' after DNAT{to}' if to else ''}: the client waits until it gives up",
