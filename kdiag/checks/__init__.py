@@ -34,6 +34,7 @@ from kdiag.checks import (
     mode_leftovers,
     never_wrote,
     no_ready_endpoint,
+    node_lacks_family,
     node_port_dispatch_missing,
     node_port_outside_range,
     node_port_taken,
@@ -121,5 +122,6 @@ CHECKS: tuple[Check, ...] = (
     sync_failing.CHECK,  # KD409
     localnet_unguarded.CHECK,  # KD410
     conntrack_full.CHECK,  # KD411
+    node_lacks_family.CHECK,  # KD412
 )
 """Every check, in the order of the codes. A new check is one file, one import and one line here."""
