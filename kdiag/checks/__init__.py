@@ -21,10 +21,12 @@ from kdiag.checks import (
     foreign_rule,
     forward_policy,
     ip_forward_off,
+    ipvs_address_left,
     leftover_rules_beside_replacement,
     local_detection,
     local_policy_without_local_endpoint,
     localnet_unguarded,
+    manifest_refused,
     masquerade_missing,
     masquerade_needless,
     masquerade_rule_missing,
@@ -102,6 +104,7 @@ CHECKS: tuple[Check, ...] = (
     stale_node.CHECK,  # KD223
     leftover_rules_beside_replacement.CHECK,  # KD224
     mode_leftovers.CHECK,  # KD225
+    ipvs_address_left.CHECK,  # KD226
     selector_matches_nothing.CHECK,  # KD301
     no_ready_endpoint.CHECK,  # KD302
     target_port_undeclared.CHECK,  # KD303
@@ -112,6 +115,7 @@ CHECKS: tuple[Check, ...] = (
     family_mismatch.CHECK,  # KD308
     contradictory_slices.CHECK,  # KD309
     port_name_mismatch.CHECK,  # KD310
+    manifest_refused.CHECK,  # KD320
     proxy_not_running.CHECK,  # KD401
     proxy_unhealthy.CHECK,  # KD402
     proxy_mode_mismatch.CHECK,  # KD403

@@ -9,6 +9,7 @@ from kdiag.checks.addressing import allocated_services, listed, node_addresses, 
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
 from kdiag.checks.service_endpoints import is_served
+from kdiag.checks.vital_addresses import vital_addresses
 from kdiag.model.addresses import Address, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, ObjectKey, Service, ServicePort
 from kdiag.model.report import Affected, Finding, Severity
@@ -155,6 +156,7 @@ def _captured(view: View) -> Iterator[Finding]:
     nodes = {address: node.name for node in state.nodes for _, address in node_addresses(node)}
     pods = {address: pod.key for pod in running_pods(state) for address in pod.ips}
     cluster_ips = {address: service.key for service in allocated_services(state) for address in service.cluster_ips}
+    vital = {item.address: item for item in vital_addresses(view)}
     claims: dict[Address, list[_Claim]] = {}
     for service in _served(state):
         for field, address in external_addresses(service):
@@ -168,6 +170,20 @@ def _captured(view: View) -> Iterator[Finding]:
             yield _capture(view, address, f"the address of pod {pods[address]}", claims[address], Severity.ERROR)
         elif address in nodes:
             yield from _captured_node(view, address, nodes[address], claims[address])
+        elif address in vital:
+            needed = _on_ports(claims[address], vital[address].ports)
+            if needed:
+                yield _capture(view, address, f"the address of {vital[address].owner}", needed, Severity.ERROR)
+
+
+def _on_ports(claims: list[_Claim], ports: frozenset[int]) -> list[_Claim]:
+    """The claims, port by port, for those of these ports that they take."""
+    return [
+        _Claim(service=claim.service, field=claim.field, port=port)
+        for claim in claims
+        for port in claim.service.ports
+        if port.port in ports
+    ]
 
 
 def _captured_node(view: View, address: Address, node: str, claims: list[_Claim]) -> Iterator[Finding]:
@@ -247,7 +263,8 @@ away from its owner on every node of the cluster (CVE-2020-8554 is this on purpo
 **How it is found.** Cluster IPs, node ports with their protocol (health check node ports too) and external addresses with port
 and protocol are compared among Services; they must collide in both readings of the API. External and load-balancer
 addresses are compared with the addresses of running pods, other Services' cluster IPs, and nodes. On a node the API
-server's port, the kubelet's and SSH must stay free (an *error*); another port of a node's address in `externalIPs` is *info*.
+server's port, the kubelet's and SSH must stay free (an *error*); another port of a node's address in `externalIPs` is *info*. The API servers' own
+addresses, where they are no nodes, and the resolvers that kubelets and CoreDNS were told of must stay free at their ports, too.
 
 **What is left alone.** One number for TCP and UDP; Services that share an external address on different ports; a load balancer
 that reports node addresses (k3s' ServiceLB, Cilium's node IPAM); `ipMode: Proxy`; Services that are left to another proxy; a

@@ -19,6 +19,8 @@ FAMILIES = (Family.IPV4, Family.IPV6)
 
 APISERVER = "kube-apiserver"
 CONTROLLERS = "kube-controller-manager"
+PLAN = "plan"
+"""The component of facts that an option states for a cluster that is planned."""
 
 _ALL_IN_ONE = frozenset({"k3s server", "rke2 server"})
 _ENOUGH_PODS = 5
@@ -42,9 +44,11 @@ def service_range_facts(facts: Facts) -> tuple[Fact, ...]:
     """The statements about the Service ranges that are in force.
 
     Those of whoever allocates: ServiceCIDR objects and API servers (k3s and RKE2 servers among them). Without any, what
-    the controller manager was told, and without that kubeadm's record, which nothing keeps up to date.
+    the controller manager was told, and without that kubeadm's record, which nothing keeps up to date. Planned ranges
+    come on top of them.
     """
     stated = facts.of(FactKind.SERVICE_RANGE)
+    planned = tuple(fact for fact in stated if fact.component == PLAN)
     allocators = tuple(
         fact
         for fact in stated
@@ -56,8 +60,8 @@ def service_range_facts(facts: Facts) -> tuple[Fact, ...]:
         tuple(fact for fact in stated if fact.component == "kubeadm"),
     ):
         if group:
-            return group
-    return ()
+            return group + planned
+    return planned
 
 
 def networks_of(facts: Iterable[Fact], family: Family | None = None) -> tuple[Network, ...]:
