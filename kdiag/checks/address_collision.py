@@ -156,7 +156,9 @@ def _captured(view: View) -> Iterator[Finding]:
     nodes = {address: node.name for node in state.nodes for _, address in node_addresses(node)}
     pods = {address: pod.key for pod in running_pods(state) for address in pod.ips}
     cluster_ips = {address: service.key for service in allocated_services(state) for address in service.cluster_ips}
-    vital = {item.address: item for item in vital_addresses(view)}
+    # A resolver may well be a Service of the cluster: only of one that is not there yet can it be told that it is not.
+    planned = {service.key for service in view.plan.services} if view.plan is not None else set()
+    vital = {item.address: item for item in vital_addresses(view)} if planned else {}
     claims: dict[Address, list[_Claim]] = {}
     for service in _served(state):
         for field, address in external_addresses(service):
@@ -171,7 +173,10 @@ def _captured(view: View) -> Iterator[Finding]:
         elif address in nodes:
             yield from _captured_node(view, address, nodes[address], claims[address])
         elif address in vital:
-            needed = _on_ports(claims[address], vital[address].ports)
+            stated = [
+                claim for claim in claims[address] if claim.field == "externalIPs" and claim.service.key in planned
+            ]
+            needed = _on_ports(stated, vital[address].ports)
             if needed:
                 yield _capture(view, address, f"the address of {vital[address].owner}", needed, Severity.ERROR)
 
@@ -263,8 +268,9 @@ away from its owner on every node of the cluster (CVE-2020-8554 is this on purpo
 **How it is found.** Cluster IPs, node ports with their protocol (health check node ports too) and external addresses with port
 and protocol are compared among Services; they must collide in both readings of the API. External and load-balancer
 addresses are compared with the addresses of running pods, other Services' cluster IPs, and nodes. On a node the API
-server's port, the kubelet's and SSH must stay free (an *error*); another port of a node's address in `externalIPs` is *info*. The API servers' own
-addresses, where they are no nodes, and the resolvers that kubelets and CoreDNS were told of must stay free at their ports, too.
+server's port, the kubelet's and SSH must stay free (an *error*); another port of a node's address in `externalIPs` is *info*.
+Manifests (`preflight -f`) must keep off the API servers' own addresses, where they are no nodes, and the resolvers that kubelets
+and CoreDNS were told of, at their ports.
 
 **What is left alone.** One number for TCP and UDP; Services that share an external address on different ports; a load balancer
 that reports node addresses (k3s' ServiceLB, Cilium's node IPAM); `ipMode: Proxy`; Services that are left to another proxy; a

@@ -12,12 +12,16 @@ from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
 
 
+TRACKED = "net.ipv4.vs.conntrack = 1"
+UNTRACKED_HINT = "sysctl -w net.ipv4.vs.conntrack=1; kube-proxy sets it when it starts, so find out what sets it back."
+
+
 def run(view: View) -> Iterable[Finding]:
     """One finding for all nodes and families with the same fault."""
     for bundle in bundles(view, CauseKind.MASQUERADE_RULE, by_fault):
-        yield finding(
-            CHECK, view, bundle, message=_message(view, bundle), hint=proxy_hint(view, bundle.nodes, CHECK.hint)
-        )
+        untracked = bundle.groups[0].expected == TRACKED
+        hint = UNTRACKED_HINT if untracked else proxy_hint(view, bundle.nodes, CHECK.hint)
+        yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=hint)
 
 
 def _message(view: View, bundle: Bundle) -> str:
@@ -42,7 +46,9 @@ CHECK = Check(
     severity=Severity.ERROR,
     explanation="""\
 kube-proxy marks packets whose source address has to be rewritten (KUBE-MARK-MASQ sets a bit, 0x4000 by default), and
-KUBE-POSTROUTING masquerades what has the mark. One of the two is missing, or they use different bits.
+KUBE-POSTROUTING masquerades what has the mark. One of the two is missing, or they use different bits. (Chain `masquerading`
+of table kube-proxy in nftables mode.) In IPVS mode the same comes from `net.ipv4.vs.conntrack = 0`: virtual servers then take
+their packets out of connection tracking, and no nat rule sees them.
 
 **What it does to traffic.** Packets reach the right endpoint with their original source address. The answer goes to the
 client directly and not back through this node, so the client does not know it. Connections from outside through node ports,

@@ -25,6 +25,7 @@ from kdiag.checks.addressing import (
 from kdiag.checks.evidence import from_api
 from kdiag.checks.host_networks import HostNetwork, HostNetworkKind, contains_address, host_networks, is_inside
 from kdiag.checks.interface import Check
+from kdiag.checks.planned_ranges import planned_meetings
 from kdiag.model.addresses import Address, Network
 from kdiag.model.cluster import Node
 from kdiag.model.facts import Fact, FactKind
@@ -56,6 +57,15 @@ def run(view: View) -> Iterable[Finding]:
         yield from _pods_and_nodes(view, pods)
     yield from _host_networks(view, services, facts, pods)
     yield from _reserved(view, services, facts, pods)
+    for item in planned_meetings(view):
+        yield CHECK.finding(
+            severity=Severity.ERROR,
+            title=item.title,
+            expected="ranges that share no address",
+            actual=f"{item.left} and {item.right} share {item.shared}",
+            message=item.message,
+            evidence=fact_evidence(item.facts),
+        )
 
 
 def _pod_ranges(view: View) -> tuple[_PodRange, ...]:

@@ -15,6 +15,7 @@ from kdiag.planes.iptables_lines import rules_of
 from kdiag.planes.programs import of_family
 
 DEVICE = "kube-ipvs0"
+CONNTRACK = "net.ipv4.vs.conntrack"
 MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
 FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
 # All but one in so many of the addresses that ought to be there: then it is not a fault of single Services.
@@ -36,6 +37,7 @@ def conditions_of(
     return (
         *_no_addresses(evidence, family, expected, on_device),
         *_base_jumps(evidence, family),
+        *_untracked(evidence, family),
         *_flushed_sets(evidence, family, expected),
         *masquerading(ruleset, family),
         *local_detection(ruleset, order, family),
@@ -112,6 +114,30 @@ def _base_jumps(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
             actual="no such rule",
             symptoms=MASKED,
         )
+
+
+def _untracked(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
+    """Without this sysctl virtual servers take their packets out of connection tracking (ip_vs_notrack)."""
+    if evidence.host.sysctls.get(CONNTRACK) != "0":
+        return
+    yield Condition(
+        cause=CauseKind.MASQUERADE_RULE,
+        family=family,
+        detail=f"{CONNTRACK} is 0: the nat table never sees what virtual servers send on",
+        expected=f"{CONNTRACK} = 1",
+        actual=f"{CONNTRACK} = 0",
+        rules=(RuleRef(source=_sysctl_source(evidence), line=0, text=f"{CONNTRACK} = 0"),),
+        symptoms=MASKED,
+    )
+
+
+def _sysctl_source(evidence: NodeEvidence) -> str:
+    """The recording that shows the setting; several may hold sysctls."""
+    wanted = (CONNTRACK.encode(), CONNTRACK.replace(".", "/").encode())
+    for probe, recording in sorted(evidence.probes.items()):
+        if probe.startswith("sysctl") and any(name in recording.content for name in wanted):
+            return recording.source
+    return evidence.host.sources.get("sysctls", "sysctl")
 
 
 def _flushed_sets(
