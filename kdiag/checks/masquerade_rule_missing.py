@@ -11,7 +11,6 @@ from kdiag.model.difference import CauseKind
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
 
-
 TRACKED = "net.ipv4.vs.conntrack = 1"
 UNTRACKED_HINT = "sysctl -w net.ipv4.vs.conntrack=1; kube-proxy sets it when it starts, so find out what sets it back."
 

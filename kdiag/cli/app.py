@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import click
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from kdiag import __version__
 from kdiag.cli import (
@@ -16,11 +16,13 @@ from kdiag.cli import (
     check_nodes,
     check_rules,
     collect,
+    diff,
     doctor,
     explain,
     flags,
     preflight,
     trace,
+    watch,
 )
 from kdiag.cli.command import Command
 from kdiag.errors import UsageError
@@ -35,6 +37,8 @@ COMMANDS: tuple[Command, ...] = (
     check_nodes.COMMAND,
     trace.COMMAND,
     flags.COMMAND,
+    diff.COMMAND,
+    watch.COMMAND,
     collect.COMMAND,
     doctor.COMMAND,
     explain.COMMAND,
@@ -73,6 +77,15 @@ class _Command(TyperCommand):
             with formatter.section(heading):
                 formatter.write_dl(records)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, as lines to copy: they are never wrapped."""
+        command = next((item for item in COMMANDS if item.slug == self.name), None)
+        if command is not None and command.examples:
+            with formatter.section("Examples"):
+                for line, does in command.examples:
+                    formatter.write_text(f"# {does}")
+                    formatter.write(f"  {ctx.find_root().info_name} {line}\n")
+
 
 class _Group(TyperGroup):
     """Takes the commands in the order given, and helps with a mistyped one."""
@@ -84,7 +97,7 @@ class _Group(TyperGroup):
             from kdiag.model.lookup import did_you_mean
 
             near = did_you_mean(args[0], self.list_commands(ctx))
-            raise UsageError(f"there is no command {args[0]}", hint=near or f"see '{PROGRAM} --help'")
+            raise UsageError(f"there is no command {args[0]}", hint=near or f"see '{ctx.command_path} --help'")
         return super().resolve_command(ctx, args)
 
 
@@ -123,7 +136,29 @@ def _command() -> click.Command:
         app.command(
             command.slug, cls=_Command, help=command.summary + "\n\n" + command.details, short_help=command.summary
         )(command.function)
-    return typer.main.get_command(app)
+    root = typer.main.get_command(app)
+    for built in getattr(root, "commands", {}).values():
+        built.params.insert(-1, _verbose_option())
+    return root
+
+
+def _verbose_option() -> click.Option:
+    """Declared here and not with each command, for it concerns none of them."""
+    return TyperOption(
+        param_decls=["--verbose", "-v"],
+        count=True,
+        expose_value=False,
+        callback=_set_verbosity,
+        help="Log to standard error what is done and how long it takes; -vv in more detail.",
+        show_default=False,
+    )
+
+
+def _set_verbosity(ctx: click.Context, _parameter: click.Parameter, value: int) -> None:
+    if value and not ctx.resilient_parsing:
+        from kdiag.cli import log
+
+        log.turn_on(value)
 
 
 COMMAND: Any = _command()

@@ -13,4 +13,9 @@ COMMAND = Command(
         "Runs the checks KD1xx."
     ),
     function=judging("KD1"),
+    examples=(
+        ("check-cidrs --demo", "the ranges of the recorded cluster, drawn to scale"),
+        ("check-cidrs --reserved 10.0.0.0/12", "does the cluster overlap a range that your network uses elsewhere?"),
+        ("check-cidrs --no-nodes -o svg=ranges.svg", "draw what the API alone tells"),
+    ),
 )

@@ -13,4 +13,9 @@ COMMAND = Command(
         "answers. Runs the checks KD3xx."
     ),
     function=judging("KD3"),
+    examples=(
+        ("check-endpoints --demo", "the Services of the recorded cluster"),
+        ("check-endpoints -n shop", "those of one namespace; needs nothing but the API"),
+        ("check-endpoints --fail-on warning -o junit=endpoints.xml", "as a gate in CI"),
+    ),
 )

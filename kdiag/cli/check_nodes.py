@@ -10,4 +10,8 @@ COMMAND = Command(
     summary="Check the health of nodes and their kube-proxy.",
     details="Does kube-proxy run, does it keep up, and is the kernel set up for it? Runs the checks KD4xx.",
     function=judging("KD4"),
+    examples=(
+        ("check-nodes --demo", "are the nodes of the recorded cluster and their proxies well?"),
+        ("check-nodes --node node02 --node node03", "two nodes of the cluster of the current context"),
+    ),
 )

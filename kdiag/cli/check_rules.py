@@ -13,4 +13,9 @@ COMMAND = Command(
         "end with where they should. Runs the checks KD2xx."
     ),
     function=judging("KD2"),
+    examples=(
+        ("check-rules --demo", "what do the rules of the recorded cluster do to Service traffic?"),
+        ("check-rules shop/web --node node02", "one Service on one node"),
+        ("check-rules -A -o json", "all of them, for a script"),
+    ),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdiag.cli import options
+from kdiag.cli import completion, options
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
 from kdiag.cli.live import LiveOptions, gather, with_live_options
@@ -35,7 +35,13 @@ def collect(
     ] = None,
     node: Annotated[
         list[str] | None,
-        typer.Option("--node", metavar="NAME", help="Read only this node. May be repeated.", show_default=False),
+        typer.Option(
+            "--node",
+            metavar="NAME",
+            help="Read only this node. May be repeated.",
+            show_default=False,
+            autocompletion=completion.complete_nodes,
+        ),
     ] = None,
     no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Read nothing but the API.")] = False,
     from_file: Annotated[
@@ -109,4 +115,9 @@ COMMAND = Command(
         "Exit codes: 0 all was had, 3 something could not be had and is noted in the snapshot."
     ),
     function=collect,
+    examples=(
+        ("collect -o cluster.tar.gz", "store the cluster of the current context"),
+        ("collect --context lab --no-nodes -o lab.tar.gz", "another cluster, without logging in to nodes"),
+        ("collect --from-file node07=node07.out -o cluster.tar.gz", "with a node that SSH cannot reach"),
+    ),
 )

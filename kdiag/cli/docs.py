@@ -11,6 +11,8 @@ from click.shell_completion import get_completion_class
 
 from kdiag.checks import CHECKS
 from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
+from kdiag.cli.man import man_pages
+from kdiag.render.diff_document import DIFF_DOCUMENTS
 from kdiag.render.documents import DOCUMENTS
 from kdiag.render.json import schema_text
 from kdiag.render.reference import checks_markdown
@@ -22,8 +24,9 @@ _COMPLETIONS = (("bash", "kdiag.bash"), ("zsh", "_kdiag"), ("fish", "kdiag.fish"
 def generated_files() -> Mapping[str, str]:
     """The text of every generated file, by its path in the project."""
     files = {"docs/checks.md": checks_markdown(CHECKS), "docs/cli.md": cli_markdown()}
-    for slug, document_type in DOCUMENTS:
+    for slug, document_type in (*DOCUMENTS, *DIFF_DOCUMENTS):
         files[f"docs/{slug}.schema.json"] = schema_text(slug, document_type)
+    files.update(man_pages())
     for shell, file_name in _COMPLETIONS:
         files[f"completions/{file_name}"] = _completion_script(shell)
     return files
@@ -45,6 +48,10 @@ def cli_markdown() -> str:
         usage = " ".join(described.collect_usage_pieces(context))
         lines.extend(["", "```", f"{PROGRAM} {command.slug} {usage}", "```", ""])
         lines.extend(_parameters(described, context))
+        if command.examples:
+            lines.extend(["", "```console"])
+            lines.extend(f"$ {PROGRAM} {line:<56} # {does}" for line, does in command.examples)
+            lines.append("```")
     return "\n".join(lines) + "\n"
 
 
@@ -63,10 +70,14 @@ def _parameters(command: click.Command, context: click.Context) -> Iterator[str]
         if isinstance(parameter, click.Option):
             # Short before long, and never in click's order: that of -h and --help is the order of a set.
             words = [f"`{word}`" for word in sorted(parameter.opts, key=lambda word: (len(word), word))]
-            if not parameter.is_flag:
+            if not (parameter.is_flag or parameter.count):
                 words[-1] = f"{words[-1][:-1]} {parameter.make_metavar(context)}`"
             text = parameter.help or ""
-            default = "" if parameter.is_flag or parameter.default is None else f"`{_plain(parameter.default)}`"
+            default = (
+                ""
+                if parameter.is_flag or parameter.count or parameter.default is None
+                else f"`{_plain(parameter.default)}`"
+            )
         else:
             words, text, default = [f"`{parameter.metavar}`"], getattr(parameter, "help", "") or "", ""
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (", ".join(words), text, default)) + " |"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdiag.cli import options
+from kdiag.cli import completion, options
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
 from kdiag.cli.live import LiveOptions, order_of, with_live_options
@@ -25,7 +25,13 @@ def doctor(
     live: LiveOptions,
     node: Annotated[
         list[str] | None,
-        typer.Option("--node", metavar="NAME", help="Try only this node. May be repeated.", show_default=False),
+        typer.Option(
+            "--node",
+            metavar="NAME",
+            help="Try only this node. May be repeated.",
+            show_default=False,
+            autocompletion=completion.complete_nodes,
+        ),
     ] = None,
     no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Try nothing but the API.")] = False,
     config: options.ConfigOption = None,
@@ -76,4 +82,8 @@ COMMAND = Command(
         "Exit codes: 0 all works, 3 something does not."
     ),
     function=doctor,
+    examples=(
+        ("doctor", "can everything be read in the cluster of the current context?"),
+        ("doctor --node node02 --ssh-user admin", "is it possible to log in to one node?"),
+    ),
 )

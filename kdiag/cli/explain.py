@@ -44,4 +44,9 @@ COMMAND = Command(
     summary="Explain a check, or list all of them.",
     details="What the check reports, what the fault does to traffic, how it is found, and what to do about it.",
     function=explain,
+    examples=(
+        ("explain", "a list of all checks"),
+        ("explain KD223", "one check"),
+        ("explain KD1", "all checks of address ranges"),
+    ),
 )

@@ -44,4 +44,8 @@ COMMAND = Command(
         "the cluster DNS or the mode of kube-proxy, with the place where it stands. Judges nothing: that is for check-cidrs."
     ),
     function=flags,
+    examples=(
+        ("flags --demo", "what was every component of the recorded cluster told?"),
+        ("flags --no-nodes -o yaml", "what the API alone tells, for a script"),
+    ),
 )

@@ -43,4 +43,7 @@ TRACE_FORMATS = (
     OutputFormat.MERMAID,
     OutputFormat.DOT,
 )
+DIFF_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.MARKDOWN)
+"""What `kdiag.render.diff.DIFF_RENDERERS` holds."""
+
 FACTS_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.formats import OutputFormat
 from kdiag.cli.live import LiveOptions, with_live_options
 from kdiag.cli.output import emit
+from kdiag.cli.plan_options import PlanOptions, plan_of, with_plan_options
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from kdiag.model.baseline import Baseline
     from kdiag.model.cluster import ObjectKey
     from kdiag.model.report import Report
+    from kdiag.pipeline import Scope
 
 API_ONLY_FAMILY = "KD3"
 """Checks that look at nothing on nodes."""
@@ -26,15 +29,21 @@ API_ONLY_FAMILY = "KD3"
 RANGES_FAMILY = "KD1"
 """Checks of address ranges: their answer has the map of them."""
 
+_NO_PLAN = PlanOptions()
+
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
 EXIT_INCOMPLETE = 3
 
 
-def judging(family: str) -> Callable[..., int]:
-    """The function of a command that runs the checks whose codes begin with `family` (empty: all)."""
+def judging(family: str, *, plans: bool = False) -> Callable[..., int]:
+    """The function of a command that runs the checks whose codes begin with `family` (empty: all).
+
+    With `plans` it takes what is not applied yet, too.
+    """
 
     @with_live_options
+    @functools.partial(with_plan_options, offered=plans)
     def judge(
         *,
         live: LiveOptions,
@@ -53,6 +62,7 @@ def judging(family: str) -> Callable[..., int]:
         baseline: options.BaselineOption = None,
         write_baseline: options.WriteBaselineOption = None,
         force: options.ForceOption = False,
+        plan: PlanOptions = _NO_PLAN,
         config: options.ConfigOption = None,
         no_config: options.NoConfigOption = False,
         color: options.ColourOption = options.Colour.AUTO,
@@ -82,10 +92,13 @@ def judging(family: str) -> Callable[..., int]:
             with_overview=any(item.output_format is OutputFormat.HTML for item in targets),
         )
         refuse_if_nothing_is_left(scope.select, scope.ignore)
-        # Services and endpoints need nothing but the API: nobody should have to log in to nodes for them.
-        api_only = no_nodes or family == API_ONLY_FAMILY
-        gathered = open_wanted(snapshot, demo=demo, live=live, nodes=scope.nodes, without_nodes=api_only)
-        report = pipeline.diagnose(gathered, scope)
+        if plan.given:
+            report = _judged_plan(plan, scope, live, snapshot, demo=demo, namespace=namespace)
+        else:
+            # Services and endpoints need nothing but the API: nobody should have to log in to nodes for them.
+            api_only = no_nodes or family == API_ONLY_FAMILY
+            gathered = open_wanted(snapshot, demo=demo, live=live, nodes=scope.nodes, without_nodes=api_only)
+            report = pipeline.diagnose(gathered, scope)
         if accepted is not None:
             report = pipeline.apply_baseline(report, accepted, scope, today=datetime.now(UTC).date())
         if write_baseline is not None:
@@ -94,6 +107,26 @@ def judging(family: str) -> Callable[..., int]:
         return exit_code(report, fail_on)
 
     return judge
+
+
+def _judged_plan(
+    given: PlanOptions,
+    scope: Scope,
+    live: LiveOptions,
+    snapshot: Path | None,
+    *,
+    demo: bool,
+    namespace: str | None,
+) -> Report:
+    """The report on what is not applied yet. Ranges alone are judged without a cluster, unless one is named."""
+    from kdiag.pipeline.plan import judge_plan
+
+    plan = plan_of(given, namespace=namespace)
+    named = snapshot is not None or demo or live.kubeconfig is not None or live.context is not None
+    if given.ranges_alone and not named:
+        return judge_plan(None, plan, scope)
+    gathered = open_wanted(snapshot, demo=demo, live=live, nodes=scope.nodes, without_nodes=scope.without_nodes)
+    return judge_plan(gathered, plan, scope)
 
 
 def exit_code(report: Report, fail_on: options.FailOn) -> int:

@@ -14,6 +14,7 @@ import click
 import typer
 from click.core import ParameterSource
 
+from kdiag.cli.completion import complete_contexts
 from kdiag.cli.options import DEFAULT_SETTLE_S
 from kdiag.errors import UsageError
 
@@ -74,6 +75,7 @@ class LiveOptions:
             metavar="NAME",
             help="Context of the kubeconfig. Default: its current one.",
             show_default=False,
+            autocompletion=complete_contexts,
             rich_help_panel=CLUSTER_PANEL,
         ),
     ] = None

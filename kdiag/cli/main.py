@@ -9,6 +9,7 @@ import traceback
 
 import click
 
+from kdiag.cli import log
 from kdiag.cli.app import COMMAND, PROGRAM
 from kdiag.cli.output import forget_stdout
 from kdiag.errors import KdiagError
@@ -23,15 +24,15 @@ _BUG_HINT = (
 )
 
 
-def run(arguments: list[str]) -> int:
-    """Runs `kdiag` with these arguments and returns the exit code.
+def run(arguments: list[str], *, program: str = PROGRAM) -> int:
+    """Runs `kdiag` with these arguments and returns the exit code. `program` is its name in usage texts.
 
     0 nothing found, 1 findings, 2 usage or configuration, 3 incomplete evidence, 70 a bug, 130 interrupted.
     """
     _write_anything()
     debug = "--debug" in arguments
     try:
-        outcome = COMMAND.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        outcome = COMMAND.main(args=arguments, prog_name=program, standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except KdiagError as error:
         return _fail(error.message, error.hint, error.exit_code, debug=debug)
@@ -51,6 +52,8 @@ def run(arguments: list[str]) -> int:
         return 0
     except Exception as error:
         return _fail(f"kdiag failed: {type(error).__name__}: {error}", _BUG_HINT, EXIT_BUG, debug=debug)
+    finally:
+        log.turn_off()
 
 
 def _fail(message: str, hint: str, exit_code: int, *, debug: bool) -> int:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kdiag.cli.formats import FACTS_FORMATS, REPORT_FORMATS, TRACE_FORMATS, OutputFormat
+from kdiag.cli import completion
+from kdiag.cli.formats import DIFF_FORMATS, FACTS_FORMATS, REPORT_FORMATS, TRACE_FORMATS, OutputFormat
 from kdiag.cli.output_type import OutputTarget, OutputType
 
 DEFAULT_SETTLE_S = 30.0
@@ -71,6 +72,7 @@ def _output_option(formats: Sequence[OutputFormat]) -> Any:
 
 ReportOutputOption = Annotated[list[OutputTarget] | None, _output_option(REPORT_FORMATS)]
 TraceOutputOption = Annotated[list[OutputTarget] | None, _output_option(TRACE_FORMATS)]
+DiffOutputOption = Annotated[list[OutputTarget] | None, _output_option(DIFF_FORMATS)]
 FactsOutputOption = Annotated[list[OutputTarget] | None, _output_option(FACTS_FORMATS)]
 BaselineOption = Annotated[
     Path | None,
@@ -127,12 +129,23 @@ IgnoreOption = Annotated[
 NoNodesOption = Annotated[bool, typer.Option("--no-nodes", help="Look at nothing but the API's answers.")]
 NodesOption = Annotated[
     list[str] | None,
-    typer.Option("--node", metavar="NAME", help="Judge only this node. May be repeated.", show_default=False),
+    typer.Option(
+        "--node",
+        metavar="NAME",
+        help="Judge only this node. May be repeated.",
+        show_default=False,
+        autocompletion=completion.complete_nodes,
+    ),
 ]
 NamespaceOption = Annotated[
     str | None,
     typer.Option(
-        "--namespace", "-n", metavar="NAME", help="Judge only the Services of this namespace.", show_default=False
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Judge only the Services of this namespace.",
+        show_default=False,
+        autocompletion=completion.complete_namespaces,
     ),
 ]
 AllNamespacesOption = Annotated[
@@ -160,5 +173,6 @@ ServiceArgument = Annotated[
         metavar="[SERVICE]",
         help="Judge only this Service: NAME, NAMESPACE/NAME or svc/NAME. Default: all.",
         show_default=False,
+        autocompletion=completion.complete_services,
     ),
 ]

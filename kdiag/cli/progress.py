@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from kdiag.cli import log
+
 if TYPE_CHECKING:
     from kdiag.gather.collect import Watch
 
@@ -17,7 +19,9 @@ _REDRAW_S = 0.1
 
 
 def watch_for() -> Watch | None:
-    """A progress line if standard error is a terminal that can redraw a line, else nothing."""
+    """A log with `-v`, a progress line if standard error is a terminal that can redraw a line, else nothing."""
+    if log.is_on():
+        return log.LogWatch()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return ProgressLine(sys.stderr)
     return None

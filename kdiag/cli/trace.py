@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdiag.cli import options
+from kdiag.cli import completion, options
 from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_FINDINGS, EXIT_INCOMPLETE
@@ -28,6 +28,7 @@ def trace(
             metavar="TARGET",
             help="Where the packet goes: svc/NAME, NAMESPACE/NAME, IP:PORT/PROTOCOL or NODE:NODEPORT.",
             show_default=False,
+            autocompletion=completion.complete_targets,
         ),
     ],
     client: Annotated[
@@ -37,11 +38,18 @@ def trace(
             metavar="CLIENT",
             help="Where it comes from: pod/NAME, node/NAME or external. Default: all three.",
             show_default=False,
+            autocompletion=completion.complete_clients,
         ),
     ] = None,
     node: Annotated[
         str | None,
-        typer.Option("--node", metavar="NAME", help="Walk the rules of this node. Default: all.", show_default=False),
+        typer.Option(
+            "--node",
+            metavar="NAME",
+            help="Walk the rules of this node. Default: all.",
+            show_default=False,
+            autocompletion=completion.complete_nodes,
+        ),
     ] = None,
     service_port: Annotated[
         str | None,
@@ -58,6 +66,7 @@ def trace(
             metavar="NAME",
             help="Namespace of a Service or pod that is named without one. Default: default.",
             show_default=False,
+            autocompletion=completion.complete_namespaces,
         ),
     ] = None,
     all_namespaces: Annotated[
@@ -109,4 +118,9 @@ COMMAND = Command(
         "Exit codes: 0 it works everywhere, 1 it does not, 3 it cannot be told."
     ),
     function=trace,
+    examples=(
+        ("trace svc/web --demo", "does the Service web work from everywhere, in the recorded cluster?"),
+        ("trace svc/web --from pod/client --node node02 -n shop", "one way, rule by rule"),
+        ("trace 10.96.0.10:53/UDP --demo -o mermaid", "the way to an address, as a picture for a wiki page"),
+    ),
 )

@@ -25,7 +25,7 @@ from kdiag.gather.api_kinds import (
     config_maps,
     endpoints_move,
 )
-from kdiag.gather.api_pages import JoinedPages, list_document, without_managed_fields
+from kdiag.gather.api_pages import JoinedPages, list_document, with_time_of_change
 from kdiag.gather.snapshot_layout import CLUSTER
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
@@ -180,7 +180,7 @@ def _config_maps(connection: ApiConnection, wanted: Sequence[NamedConfigMap]) ->
             gaps.append(Gap(subject=f"ConfigMap {config_map.namespace}/{config_map.name}", reason=error.message))
             continue
         if answer.status == 200 and _is_object(answer.body):
-            items.setdefault(config_map.namespace, []).append(without_managed_fields(answer.body.strip()))
+            items.setdefault(config_map.namespace, []).append(with_time_of_change(answer.body.strip()))
         elif answer.status == 403:
             refused.append(config_map)
         elif answer.status != 404:

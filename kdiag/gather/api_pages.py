@@ -18,6 +18,12 @@ class _Meta(msgspec.Struct, rename="camel"):
     resource_version: str | None = None
 
 
+class _Change(msgspec.Struct):
+    """An entry of metadata.managedFields, as far as it is kept."""
+
+    time: str | None = None
+
+
 class _Page(msgspec.Struct, rename="camel"):
     """One page, its objects still encoded."""
 
@@ -29,6 +35,7 @@ class _Page(msgspec.Struct, rename="camel"):
 
 _PAGE = msgspec.json.Decoder(_Page)
 _OBJECT = msgspec.json.Decoder(_Object)
+_CHANGES = msgspec.json.Decoder(list[_Change])
 _ENCODER = msgspec.json.Encoder()
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MANAGED_FIELDS = b'"managedFields"'
@@ -55,7 +62,7 @@ class JoinedPages:
         self._kind = self._kind or found.kind
         self._api_version = self._api_version or found.api_version
         self._resource_version = found.metadata.resource_version or self._resource_version
-        self._items.extend(without_managed_fields(bytes(item)) for item in found.items or ())
+        self._items.extend(with_time_of_change(bytes(item)) for item in found.items or ())
         return found.metadata.continue_ or ""
 
     def document(self, *, continue_token: str = "") -> bytes:
@@ -84,17 +91,22 @@ def list_document(
     return head[:-1] + b',"items":[\n' + b",\n".join(items) + b"\n]}\n"
 
 
-def without_managed_fields(item: bytes) -> bytes:
-    """An encoded object on one line, without metadata.managedFields: they say who wrote what and are often its larger half.
+def with_time_of_change(item: bytes) -> bytes:
+    """An encoded object on one line; of metadata.managedFields only the latest time is kept.
 
-    `kubectl get -o json` leaves them out, too (since 1.21). Everything else stays as the server wrote it; what is no
-    object is returned as it is.
+    They say who wrote what, are often its larger half, and `kubectl get -o json` leaves them out, too (since 1.21). When
+    an object changed last tells whether proxies can have followed. Everything else stays as the server wrote it; what is
+    no object is returned as it is.
     """
     try:
         if _MANAGED_FIELDS in item:
             found = _OBJECT.decode(item)
             metadata = _OBJECT.decode(found["metadata"])
-            if metadata.pop("managedFields", None) is not None:
+            changes = metadata.pop("managedFields", None)
+            if changes is not None:
+                latest = max((change.time for change in _CHANGES.decode(changes) if change.time), default=None)
+                if latest is not None:
+                    metadata["managedFields"] = msgspec.Raw(_ENCODER.encode([{"time": latest}]))
                 found["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
                 item = _ENCODER.encode(found)
     except (*_MALFORMED, KeyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ _BLOCK = 16 * 1024
 """Bytes that are decompressed at once: few, because a hostile node can make a thousand and more of each."""
 _BANNER_LIMIT = 1024 * 1024
 """Bytes that may stand in front of the output: a login banner, what a profile prints."""
-_ZSTD_MODULES = ("compression.zstd", "zstandard")
-"""The standard library's from Python 3.14 on, else the package."""
+_ZSTD_MODULES = ("compression.zstd", "zstandard") if sys.version_info >= (3, 14) else ("zstandard",)
+"""The standard library's from Python 3.14 on, else the package. Looking for what cannot be there costs, for every node."""
 
 _NEEDS_ROOT = re.compile(
     r"iptables(?:-nft|-legacy)?-save|ip6tables(?:-nft|-legacy)?-save|nft-.*|ipset-save|ipvsadm-.*|proc-net-.*"

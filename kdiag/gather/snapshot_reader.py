@@ -52,7 +52,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
     nodes = _nodes(contents, NODES, stated, gaps)
     again = _again(contents, manifest, stated, gaps)
     if not api and not any(nodes.values()) and manifest.get("format") != FORMAT:
-        reasons = "; ".join(f"{gap.subject}: {gap.reason}" for gap in sorted(set(gaps))[:3])
+        reasons = "; ".join(f"{gap.subject}: {gap.reason}" for gap in sorted(set(gaps), key=gap_order)[:3])
         raise SnapshotError(
             f"{path} holds no snapshot: neither cluster/ nor nodes/ has anything that can be read"
             + (f" ({reasons})" if reasons else ""),

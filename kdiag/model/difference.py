@@ -117,6 +117,8 @@ class Condition:
     """Only differences all of whose clients are among these addresses."""
     tables: frozenset[str] | None = None
     """Only differences that a rule in one of these tables shows."""
+    frontends: frozenset[Frontend] | None = None
+    """Only differences of these frontends."""
     stands_alone: bool = True
 
     def explains(self, difference: Difference) -> bool:
@@ -124,6 +126,7 @@ class Condition:
         frontend = difference.frontend
         return (
             frontend.family is self.family
+            and (self.frontends is None or frontend in self.frontends)
             and (self.positions is None or frontend.position in self.positions)
             and (self.kinds is None or frontend.kind in self.kinds)
             and (self.symptoms is None or difference.symptom in self.symptoms)

@@ -20,6 +20,8 @@ class FactKind(enum.StrEnum):
     CNI_RANGE = "CNI pool"
     PROXY_MODE = "proxy mode"
     ADVERTISE_ADDRESS = "API server address"
+    NODE_RANGE = "node range"
+    """Where nodes are to stand. Only a plan says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

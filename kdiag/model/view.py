@@ -8,13 +8,14 @@ from datetime import datetime
 from functools import cached_property
 
 from kdiag.model.addresses import Network
-from kdiag.model.cluster import ClusterState, Node, Pod
+from kdiag.model.cluster import ClusterState, Node, ObjectKey, Pod, Service
 from kdiag.model.dataplane import DataPlane
 from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
 from kdiag.model.ipvs import IpvsTable
 from kdiag.model.nft import NftRuleset
+from kdiag.model.plan import Plan
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import IpSet, Ruleset
 
@@ -67,6 +68,10 @@ class View:
     """kube-proxy's configuration as the cluster states it (its ConfigMap, or what most nodes run with)."""
     reserved: tuple[Network, ...] = ()
     settle_s: float = 30.0
+    plan: Plan | None = None
+    """What `cluster` has and the API has not yet; None unless a plan is judged."""
+    plan_replaces: Mapping[ObjectKey, Service] = field(default_factory=dict)
+    """The Services of the API that the plan has in another form."""
 
     @cached_property
     def node_by_name(self) -> Mapping[str, NodeView]:

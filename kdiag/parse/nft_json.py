@@ -305,7 +305,9 @@ def parse_nft_json(text: str | bytes, source: str) -> NftRuleset:
     the document, which nft prints as one line. Raises ParseError for what is no such document; a document that was cut
     off is none. A set's elements are complete as printed: whether `-t` left them out cannot be seen.
     """
-    data = text.encode(errors="replace") if isinstance(text, str) else text
+    # Names and comments may hold any bytes; those that are no UTF-8 must not stop the reader of a part it had put off.
+    whole = text if isinstance(text, str) else text.decode(errors="replace")
+    data = whole.encode(errors="replace")
     data = data.removeprefix(b"\xef\xbb\xbf").strip()
     line = 1 + _lines_before(text)
     if not data:

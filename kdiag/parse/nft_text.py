@@ -23,7 +23,7 @@ from kdiag.parse.nft_text_expressions import Cursor, Unclear, expression, litera
 from kdiag.parse.nft_text_rule import parse_statements
 from kdiag.parse.nft_words import Hint, data_type, key_types, priority_number, seconds
 
-_HANDLE = re.compile(r"\s*# handle (\d+)$")
+_HANDLE = re.compile(r"\s*# handle ([0-9]{1,18})$")
 _COMMENT = re.compile(r'(?:^|\s+)comment "([^"]*)"$')
 _TABLE = re.compile(r"table (?:(ip|ip6|inet|arp|bridge|netdev) )?(\S+) \{")
 _BLOCK = re.compile(r"([a-z]+(?: [a-z]+)?) (\S+) \{")

@@ -25,7 +25,7 @@ from kdiag.model.nft import (
     Verdict,
     Wildcard,
 )
-from kdiag.parse.nft_words import BIT_TYPES, Hint, data_type, scalar, seconds, worded
+from kdiag.parse.nft_words import BIT_TYPES, Hint, data_type, scalar, seconds, whole, worded
 
 _TOKEN = re.compile(r'[{}()]|(?:[^\s{}(),"]|"[^"]*")+(?:,(?:[^\s{}(),"]|"[^"]*")+)*|[,"]')
 _QUOTED_SPAN = re.compile(r'"([^"]*)"-"([^"]*)"')
@@ -121,10 +121,10 @@ class Cursor:
 
     def number(self) -> int:
         """The next word, which must be a decimal number."""
-        word = self.next()
-        if not word.isdecimal():
+        found = whole(self.next())
+        if found is None:
             raise Unclear
-        return int(word)
+        return found
 
     @property
     def ended(self) -> bool:
@@ -302,7 +302,7 @@ def _payload(cursor: Cursor) -> Expression:
     if field != "option":
         raise Unclear
     words = [protocol, field, cursor.next()]
-    if cursor.peek() not in _AFTER_UNKNOWN and not cursor.peek().isdecimal():
+    if cursor.peek() not in _AFTER_UNKNOWN and whole(cursor.peek()) is None:
         words.append(cursor.next())
     return UnknownExpression(" ".join(words))
 

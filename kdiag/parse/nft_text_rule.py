@@ -12,6 +12,7 @@ from kdiag.model.nft import (
     Ct,
     Expression,
     Limit,
+    MapLookup,
     Match,
     Meta,
     Payload,
@@ -38,7 +39,7 @@ from kdiag.parse.nft_text_expressions import (
     verdict,
     word_literal,
 )
-from kdiag.parse.nft_words import BIT_TYPES, Hint, data_type, default_reject, reject_code, seconds
+from kdiag.parse.nft_words import BIT_TYPES, Hint, data_type, default_reject, reject_code, seconds, whole
 
 _OPERATORS = ("==", "!=", "<", ">", "<=", ">=", "!")
 _NAT_FLAGS = frozenset({"random", "fully-random", "persistent"})
@@ -265,7 +266,8 @@ def _reject(cursor: Cursor, family: str) -> Statement:
         return Reject("tcp reset")
     cursor.take("type")
     code = cursor.next()
-    return Reject(kind, reject_code(kind, int(code) if code.isdecimal() else code))
+    number = whole(code)
+    return Reject(kind, reject_code(kind, code if number is None else number))
 
 
 def _change(cursor: Cursor, family: str) -> Statement:
@@ -315,18 +317,21 @@ def _target(cursor: Cursor) -> tuple[Expression | None, Expression | None]:
     """Address and port of a translation: `ADDR`, `ADDR:PORT`, `:PORT`; each may be a map."""
     if cursor.peek() in STARTERS:
         address: Expression | None = expression(cursor, _ADDRESS)
+        if isinstance(address, MapLookup) and isinstance(address.table, SetReference):
+            name, _, rest = address.table.name.partition(":")  # `@map:80`: no name has a colon
+            return MapLookup(address.key, SetReference(name)), _port(cursor, rest) if rest else None
         follows = cursor.peek().startswith(":") and cursor.peek() != ":"
         return address, _port(cursor, cursor.next()[1:]) if follows else None
     word = cursor.next()
     bracketed = _BRACKETED.fullmatch(word)
     if bracketed:
         text = bracketed[1] if bracketed[2] is None else f"{bracketed[1]}-{bracketed[2]}"
-        rest = bracketed[3]
+        port = bracketed[3]
     else:
         with_port = _WITH_PORT.fullmatch(word)
-        text, rest = (with_port[1], with_port[2]) if with_port else (word, None)
+        text, port = (with_port[1], with_port[2]) if with_port else (word, None)
     address = word_literal(unquoted(text), None) if text else None
-    return address, None if rest is None else _port(cursor, rest)
+    return address, None if port is None else _port(cursor, port)
 
 
 def _port(cursor: Cursor, first: str) -> Expression:

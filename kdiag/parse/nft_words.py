@@ -152,7 +152,11 @@ _CT_TYPES = {
 _FIB_TYPES = {"type": "fib_addrtype", "oif": "fib_oif", "oifname": "ifname"}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 _BRIDGE_PRIORITIES = {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300}
-_TIME = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
+_TIME = re.compile(
+    "".join(rf"(?:(\d{{1,18}}){unit})?" for unit in ("w", "d", "h", "m(?!s)", "s", "ms")),
+    re.ASCII,
+)
+_NUMBER = re.compile(r"[0-9]{1,38}|0x[0-9a-f]{1,32}")
 _SECONDS = (604800, 86400, 3600, 60, 1)
 
 
@@ -218,7 +222,7 @@ def priority_number(text: str, family: str) -> int | None:
 
     The words differ in bridge tables.
     """
-    found = re.fullmatch(r"(-?\d+)|([a-z]+)(?: ?([+-]) ?(\d+))?", text.strip())
+    found = re.fullmatch(r"(-?[0-9]{1,18})|([a-z]+)(?: ?([+-]) ?([0-9]{1,18}))?", text.strip())
     if found is None:
         return None
     if found[1]:
@@ -256,24 +260,16 @@ def key_types(hint: Hint) -> tuple[str, ...]:
     return (hint or "unknown",)
 
 
-def is_flags(expression: Expression) -> bool:
-    """Whether an expression gives flags, so that a plain comparison asks for any of them."""
-    return data_type(expression) in BIT_TYPES
-
-
 def scalar(text: str, hint: Hint) -> Expression:
     """One printed word as an expression: a number, a prefix, a range, or the word itself."""
-    if text.isdecimal():
-        return Value(worded(hint, int(text)))
-    if text[:2] == "0x":
-        try:
-            return Value(worded(hint, int(text, 16)))
-        except ValueError:
-            return Value(text)
+    number = whole(text)
+    if number is not None:
+        return Value(worded(hint, number))
     if "/" in text:
         address, _, length = text.rpartition("/")
-        if length.isdecimal() and _is_address(address):
-            return Prefix(address, int(length))
+        bits = whole(length)
+        if bits is not None and _is_address(address):
+            return Prefix(address, bits)
     elif "-" in text:
         low, _, high = text.partition("-")
         if _is_range_end(low) and _is_range_end(high):
@@ -286,4 +282,11 @@ def _is_address(text: str) -> bool:
 
 
 def _is_range_end(text: str) -> bool:
-    return text.isdecimal() or text[:2] == "0x" or _is_address(text)
+    return whole(text) is not None or _is_address(text)
+
+
+def whole(text: str) -> int | None:
+    """A decimal number, or a hexadecimal one with `0x`; None if it is none, or one that no field can hold."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    return int(text, 16 if text[:2] == "0x" else 10)

@@ -22,6 +22,7 @@ from kdiag.model.trace import Trace, TraceTarget
 from kdiag.model.view import View
 from kdiag.pipeline.overview import overview_of
 from kdiag.pipeline.ranges import address_ranges
+from kdiag.pipeline.stages import note, stage
 from kdiag.pipeline.tracing import follow
 from kdiag.pipeline.viewing import build_view, settings_of
 
@@ -51,10 +52,15 @@ class Scope:
 def open_snapshot(path: Path | None, *, demo: bool) -> Snapshot:
     """The snapshot at a path, or the demo cluster that comes with kdiag."""
     if demo:
-        return demo_snapshot()
+        with stage("read the demo cluster"):
+            return demo_snapshot()
     if path is None:
         raise UsageError("no snapshot was named", hint="use --snapshot PATH, or --demo for the demo cluster")
-    return read_snapshot(path)
+    with stage(f"read the snapshot {path}"):
+        snapshot = read_snapshot(path)
+    for node, recordings in snapshot.nodes.items():
+        note(f"node {node}: {sum(len(item.content) for item in recordings.values())} bytes in {len(recordings)} files")
+    return snapshot
 
 
 def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
@@ -62,19 +68,24 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
 
     Raises TargetError if the scope names a Service or a node that is not there.
     """
-    view, gaps = build_view(
-        snapshot,
-        nodes=scope.nodes,
-        without_nodes=scope.without_nodes,
-        reserved=scope.reserved,
-        settle_s=scope.settle_s,
-    )
+    with stage(f"read and compare the rules of {len(snapshot.nodes)} nodes"):
+        view, gaps = build_view(
+            snapshot,
+            nodes=scope.nodes,
+            without_nodes=scope.without_nodes,
+            reserved=scope.reserved,
+            settle_s=scope.settle_s,
+        )
     wanted = tuple(find_service(view.cluster, key).key for key in scope.services)
     for name in scope.nodes:
         find_node(view.cluster, name, also=snapshot.nodes)
     chosen = [check for check in CHECKS if is_chosen(check.code, scope)]
-    findings = [finding for check in chosen for finding in check.run(view)]
-    shown = sorted((finding for finding in findings if _concerns(finding, wanted, scope.namespace)), key=_finding_order)
+    findings: list[Finding] = []
+    with stage(f"run {len(chosen)} checks"):
+        for check in chosen:
+            with stage(f"{check.code} {check.slug}", detail=True):
+                findings.extend(check.run(view))
+    shown = sorted((finding for finding in findings if is_wanted(finding, wanted, scope.namespace)), key=finding_order)
     overview: Overview | None = None
     if scope.with_overview:
         left_out = [check for check in CHECKS if check not in chosen]
@@ -104,7 +115,8 @@ def collect_settings(snapshot: Snapshot) -> Facts:
 def trace(snapshot: Snapshot, target: TraceTarget, scope: Scope) -> Trace:
     """Follow packets to a target. Raises TargetError if the snapshot does not hold what it names."""
     view, gaps = build_view(snapshot, nodes=(), settle_s=scope.settle_s)
-    found = follow(view, target)
+    with stage("follow the packets"):
+        found = follow(view, target)
     about = {verdict.node for verdict in found.verdicts}
     unseen = [f"{gap.node}: {gap.subject}: {gap.reason}" for gap in gaps if gap.node and gap.node not in about]
     return replace(found, notes=(*found.notes, *sorted(unseen)))
@@ -117,7 +129,8 @@ def is_chosen(code: str, scope: Scope) -> bool:
     return not scope.select or any(code.startswith(beginning) for beginning in scope.select)
 
 
-def _concerns(finding: Finding, services: tuple[ObjectKey, ...], namespace: str | None) -> bool:
+def is_wanted(finding: Finding, services: tuple[ObjectKey, ...], namespace: str | None) -> bool:
+    """Whether a finding is about one of these Services or this namespace, or about no Service at all."""
     if not services and namespace is None:
         return True
     names = {name for name in (finding.service, *(item.service for item in finding.affected)) if name}
@@ -145,7 +158,8 @@ def _relevant(gaps: Iterable[Gap], checks: list[Check]) -> list[Gap]:
     return [gap for gap in dict.fromkeys(gaps) if gap.node is None or gap.kind is GapKind.NOT_ASKED]
 
 
-def _finding_order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
+def finding_order(finding: Finding) -> tuple[int, str, str, str, str, str, str]:
+    """Sorts findings: the worst first, then by code and place."""
     return (
         finding.severity.rank,
         finding.code,

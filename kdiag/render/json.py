@@ -17,16 +17,17 @@ def schema_text(slug: str, document_type: type[msgspec.Struct]) -> str:
         "title": f"kdiag {slug}, version 1",
         **msgspec.json.schema(document_type),
     }
-    return _text(schema)
+    return json_text(schema)
 
 
-def _text(value: object) -> str:
+def json_text(value: object) -> str:
+    """A value as every JSON answer is written."""
     # Pure ASCII: no locale, terminal or bidirectional override can do anything to it.
     return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _json(document: Document) -> str:
-    return _text(msgspec.to_builtins(document))
+    return json_text(msgspec.to_builtins(document))
 
 
 JSON = Format(

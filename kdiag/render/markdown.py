@@ -49,7 +49,7 @@ _NUMBER_AT_START = re.compile(r"(?<=^\d)(?=[.)])|(?<=^\d\d)(?=[.)])")
 
 
 def _markdown(report: Report, _style: Style) -> str:
-    head = [f"### kdiag: {_prose(summary_line(report))}", "", _prose(report_heading(report))]
+    head = [f"### kdiag: {prose(summary_line(report))}", "", prose(report_heading(report))]
     tail = [*_accepted(report), *_unneeded(report), *_gaps(report)]
     left = LIMIT_CHARACTERS - _size([*head, *tail])
     table, left = _table(report.counting, left)
@@ -72,9 +72,9 @@ def _row(finding: Finding) -> str:
     what = finding.title + (" (its acceptance has expired)" if finding.acceptance is not None else "")
     cells = (
         _ICONS[finding.severity],
-        f"{finding.code} {_prose(finding.slug)}",
-        _prose(cut_middle(place(finding), LINE_CHARACTERS)),
-        _prose(cut_middle(what, LINE_CHARACTERS)),
+        f"{finding.code} {prose(finding.slug)}",
+        prose(cut_middle(place(finding), LINE_CHARACTERS)),
+        prose(cut_middle(what, LINE_CHARACTERS)),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -88,7 +88,7 @@ def _block(finding: Finding) -> list[str]:
     label = " ".join(part for part in (finding.code, finding.slug, place(finding)) if part)
     lines = ["", "<details>", f"<summary>{_html(cut_middle(label, LINE_CHARACTERS))}</summary>", ""]
     if finding.acceptance is not None:
-        lines += [_prose(acceptance_words(finding.acceptance)), ""]
+        lines += [prose(acceptance_words(finding.acceptance)), ""]
     # The marker of the list below is another than that of lists in messages, or the two would be one.
     lines += [*_lines(cut_middle(finding.message or finding.title, MESSAGE_CHARACTERS)), ""]
     for word, value in (("Address", finding.frontend), ("Expected", finding.expected), ("Actual", finding.actual)):
@@ -96,9 +96,9 @@ def _block(finding: Finding) -> list[str]:
             lines.append(f"* {word}: {_code(cut_middle(value, LINE_CHARACTERS))}")
     places = other_places(finding)
     if places:
-        lines.append(f"* Affected: {_prose(', '.join(at_most(places, AFFECTED_SHOWN)))}")
+        lines.append(f"* Affected: {prose(', '.join(at_most(places, AFFECTED_SHOWN)))}")
     if finding.hint:
-        lines.append(f"* Hint: {_prose(cut_middle(' '.join(finding.hint.split()), MESSAGE_CHARACTERS))}")
+        lines.append(f"* Hint: {prose(cut_middle(' '.join(finding.hint.split()), MESSAGE_CHARACTERS))}")
     return [*lines, *_evidence(finding.evidence), "", "</details>"]
 
 
@@ -147,7 +147,7 @@ def _gaps(report: Report) -> list[str]:
 def _section(heading: str, items: Sequence[str], noun: str) -> list[str]:
     if not items:
         return []
-    bullets = [[f"- {_prose(cut_middle(' '.join(item.split()), MESSAGE_CHARACTERS))}"] for item in items]
+    bullets = [[f"- {prose(cut_middle(' '.join(item.split()), MESSAGE_CHARACTERS))}"] for item in items]
     shown, note = _fitting(bullets, SIDE_LIMIT_CHARACTERS, noun)
     return ["", f"**{heading}**", "", *shown, *note]
 
@@ -178,12 +178,12 @@ def _lines(text: str) -> Iterator[str]:
         if index and item is not lines[index - 1].startswith("- "):
             yield ""
         if item:
-            yield f"- {_prose(line[2:])}"
+            yield f"- {prose(line[2:])}"
         else:
-            yield _prose(line) + ("  " if following and not following.startswith("- ") else "")
+            yield prose(line) + ("  " if following and not following.startswith("- ") else "")
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """One line of text in which nothing means anything to Markdown, HTML, or what GitHub makes links of."""
     shown = _SPECIAL.sub(r"\\\g<0>", _unlinked(text.strip(" ")))
     shown = _MARK_AT_START.sub(r"\\\g<0>", shown)

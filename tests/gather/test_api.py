@@ -15,7 +15,7 @@ from kdiag.gather import api, api_connection
 from kdiag.gather.api import Reading, read_all, read_moving, server_minor
 from kdiag.gather.api_connection import ApiConnection, connect
 from kdiag.gather.api_kinds import ALL_CONFIG_MAPS, ALL_KINDS
-from kdiag.gather.api_pages import without_managed_fields
+from kdiag.gather.api_pages import with_time_of_change
 from kdiag.model.cluster import ClusterState
 from kdiag.model.snapshot import Recording
 from kdiag.parse.api import parse_cluster
@@ -79,14 +79,16 @@ def test_recordings_are_named_as_a_snapshot_has_them(double: DoubleFactory, tmp_
     assert {item.http_status for item in reading.recordings.values()} == {200}
 
 
-def test_managed_fields_stay_behind_and_all_else_is_kept(double: DoubleFactory, tmp_path: Path) -> None:
+def test_of_managed_fields_only_the_time_is_kept_and_all_else_is(double: DoubleFactory, tmp_path: Path) -> None:
     server = double()
     assert any("managedFields" in item["metadata"] for item in server.items("/api/v1/services"))
     recording = read_all(connected(server, tmp_path)).recordings["services"]
-    assert b"managedFields" not in recording.content
+    assert b"fieldsV1" not in recording.content
+    assert b'"managedFields":[{"time":' in recording.content
     listed = json.loads(recording.content)
     for found, served in zip(listed["items"], server.items("/api/v1/services"), strict=True):
-        served["metadata"].pop("managedFields", None)
+        changes = served["metadata"].pop("managedFields")
+        assert found["metadata"].pop("managedFields") == [{"time": max(change["time"] for change in changes)}]
         assert found == served
     assert listed["kind"] == "ServiceList"
     assert "continue" not in listed["metadata"]
@@ -468,7 +470,7 @@ class TestAfter:
     ],
 )
 def test_only_managed_fields_are_taken_out(item: bytes, left: bytes) -> None:
-    assert without_managed_fields(item).replace(b'": ', b'":') == left.replace(b'": ', b'":')
+    assert with_time_of_change(item).replace(b'": ', b'":') == left.replace(b'": ', b'":')
 
 
 def test_nothing_secret_is_recorded(double: DoubleFactory, tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ def _converse(
     channel.status_event.wait(_END_S)
     if channel.exit_status >= 0:
         exit_status = channel.exit_status
-    elif not connection.is_active():
+        return output()
+    connection.join(TICK_S)  # a connection that is cut ends its channels first, and is active for a moment after that
+    if not connection.is_active():
         raise NodeFailure(
             FailureKind.CUT,
             f"the connection was cut after {received} bytes",

@@ -26,6 +26,7 @@ from kdiag.gather.transports.ssh import SshTransport
 SSHD = "/usr/sbin/sshd"
 END_SESSION = """\
 echo begun
+sleep 1
 process=$PPID
 until case $(cat /proc/$process/comm) in sshd*) true ;; *) false ;; esac do
   process=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$process/status)
@@ -320,7 +321,9 @@ def test_connection_ends_at_once_when_it_is_closed(server: Server) -> None:
     failure = server.failure(script="echo begun; sleep 20\n", timeout_s=0.8)
     assert failure.kind is FailureKind.HUNG
     assert time.monotonic() - started < 4
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport) and thread.active]
+    assert not [
+        thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport) and thread.is_active()
+    ]
 
 
 def test_agent_keys_that_are_named_only(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +339,7 @@ def test_agent_keys_that_are_named_only(server: Server, tmp_path: Path, monkeypa
         subprocess.run(["ssh-add", "-q", str(server.directory / "id")], check=True, capture_output=True)
         config = tmp_path / "config"
         config.write_text(f"Host *\n  IdentitiesOnly yes\n  IdentityFile {tmp_path}/mine\n")
-        asked = {"key_file": None, "use_agent": True, "config_file": config}
+        asked: dict[str, Any] = {"key_file": None, "use_agent": True, "config_file": config}
         assert "there was nothing to try" in server.failure(**asked).message
         shutil.copy(server.directory / "id.pub", tmp_path / "mine.pub")
         assert server.run(**asked).stdout == b"well\n"
