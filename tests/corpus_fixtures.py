@@ -27,7 +27,13 @@ HEALTHY_IPTABLES = (
 )
 """Clusters in iptables mode where every Service works."""
 
-OTHER_MODES = ("v1.20.2-userspace-nft", "v1.36.2-ipvs-nft", "v1.36.2-nftables-nft")
+HEALTHY_NFTABLES = ("v1.36.2-nftables-nft", "dual-v1.36.2-nftables-nft")
+"""Clusters in nftables mode where every Service works."""
+
+HEALTHY_IPVS = ("v1.20.2-ipvs-nft", "v1.30.3-ipvs-nft", "v1.36.2-ipvs-nft")
+"""Clusters in IPVS mode where every Service works; nothing was recorded from node controlplane."""
+
+OTHER_MODES = ("v1.20.2-userspace-nft", *HEALTHY_IPVS, *HEALTHY_NFTABLES)
 """Healthy clusters whose kube-proxy runs in another mode."""
 
 STOCK_GATES = "v1.20.2-userspace-nft-stockgates"
@@ -61,8 +67,28 @@ FAULTS_DUAL = (
 )
 """Faults of dual-v1.36.2-iptables-nft."""
 
+FAULTS_NFTABLES = ("nft-v6-dnat-wrong",)
+"""Faults of dual-v1.36.2-nftables-nft."""
+
+FAULTS_IPVS = (
+    "address-missing-kube-ipvs0",
+    "all-virtual-servers-cleared",
+    "extra-address-kube-ipvs0",
+    "ipset-cluster-ip-flushed",
+    "mode-switch-leftovers",
+    "nothing-programmed",
+    "proxy-dead-rules-right",
+    "real-server-deleted",
+    "real-server-wrong-port",
+    "stale-real-server",
+)
+"""Faults of v1.36.2-ipvs-nft. The proxy of the faulty node is dead in all but `mode-switch-leftovers`."""
+
+NO_FAULTS_IPVS = ("00-no-fault", "weight0-graceful-termination")
+"""Recorded like FAULTS_IPVS, with nothing wrong in them."""
+
 _ARCHIVES = ("dual-v1.36.2", "v1.20.2", "v1.30.3", "v1.36.2")
-_OVERLAY_DIRECTORIES = ("faults", "faults-dual", "extras")
+_OVERLAY_DIRECTORIES = ("faults", "faults-dual", "faults-ipvs", "extras")
 
 
 @cache
@@ -75,7 +101,11 @@ def cluster(name: str) -> Snapshot:
 def fault(name: str) -> Snapshot:
     """A recorded fault: its files laid over those of its base, which may be a fault itself."""
     directory = _overlay_directory(name)
-    base_name = str(fault_description(name)["base"])
+    description = fault_description(name)
+    base_name = str(description["base"])
+    if "cluster" in description:
+        # `../stale-real-server/cluster`: it goes on from where that fault ends.
+        base_name = f"faults-ipvs/{description['cluster'].split('/')[1]}"
     base = fault(base_name.rpartition("/")[2]) if "/" in base_name else cluster(base_name)
     over = read_snapshot(directory)
     return dataclasses.replace(
@@ -152,6 +182,9 @@ def _directory(name: str) -> Path:
 
 
 def _overlay_directory(name: str) -> Path:
-    _unpacked("dual-v1.36.2" if name in FAULTS_DUAL else "v1.20.2")
+    if name in (*FAULTS_DUAL, *FAULTS_NFTABLES):
+        _unpacked("dual-v1.36.2")
+    else:
+        _unpacked("v1.36.2" if name in (*FAULTS_IPVS, *NO_FAULTS_IPVS) else "v1.20.2")
     (directory,) = (_root() / parent / name for parent in _OVERLAY_DIRECTORIES if (_root() / parent / name).is_dir())
     return directory

@@ -9,8 +9,11 @@ import pytest
 from tests.corpus_fixtures import (
     FAULTS,
     FAULTS_DUAL,
+    FAULTS_IPVS,
+    FAULTS_NFTABLES,
     HEALTHY_IPTABLES,
     HEALTHY_OVERLAYS,
+    NO_FAULTS_IPVS,
     OTHER_MODES,
     STOCK_GATES,
     cluster,
@@ -38,6 +41,34 @@ def test_a_fault_differs_from_its_base_on_the_node_that_it_names(name: str) -> N
     assert set(base.nodes[node]) <= set(snapshot.nodes[node])
     assert snapshot.nodes[node]["iptables-save"] != base.nodes[node]["iptables-save"]
     assert snapshot.gaps == ()
+
+
+@pytest.mark.parametrize("name", [*FAULTS_IPVS, *NO_FAULTS_IPVS, *FAULTS_NFTABLES])
+def test_a_fault_of_another_mode_differs_from_its_base(name: str) -> None:
+    description = fault_description(name)
+    base = cluster(description["base"])
+    node = description["faulty_node"]
+    snapshot = fault(name)
+    assert set(snapshot.nodes) == set(base.nodes)
+    assert set(base.nodes[node]) <= set(snapshot.nodes[node])
+    assert snapshot.nodes[node] != base.nodes[node]
+    assert (snapshot.api == base.api) is (name not in WITH_OTHER_API)
+
+
+WITH_OTHER_API = (
+    "all-virtual-servers-cleared",
+    "mode-switch-leftovers",
+    "nothing-programmed",
+    "stale-real-server",
+    "weight0-graceful-termination",
+)
+
+
+def test_a_fault_may_go_on_from_another() -> None:
+    cleared, stale = fault("all-virtual-servers-cleared"), fault("stale-real-server")
+    assert cleared.api == stale.api
+    assert cleared.nodes["node02"] == stale.nodes["node02"]
+    assert cleared.nodes["node01"]["ipvsadm-save-n"].content == b""
 
 
 def test_a_fault_may_lie_over_a_fault() -> None:

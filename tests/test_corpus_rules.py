@@ -221,7 +221,7 @@ EXPECTED = {
         node="node01",
         services=lambda: services_with_cluster_ip(DUAL, version=6),
         evidence="(no KUBE-SERVICES chain)",
-        says="the IPv6 rules hold no chain of kube-proxy at all",
+        says="the IPv6 rules hold no Service of kube-proxy at all",
     ),
 }
 

@@ -78,7 +78,7 @@ def judge_unexpected(node: str, frontend: Frontend, actual: Behaviour) -> tuple[
         if len(case.outcomes) != 1:
             continue
         outcome = case.outcomes[0]
-        served = outcome.backends or outcome.dispositions & {Disposition.REJECTED, Disposition.DROPPED}
+        served = outcome.dispositions & {Disposition.BACKEND, Disposition.REJECTED, Disposition.DROPPED}
         if not served:
             continue
         fates = tuple(fate for fate, _ in outcome.shares)

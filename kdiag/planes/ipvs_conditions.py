@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from kdiag.model.addresses import Address, Family
 from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
+from kdiag.model.rules import Ruleset
 from kdiag.planes.interface import NodeEvidence, ReadingOrder
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import has_base_jump, local_detection, masquerading
 from kdiag.planes.iptables_jumps import NOT_SENT_ON
-from kdiag.planes.iptables_lines import rules_of
+from kdiag.planes.iptables_lines import chain_reference, rules_of
 from kdiag.planes.programs import of_family
 
 DEVICE = "kube-ipvs0"
@@ -20,6 +21,8 @@ MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
 FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
 # All but one in so many of the addresses that ought to be there: then it is not a fault of single Services.
 MOST = 2
+# So many members that a set lacks are named.
+NAMED = 3
 
 
 def conditions_of(
@@ -102,6 +105,7 @@ def _base_jumps(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
             detail=f"chain {hook} of table nat has no jump to KUBE-SERVICES: nothing is marked for masquerade there",
             expected=f"nat {hook}: -j KUBE-SERVICES",
             actual="no such rule",
+            rules=_declared(ruleset, hook),
             positions=positions,
             symptoms=MASKED,
         )
@@ -112,8 +116,14 @@ def _base_jumps(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
             detail="chain POSTROUTING of table nat has no jump to KUBE-POSTROUTING: nothing is masqueraded",
             expected="nat POSTROUTING: -j KUBE-POSTROUTING",
             actual="no such rule",
+            rules=_declared(ruleset, "POSTROUTING"),
             symptoms=MASKED,
         )
+
+
+def _declared(ruleset: Ruleset, name: str) -> tuple[RuleRef, ...]:
+    chain = ruleset.chain("nat", name)
+    return () if chain is None else (chain_reference(ruleset, "nat", chain),)
 
 
 def _untracked(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
@@ -143,23 +153,37 @@ def _sysctl_source(evidence: NodeEvidence) -> str:
 def _flushed_sets(
     evidence: NodeEvidence, family: Family, expected: Mapping[Frontend, Behaviour]
 ) -> Iterator[Condition]:
-    """Sets that ought to name every address of a kind and name none."""
+    """Sets that ought to name every address of a kind and name none, or not all."""
+    servers = evidence.ipvs.servers if evidence.ipvs else ()
+    served = {(server.address, server.protocol, server.port) for server in servers}
     for name, kind in (
         ("CLUSTER-IP", FrontendKind.CLUSTER_IP),
         ("LOAD-BALANCER", FrontendKind.LOAD_BALANCER_IP),
     ):
-        wanted = [frontend for frontend in expected if frontend.kind is kind]
+        wanted = [frontend for frontend in expected if frontend.kind is kind and _sends_on(expected, (frontend,))]
         full_name = f"KUBE-{'6-' if family is Family.IPV6 else ''}{name}"
         found = (evidence.ipsets or {}).get(full_name)
-        if not _sends_on(expected, wanted) or found is None or found.members:
+        if not wanted or found is None:
             continue
+        lacking = {
+            frontend: _member(frontend)
+            for frontend in wanted
+            if _member(frontend) not in found.members
+            # Without a virtual server it is not the set that the Service lacks.
+            and (not found.members or (frontend.address, frontend.protocol, frontend.port) in served)
+        }
+        if not lacking:
+            continue
+        texts = sorted(set(lacking.values()))
         recording = evidence.probes.get("ipset-save")
         yield Condition(
             cause=CauseKind.FLUSHED,
             family=family,
-            detail=f"ipset {full_name} is empty",
+            detail=f"ipset {full_name} lacks {', '.join(texts[:NAMED])}{' …' if len(texts) > NAMED else ''}"
+            if found.members
+            else f"ipset {full_name} is empty",
             expected=f"ipset {full_name} with every {kind} and port",
-            actual="no members",
+            actual=f"{len(texts)} of them missing" if found.members else "no members",
             rules=(
                 RuleRef(
                     source=recording.source if recording else "ipset save",
@@ -171,7 +195,14 @@ def _flushed_sets(
             ),
             kinds=frozenset({kind}),
             symptoms=NOT_SENT_ON | MASKED,
+            frontends=frozenset(lacking) if found.members else None,
+            stands_alone=not found.members,
         )
+
+
+def _member(frontend: Frontend) -> str:
+    """`10.96.0.1,tcp:443`, as `ipset save` prints it."""
+    return f"{frontend.address},{frontend.protocol.lower()}:{frontend.port}"
 
 
 def _sends_on(expected: Mapping[Frontend, Behaviour], frontends: Iterable[Frontend]) -> bool:

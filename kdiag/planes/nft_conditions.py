@@ -69,6 +69,12 @@ class _Table:
         chain = self.table.chains.get(name)
         return chain.rules if chain else ()
 
+    def refs(self, chains: Iterable[nft.NftChain]) -> tuple[RuleRef, ...]:
+        """Chains as evidence; the table where there are none."""
+        found = tuple(self.chain_ref(chain) for chain in chains)
+        text = f"table {self.label}"
+        return found or (RuleRef(source=self.source, line=self.table.line, text=text, table=self.label),)
+
     def chain_ref(self, chain: nft.NftChain) -> RuleRef:
         """A chain as evidence."""
         return RuleRef(
@@ -96,7 +102,7 @@ def _base_jumps(seen: _Table) -> Iterator[Condition]:
             detail=f"no nat chain of table {seen.label} at hook {hook} leads to chain {name}",
             expected=f"chain nat-{hook}: jump {name}",
             actual="no such rule" if chains else "no such chain",
-            rules=tuple(seen.chain_ref(chain) for chain in chains),
+            rules=seen.refs(chains),
             positions=positions,
             symptoms=NOT_SENT_ON | MASKED,
         )
@@ -108,7 +114,7 @@ def _base_jumps(seen: _Table) -> Iterator[Condition]:
             detail=f"no nat chain of table {seen.label} at hook postrouting leads to chain masquerading",
             expected="chain nat-postrouting: jump masquerading",
             actual="no such rule" if chains else "no such chain",
-            rules=tuple(seen.chain_ref(chain) for chain in chains),
+            rules=seen.refs(chains),
             symptoms=MASKED,
         )
     yield from _checks(seen)
@@ -132,7 +138,7 @@ def _checks(seen: _Table) -> Iterator[Condition]:
             detail=f"no filter chain of table {seen.label} at hook {hook} leads to chain {name}",
             expected=f"chain filter-{hook}: ct state new jump {name}",
             actual="no such rule" if chains else "no such chain",
-            rules=tuple(seen.chain_ref(chain) for chain in chains),
+            rules=seen.refs(chains),
             positions=positions,
             symptoms=frozenset({Symptom.NOT_REFUSED}),
             stands_alone=False,
@@ -159,14 +165,18 @@ def _flushed(seen: _Table, expected: Mapping[Frontend, Behaviour]) -> Iterator[C
     cases = (
         ("service-ips", others, translated, NOT_SENT_ON, True),
         ("service-nodeports", node_ports, translated, NOT_SENT_ON, True),
+        ("nodeport-ips", node_ports, translated, NOT_SENT_ON | {Symptom.NOT_REFUSED}, True),
         ("no-endpoint-services", others, refused, frozenset({Symptom.NOT_REFUSED}), False),
         ("no-endpoint-nodeports", node_ports, refused, frozenset({Symptom.NOT_REFUSED}), False),
     )
     for name, kinds, frontends, symptoms, alone in cases:
         wanted = [frontend for frontend in frontends if frontend.kind in kinds]
         found = seen.table.sets.get(name)
+        if found is None and name == "nodeport-ips":
+            continue  # Not asked for: NodePorts are open everywhere.
         if wanted and (found is None or (found.listed and not found.elements)):
-            yield _empty(seen, f"map {name}", seen.set_ref(name) if found else None, kinds, symptoms, alone=alone)
+            what = "set" if name == "nodeport-ips" else "map"
+            yield _empty(seen, f"{what} {name}", seen.set_ref(name) if found else None, kinds, symptoms, alone=alone)
     if any(frontend.kind is FrontendKind.NODE_PORT for frontend in translated) and not _asks(
         chain, "service-nodeports"
     ):

@@ -336,8 +336,9 @@ class ChainWalker:
                     if not apply(flow):
                         self._undecided(compiled, flow)
                 case Untrack():
-                    # What comes back in over lo has its connection already (xt_ct_target).
-                    flow.untracked = flow.untracked or not (flow.local_origin and self._hook == "PREROUTING")
+                    # What has its connection already keeps it: all that was tracked before, and what comes back in over
+                    # lo (xt_ct_target, nft_notrack_eval).
+                    flow.untracked = flow.untracked or not flow.seen
                 case Remember(list_name=list_name):
                     _remember(flow, list_name, met.chain)
                 case Continue(rest=rest):

@@ -15,7 +15,8 @@ class Flow:
     `destination` is the address as an integer, as rules compare it. `weight` is the share (0 to 1) that random
     matches have left; `assumptions` the undecided matches on the way. `looked_up` are the affinity lists that were
     asked (name, seconds, chain jumped to on a hit): a client not seen before is in none. `rewritten` are the addresses
-    that the source may have become; `addresses` stay the clients' own.
+    that the source may have become; `addresses` stay the clients' own. `seen` is False until connection tracking has looked at
+    the packet, which it does between base chains: those before cannot ask for the connection.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Flow:
         "protocol",
         "rewritten",
         "scheduled",
+        "seen",
         "translated",
         "untracked",
         "weight",
@@ -71,6 +73,7 @@ class Flow:
         self.scheduled = False
         self.just_scheduled = False
         self.untracked = False
+        self.seen = False
         self.masquerade = Masquerade.NO
         self.rewritten: AddressSet | None = None
         self.affinity_s: int | None = None
@@ -98,6 +101,7 @@ class Flow:
         twin.scheduled = self.scheduled
         twin.just_scheduled = self.just_scheduled
         twin.untracked = self.untracked
+        twin.seen = self.seen
         twin.masquerade = self.masquerade
         twin.rewritten = self.rewritten
         twin.affinity_s = self.affinity_s

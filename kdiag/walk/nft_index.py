@@ -26,8 +26,9 @@ class Hit(Generic[Held]):
 class Index(Generic[Held]):
     """The elements of a set or map by the parts of their keys.
 
-    Elements whose parts are all single values are looked up; those with ranges are tried one by one. One that is not
-    understood may have any key: `vague` is True, and a look-up that finds nothing is then not certain.
+    Elements whose parts are all single values are looked up; those with ranges are tried one by one. `*` has every key
+    that no other element has. An element that is not understood may have any key: `vague` is True, and a look-up that
+    finds nothing is then not certain.
     """
 
     def __init__(
@@ -36,14 +37,18 @@ class Index(Generic[Held]):
         self._family = family
         self._reads = [part.read for part in parts if part.read is not None]
         self._source_at = next((at for at, part in enumerate(parts) if part.read is None), None)
-        self._exact: dict[tuple[FieldValue, ...], list[tuple[nft.Expression, Held, AddressSet | None]]] = {}
-        self._ranged: list[tuple[tuple[Constant, ...], nft.Expression, Held, AddressSet | None]] = []
+        self._exact: dict[tuple[FieldValue, ...], list[Hit[Held]]] = {}
+        self._ranged: list[tuple[tuple[Constant, ...], Hit[Held]]] = []
+        self._default: Hit[Held] | None = None
         self.vague = False
         for key, held in elements:
             self._add(parts, key, held)
 
     def _add(self, parts: tuple[Part, ...], key: nft.Expression, held: Held) -> None:
-        pieces = key.parts if isinstance(key, nft.Concat) else (key,) * (len(parts) if key == nft.Wildcard() else 1)
+        if key == nft.Wildcard():
+            self._default = Hit(key, held, None)
+            return
+        pieces = key.parts if isinstance(key, nft.Concat) else (key,)
         if len(pieces) != len(parts):
             self.vague = True
             return
@@ -58,13 +63,16 @@ class Index(Generic[Held]):
                 sources = _as_addresses(self._family, named)
             else:
                 constants.append(named)
-        single = [item[0] if len(item) == 1 else None for item in constants]
-        exact = tuple(_single(item) for item in single)
-        if None not in exact:
-            self._exact.setdefault(tuple(item for item in exact if item is not None), []).append((key, held, sources))
+        hit = Hit(key, held, sources)
+        single = tuple(_single(item) for item in constants)
+        if None not in single:
+            self._exact.setdefault(tuple(item for item in single if item is not None), []).append(hit)
             return
-        for combination in _combinations(constants):
-            self._ranged.append((combination, key, held, sources))
+        self._ranged += [(combination, hit) for combination in _combinations(constants)]
+
+    def is_absent(self, flow: Flow) -> bool:
+        """True if the packet lacks a field that the key is made of: then the rule ends here."""
+        return any(read(flow) is Lack.ABSENT for read in self._reads)
 
     def find(self, flow: Flow) -> list[Hit[Held]] | None:
         """The elements that have the flow's key; None where this cannot be told."""
@@ -72,35 +80,39 @@ class Index(Generic[Held]):
         if Lack.ABSENT in values:
             return []
         if Lack.UNKNOWN in values or (self._source_at is not None and flow.rewritten is not None):
-            return None if self._exact or self._ranged or self.vague else []
-        hits = [Hit(key, held, sources) for key, held, sources in self._exact.get(values, ())]
-        for constants, key, held, sources in self._ranged:
+            return None if self._exact or self._ranged or self._default or self.vague else []
+        hits = list(self._exact.get(values, ()))
+        for constants, hit in self._ranged:
             if all(
                 holds(value, constant)
                 for value, constant in zip(values, constants, strict=True)
                 if not isinstance(value, Lack)
             ):
-                hits.append(Hit(key, held, sources))
-        return None if self.vague and not hits else hits
-
-    def covers(self, flow: Flow) -> AddressSet | bool | None:
-        """Whether the flow's key is in the set: True, False, the sources for which it is, or None (cannot be told)."""
-        hits = self.find(flow)
-        if hits is None:
+                hits.append(hit)
+        if self.vague and (not hits or self._source_at is not None):
             return None
-        if self._source_at is None:
-            return bool(hits)
-        found = AddressSet.nothing(self._family)
-        for hit in hits:
-            found = found | (hit.sources or found)
-        return found
+        if self._default is not None:
+            rest = None if self._source_at is None else self._joined(hits).complement()
+            if not hits or rest:
+                hits.append(Hit(self._default.key, self._default.held, rest))
+        return hits
+
+    def sources_of(self, flow: Flow) -> AddressSet | None:
+        """Of a key with a source in it: the sources with which the flow is in the set; None where this cannot be told."""
+        hits = self.find(flow)
+        return None if hits is None else self._joined(hits)
 
     def everything(self) -> AddressSet:
         """All sources that any element names, for a key that is the source alone."""
+        if self._default is not None:
+            return AddressSet.everything(self._family)
+        return self._joined(hit for hits in self._exact.values() for hit in hits)
+
+    def _joined(self, hits: Iterable[Hit[Held]]) -> AddressSet:
         found = AddressSet.nothing(self._family)
-        for hits in self._exact.values():
-            for _, _, sources in hits:
-                found = found | (sources or found)
+        for hit in hits:
+            if hit.sources is not None:
+                found = found | hit.sources
         return found
 
     @property
@@ -109,10 +121,13 @@ class Index(Generic[Held]):
         return self._source_at is not None
 
 
-def _single(constant: Constant | None) -> FieldValue | None:
+def _single(constants: tuple[Constant, ...]) -> FieldValue | None:
+    if len(constants) != 1:
+        return None
+    (constant,) = constants
     if isinstance(constant, str):
         return None if constant.endswith("*") else constant
-    return constant[0] if constant is not None and constant[0] == constant[1] else None
+    return constant[0] if constant[0] == constant[1] else None
 
 
 def _as_addresses(family: Family, constants: tuple[Constant, ...]) -> AddressSet:

@@ -68,7 +68,7 @@ def _part(expression: nft.Expression, around: Surroundings) -> Part:
             return Part(_port_of(protocol), _ports)
         case nft.Payload(protocol="tcp", field="flags"):
             # The first packet of a TCP connection has SYN set and nothing else.
-            return Part(lambda flow: TCP_FLAGS["syn"] if flow.protocol == "tcp" else Lack.ABSENT, _flags)
+            return Part(lambda flow: TCP_FLAGS["syn"] if flow.protocol == "tcp" else Lack.ABSENT, _numbers)
         case nft.Payload(protocol=("icmp" | "icmpv6")):
             return Part(_absent, _words)
         case nft.Payload():
@@ -84,7 +84,7 @@ def _part(expression: nft.Expression, around: Surroundings) -> Part:
             return Part(None, _kinds_of_sources(network))
         case nft.Fib(result=("oif" | "oifname")):
             # Asked by reverse path filters: a packet that took the way back to its source passes them.
-            return Part(lambda flow: "(a route)", _words)
+            return Part(lambda flow: "exists", _routes)
         case nft.Binary():
             return Part(_number(expression, around), _numbers)
         case nft.Value(value=value):
@@ -141,6 +141,9 @@ def _meta(key: str, network: NodeNetwork) -> Part:
             return Part(lambda flow: _only(flow.out_interfaces), _words)
         case "pkttype":
             return Part(lambda flow: "host", _packet_types)
+        case "skuid" | "skgid":
+            # A packet from the wire has no process (nft_meta_get_eval_skugid).
+            return Part(lambda flow: Lack.UNKNOWN if flow.local_origin else Lack.ABSENT, _words)
         case _:
             return Part(_unknown, _words)
 
@@ -155,15 +158,17 @@ def _connection(key: str, direction: str | None, network: NodeNetwork) -> Part:
         return Part(_unknown, _words)
     match key:
         case "state":
-            return Part(lambda flow: "untracked" if flow.untracked else "new", _words)
+            return Part(lambda flow: "untracked" if flow.untracked else "new" if flow.seen else "invalid", _words)
         case "mark":
-            return Part(lambda flow: Lack.ABSENT if flow.untracked else flow.connmark, _numbers)
+            return Part(lambda flow: flow.connmark if flow.seen and not flow.untracked else Lack.ABSENT, _numbers)
         case "direction":
-            return Part(lambda flow: Lack.ABSENT if flow.untracked else "original", _words)
+            return Part(lambda flow: "original" if flow.seen and not flow.untracked else Lack.ABSENT, _words)
         case "daddr" | "ip daddr" | "ip6 daddr":
-            return Part(lambda flow: flow.original_destination, constant)
+            return Part(
+                lambda flow: flow.original_destination if flow.seen and not flow.untracked else Lack.ABSENT, constant
+            )
         case "proto-dst":
-            return Part(lambda flow: flow.original_port, _ports)
+            return Part(lambda flow: flow.original_port if flow.seen and not flow.untracked else Lack.ABSENT, _ports)
         case "protocol" | "l4proto":
             return Part(lambda flow: flow.protocol, _protocols)
         case _:
@@ -305,8 +310,13 @@ def _numbers(expression: nft.Expression) -> tuple[Constant, ...] | None:
             return None if number is None else ((number, number),)
         case nft.Span(low=low, high=high):
             return _between(_numbers(low), _numbers(high))
-        case nft.Wildcard():
-            return ((0, FULL),)
+        case nft.Binary(operator=operator, left=left, right=right):
+            # `syn|ack`.
+            sides = (_numbers(left), _numbers(right))
+            if not sides[0] or not sides[1] or isinstance(sides[0][0], str) or isinstance(sides[1][0], str):
+                return None
+            together = _combine(operator, sides[0][0][0], sides[1][0][0])
+            return ((together, together),) if isinstance(together, int) else None
         case _:
             return None
 
@@ -328,6 +338,17 @@ def _protocols(expression: nft.Expression) -> tuple[Constant, ...] | None:
             return None
 
 
+def _routes(expression: nft.Expression) -> tuple[Constant, ...] | None:
+    """`fib saddr oif missing`, also printed as 0; which interface it is, is not followed."""
+    match expression:
+        case nft.Value(value=("missing" | 0)):
+            return ("missing",)
+        case nft.Value(value="exists"):
+            return ("exists",)
+        case _:
+            return None
+
+
 def _packet_types(expression: nft.Expression) -> tuple[Constant, ...] | None:
     words = _words(expression)
     return None if words is None else tuple(PACKET_TYPES.get(str(word), word) for word in words)
@@ -337,14 +358,8 @@ def _words(expression: nft.Expression) -> tuple[Constant, ...] | None:
     match expression:
         case nft.Value(value=value):
             return (str(value),)
-        case nft.Wildcard():
-            return ("*",)
         case _:
             return None
-
-
-def _flags(expression: nft.Expression) -> tuple[Constant, ...] | None:
-    return _numbers(expression)
 
 
 def holds(value: int | str, constant: Constant) -> bool:

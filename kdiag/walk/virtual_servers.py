@@ -20,7 +20,7 @@ from kdiag.walk.program import CompiledChain, CompiledRule, Hooked, index_chain
 HOOKS = (("INPUT", 99), ("OUTPUT", -98))
 TABLE = "ipvs"
 # Schedulers that give more to real servers of more weight; for the others any weight above 0 is as good as another.
-WEIGHTED = frozenset({"wrr", "wlc", "lblc", "lblcr", "sed", "nq", "sh", "mh", "dh", "fo", "ovf"}) - {"sh", "dh"}
+WEIGHTED = frozenset({"wrr", "wlc", "lblc", "lblcr", "sed", "nq", "sh", "mh", "fo", "ovf"})
 
 
 class IpvsSpace:
@@ -68,16 +68,18 @@ class IpvsSpace:
             return (Way(self._met(server.line, server.text, words, Effect.REJECT), (Reject(),)),)
         weighted = server.scheduler in WEIGHTED
         whole = sum(item.weight if weighted else 1 for item in able)
-        return [self._way(server, item, (item.weight if weighted else 1) / whole) for item in able]
+        return [self._way(server, item, (item.weight if weighted else 1) / whole, flow.port) for item in able]
 
-    def _way(self, server: VirtualServer, item: RealServer, share: float) -> Way:
+    def _way(self, server: VirtualServer, item: RealServer, share: float, port: int) -> Way:
         words = f"virtual server {server.socket} ({server.scheduler}): real server {item.socket}"
         met = self._met(item.line, item.text, words, Effect.TRANSLATE)
         if item.forwarding not in (Forwarding.MASQ, Forwarding.LOCAL):
             # The packet leaves with its destination unchanged: what becomes of it is the real server's affair.
             return Way(met, (Unclear(),), share=share)
         possible = server.possible_persistence_s
-        action = Schedule(int(item.address), item.port or server.port, self._tracked, possible[0] if possible else None)
+        action = Schedule(
+            int(item.address), item.port or server.port or port, self._tracked, possible[0] if possible else None
+        )
         return Way(met, (action,), share=share)
 
     def _met(self, line: int, text: str, words: str, effect: Effect) -> Met:

@@ -16,6 +16,10 @@ from kdiag.walk.targets import Verdict
 
 __all__ = ["Leaf", "Walker"]
 
+# Where connection tracking looks at packets (NF_IP_PRI_CONNTRACK, and the hooks of ipv4_conntrack_ops).
+CONNTRACK_PRIORITY = -200
+TRACKING_HOOKS = frozenset({"PREROUTING", "OUTPUT"})
+
 
 class Walker(ChainWalker):
     """Walks packets through the rules of one family on one node."""
@@ -87,6 +91,9 @@ class Walker(ChainWalker):
         """The flows that pass the hook's base chains; those that end there become leaves."""
         for hooked, chains in self.program.bases.get(hook, ()):
             self._hook, self._kind = hook, hooked.kind
+            if hooked.priority > CONNTRACK_PRIORITY or hook not in TRACKING_HOOKS:
+                for flow in flows:
+                    flow.seen = True
             base = chains.chain(hooked.table, hooked.chain)
             if base is None or (not base.rules and base.policy == "ACCEPT"):
                 continue
@@ -107,6 +114,8 @@ class Walker(ChainWalker):
                         passing.append(rest)
                 passing.extend(accepted)
             flows = self._sent_by_virtual_servers(passing) if hooked.kind == "ipvs" else passing
+        for flow in flows:
+            flow.seen = True
         return flows
 
     def _asks_nat(self, flow: Flow) -> bool:

@@ -14,11 +14,16 @@ from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.planes import PLANES
 from kdiag.planes.detection import assumed_release, config_from_rules, plane_of
 from kdiag.planes.interface import NodeEvidence
+from kdiag.planes.rulesets import read_ipvs, read_nft
 from tests.checks import builders as b
 from tests.planes.builders import FILTER, NAT, evidence, ruleset, without
 
+TABLE = "table {family} kube-proxy {{\n\tchain services {{\n\t}}\n}}\n"
 PORTALS = "*nat\n:KUBE-PORTALS-CONTAINER - [0:0]\n-A KUBE-PORTALS-CONTAINER -j REDIRECT\nCOMMIT\n"
-NFT_JSON = '{"nftables": [{"table": {"family": "ip", "name": "kube-proxy", "handle": 1}}]}'
+NFT_JSON = (
+    '{"nftables": [{"table": {"family": "ip", "name": "kube-proxy", "handle": 1}}, '
+    '{"chain": {"family": "ip", "table": "kube-proxy", "name": "services", "handle": 2}}]}'
+)
 IPVS_HOST = HostFacts(
     addresses=(InterfaceAddress(interface="kube-ipvs0", address=b.address("10.96.0.1"), prefix_length=32),)
 )
@@ -28,19 +33,31 @@ def signed(found: NodeEvidence) -> list[str]:
     return [str(plane.mode) for plane in PLANES if plane.signs(found)]
 
 
+def printed(**probes: str) -> NodeEvidence:
+    """What other tools than iptables printed, read."""
+    found = evidence(host=HostFacts(), **probes)
+    nft, nft_gaps = read_nft("node01", found.probes, ())
+    ipvs, ipvs_gaps = read_ipvs("node01", found.probes)
+    assert (nft_gaps, ipvs_gaps) == ((), ())
+    return dataclasses.replace(found, nft=nft, ipvs=ipvs)
+
+
 @pytest.mark.parametrize(
     ("found", "modes"),
     [
         (evidence(), []),
         (evidence(ruleset()), ["iptables"]),
-        (evidence(nft_list_ruleset="table ip kube-proxy {\n}"), ["nftables"]),
-        (evidence(nft_list_ruleset="table ip6 kube-proxy {\n}"), ["nftables"]),
-        (evidence(nft_j_list_ruleset=NFT_JSON), ["nftables"]),
-        (evidence(nft_list_ruleset="table ip filter {\n}\ntable ip kube-proxy2 {\n}"), []),
-        (evidence(nft_list_ruleset="table ip filter {\n}"), []),
+        (printed(nft_list_ruleset=TABLE.format(family="ip")), ["nftables"]),
+        (printed(nft_list_ruleset=TABLE.format(family="ip6")), ["nftables"]),
+        (printed(nft_j_list_ruleset=NFT_JSON), ["nftables"]),
+        # A table that was emptied, one of another name, and one of a family that kube-proxy does not use.
+        (printed(nft_list_ruleset="table ip kube-proxy {\n}\n"), []),
+        (printed(nft_list_ruleset=TABLE.format(family="ip").replace("kube-proxy", "kube-proxy2")), []),
+        (printed(nft_list_ruleset=TABLE.format(family="inet")), []),
+        (printed(nft_list_ruleset="table ip filter {\n}\n"), []),
         (evidence(host=IPVS_HOST), ["ipvs"]),
-        (evidence(ipvsadm_save_n="-A -t 10.96.0.1:443 -s rr\n"), ["ipvs"]),
-        (evidence(ipvsadm_save_n=""), []),
+        (printed(ipvsadm_save_n="-A -t 10.96.0.1:443 -s rr\n"), ["ipvs"]),
+        (printed(ipvsadm_save_n=""), []),
         (evidence(ruleset(PORTALS)), ["userspace"]),
         (evidence(ruleset("*nat\n:KUBE-PORTALS-HOST - [0:0]\nCOMMIT\n")), []),
         (evidence(ruleset(), host=IPVS_HOST), ["iptables", "ipvs"]),
