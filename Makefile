@@ -1,5 +1,6 @@
 # make demo   set everything up and run kdiag on the recorded cluster that comes with it
 # make test   set everything up and run all checks and tests
+# make proof  the long form of what shows that kdiag is right: figures, also written to docs/trust.md (minutes, root)
 #
 # Needs Python 3.11 or later; everything else goes into $(VENV).
 
@@ -17,7 +18,7 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test proof lint docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -53,6 +54,9 @@ lint: $(VENV)/.kdiag-dev
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov-branch $(PURE:%=--cov=kdiag.%) --cov-fail-under=$(COVERAGE_FLOOR)
+
+proof: $(VENV)/.kdiag-dev
+	$(BIN)/python -m tests.proof
 
 docs: $(VENV)/.kdiag-dev
 	$(BIN)/python -m kdiag.cli.docs

@@ -34,8 +34,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") or "/usr/sbin/sshd"
+SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
+"""Where programs of root are that stand in nobody's PATH."""
+SSHD = shutil.which("sshd", path=SBIN)
 NEEDED = ("unshare", "mount", "iptables-save")
+UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 INSIDE = "KDIAG_BENCH_INSIDE"
 ADDRESS = "127.77.{}.{}"
 KINDS = ("bare", "kdiag")
@@ -74,16 +77,14 @@ def why_not() -> str | None:
     """Why this cannot be measured here; None if it can."""
     if os.geteuid() != 0:
         return "it makes namespaces, which needs root"
-    missing = [program for program in NEEDED if shutil.which(program) is None]
-    if not os.path.exists(SSHD):
+    places = f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
+    missing = [program for program in NEEDED if shutil.which(program, path=places) is None]
+    if SSHD is None:
         missing.append("sshd")
     if missing:
         return f"it needs {', '.join(missing)}: apt-get install openssh-server iptables"
     probe = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
     return f"namespaces cannot be made here: {probe.stderr.strip()}" if probe.returncode else None
-
-
-UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def addresses(number_of_nodes: int) -> list[str]:
@@ -95,6 +96,7 @@ def addresses(number_of_nodes: int) -> list[str]:
 
 def serve(directory: Path, number_of_nodes: int) -> None:
     """Starts all sshd in this process namespace, with which they end."""
+    assert SSHD is not None
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     Path("/run/sshd").mkdir(mode=0o755)
     _loopback_up()
@@ -151,7 +153,7 @@ def measure(kind: str, directory: Path, number_of_nodes: int, parallel: int) -> 
     if kind == "bare":
         import paramiko  # noqa: F401 - importing is not what is measured
     else:
-        import kdiag.gather.collect  # noqa: F401
+        import kdiag.gather.collect
         import kdiag.gather.transports.ssh  # noqa: F401
     rss_before_kib = _status_kib("VmRSS")
     started = time.monotonic()

@@ -22,7 +22,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Family, parse_network
@@ -64,6 +64,11 @@ class Site:
     services: tuple[str, ...]
     node_extra: str
     foreign_source: str
+    more_pods: tuple[str, ...] = ()
+    """More addresses of the server pod."""
+    more_outside: tuple[str, ...] = ()
+    more_backends: tuple[str, ...] = ()
+    """More addresses behind eth1 that are routed there one by one."""
 
     def clients(self, position: Position) -> tuple[str, ...]:
         """Source addresses at a position."""
@@ -178,8 +183,10 @@ def _inside(namespace: str) -> Iterator[None]:
 class Lab:
     """The namespaces. Use as a context manager; they are gone afterwards, whatever happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Mapping[Family, Site] | None = None, *, listening: bool = True) -> None:
         suffix = os.getpid()
+        self.sites = SITES if sites is None else sites
+        self._listening = listening
         self.node = f"kdiag-node-{suffix}"
         self.client = f"kdiag-client-{suffix}"
         self.server = f"kdiag-server-{suffix}"
@@ -199,7 +206,8 @@ class Lab:
                 _run("ip", "netns", "add", namespace)
                 self._made.append(namespace)
             self._connect()
-            self._listen()
+            if self._listening:
+                self._listen()
         except BaseException:
             self._remove()
             raise
@@ -249,6 +257,8 @@ class Lab:
                 # Every refusal has to be seen, and nothing may be taken for a known connection by its middle.
                 "net.ipv4.icmp_ratemask": "0",
                 "net.ipv6.icmp.ratelimit": "0",
+                "net.ipv4.icmp_msgs_per_sec": "1000000",
+                "net.ipv4.icmp_msgs_burst": "1000000",
                 "net.netfilter.nf_conntrack_tcp_loose": "0",
                 "net.bridge.bridge-nf-call-iptables": "1",
                 "net.bridge.bridge-nf-call-ip6tables": "1",
@@ -269,7 +279,7 @@ class Lab:
         }
         for namespace in self._made[1:]:
             lines[namespace] = ["link set lo up", "link set eth0 up"]
-        for site in SITES.values():
+        for site in self.sites.values():
             length, host = site.prefix_length, 32 if site.family is Family.IPV4 else 128
             lines[self.node] += [
                 f"address add {site.bridge}/{length} dev cni0",
@@ -277,17 +287,20 @@ class Lab:
                 f"address add {site.node_backend}/{length} dev eth1",
                 f"address add {site.node_extra}/{host} dev lo",
                 f"route add default via {site.outside[0]}",
-                *(f"route add {service} via {site.backends[0]}" for service in site.services),
+                *(f"route add {service} via {site.backends[0]}" for service in (*site.services, *site.more_backends)),
             ]
             for namespace, addresses, gateway in (
                 (self.client, site.pods, site.bridge),
-                (self.server, (site.server,), site.bridge),
-                (self.outside, site.outside, site.node_outside),
+                (self.server, (site.server, *site.more_pods), site.bridge),
+                (self.outside, (*site.outside, *site.more_outside), site.node_outside),
                 (self.backend, site.backends, site.node_backend),
             ):
                 lines[namespace] += [f"address add {address}/{length} dev eth0" for address in addresses]
                 lines[namespace].append(f"route add default via {gateway}")
-            lines[self.backend] += [f"address add {service}/{host} dev lo" for service in site.services]
+            lines[self.outside] += [f"route add {address} via {site.node_outside}" for address in site.more_backends]
+            lines[self.backend] += [
+                f"address add {address}/{host} dev lo" for address in (*site.services, *site.more_backends)
+            ]
         for namespace, commands in lines.items():
             _run("ip", "-n", namespace, "-batch", "-", text="\n".join(commands) + "\n")
 
@@ -296,7 +309,7 @@ class Lab:
         flag = "-4" if family is Family.IPV4 else "-6"
         interfaces, addresses = parse_interfaces(_recording(_run("ip", "-n", self.node, "-d", "-j", "address")))
         routes = parse_routes(_recording(_run("ip", "-n", self.node, "-j", flag, "route")), family)
-        site = SITES[family]
+        site = self.sites[family]
         pod_cidr = parse_network(f"{site.bridge}/{site.prefix_length}")
         assert pod_cidr is not None
         node = Node(meta=Metadata(key=ObjectKey(namespace="", name="node")), pod_cidrs=(pod_cidr,))
@@ -307,8 +320,20 @@ class Lab:
     def load(self, family: Family, backend: str, text: str) -> str:
         """Load rules on the node; return what the matching save command prints then."""
         command = f"{COMMANDS[family]}-{backend}"
-        _run("ip", "netns", "exec", self.node, f"{command}-restore", text=text)
+        wait = ("--wait=20",) if backend == "legacy" else ()
+        _run("ip", "netns", "exec", self.node, f"{command}-restore", *wait, text=text)
         return _run("ip", "netns", "exec", self.node, f"{command}-save")
+
+    def load_nft(self, text: str) -> str:
+        """Put these nft tables in the place of all that are there; return what `nft -j list ruleset` prints then."""
+        _run("ip", "netns", "exec", self.node, "nft", "-f", "-", text=f"flush ruleset\n{text}")
+        return _run("ip", "netns", "exec", self.node, "nft", "-j", "list", "ruleset")
+
+    def load_nft_json(self, text: str) -> str:
+        """The same with what `nft -j list ruleset` printed before."""
+        self.load_nft("")
+        _run("ip", "netns", "exec", self.node, "nft", "-j", "-f", "-", text=text)
+        return _run("ip", "netns", "exec", self.node, "nft", "-j", "list", "ruleset")
 
     def accepts(self, family: Family, backend: str, text: str) -> bool:
         """True if the kernel and the tools here know all that the rules use."""

@@ -125,7 +125,7 @@ def _agrees(leaf: Leaf, seen: Seen, probe: Probe, site: Site, network: NodeNetwo
     address, number, source = seen.answer
     if (address, number) != place:
         return False
-    rewriting = [step.action for step in leaf.passed.steps() if leaf.passed] if leaf.passed else []
+    rewriting = [step.met.action for step in leaf.passed.steps() if leaf.passed] if leaf.passed else []
     actions = [action for action in rewriting if action == "MASQUERADE" or action.startswith("SNAT")]
     if fate.disposition is Disposition.BACKEND:
         assert (fate.masquerade is not Masquerade.NO) is bool(actions)
@@ -142,7 +142,7 @@ def _agrees(leaf: Leaf, seen: Seen, probe: Probe, site: Site, network: NodeNetwo
 def _reset_is_lost(leaf: Leaf, probe: Probe) -> bool:
     """A RST for a packet that came by a bridge is sent straight to the bridge's port, so that nobody puts the address
     back that was translated (nf_send_reset)."""
-    last = leaf.passed.rule if leaf.passed else None
+    last = leaf.passed.ref() if leaf.passed else None
     backend = leaf.fate.backend
     return (
         probe.position is Position.POD

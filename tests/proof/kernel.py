@@ -1,0 +1,292 @@
+"""Figure 1: the kernel is the referee.
+
+Rules are loaded into a real kernel, packets are sent, and where each came out is what the walker must say.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kdiag.model.addresses import Family, Protocol
+from kdiag.model.dataplane import Position
+from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.parse.nft_json import parse_nft_json
+from kdiag.walk.iptables_rules import IptablesSpace
+from kdiag.walk.network import NodeNetwork
+from kdiag.walk.nft_rules import NftSpace
+from kdiag.walk.program import Space
+from tests.proof.figure import Figure
+from tests.proof.lab import PORTS, SITES, Lab, LabError, Site, why_not
+from tests.proof.nft_rulesets import generate_nft
+from tests.proof.packets import NUMBERS, Packet, Wire
+from tests.proof.recorded import Recorded, packets_to, recorded, sites
+from tests.proof.referee import Verdict, chi_square, judge, leaves_of, walker_for
+from tests.proof.rulesets import empty, generate, what_is_known
+from tests.proof.test_mutations import mutants
+
+NAME = "ruleset x packet pairs"
+WANTED = 20_000
+PACKETS = 200
+SHARE_PACKETS = 600
+# The quantile of chi-square that one run in ten million passes by chance, for 1 to 5 degrees of freedom.
+CHI_SQUARE = {1: 28.4, 2: 32.2, 3: 35.4, 4: 38.2, 5: 40.9}
+BACKENDS = ("nft", "legacy")
+
+
+@dataclass(slots=True)
+class _Count:
+    """What has been tried so far, by kind of rule set."""
+
+    packets: Counter[str] = field(default_factory=Counter)
+    rulesets: Counter[str] = field(default_factory=Counter)
+    untold: Counter[str] = field(default_factory=Counter)
+    complaints: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, verdict: Verdict) -> None:
+        self.packets[kind] += verdict.packets
+        self.rulesets[kind] += 1
+        self.untold[kind] += verdict.untold
+        self.complaints += verdict.complaints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """A lab with its wire and the node's network of each family."""
+
+    lab: Lab
+    wire: Wire
+    networks: dict[Family, NodeNetwork]
+
+
+@contextmanager
+def ground(site_of: dict[Family, Site]) -> Iterator[Ground]:
+    """A lab for as long as it is used."""
+    with Lab(site_of, listening=False) as lab:
+        wire = Wire(lab)
+        try:
+            yield Ground(lab=lab, wire=wire, networks={family: lab.network(family) for family in site_of})
+        finally:
+            wire.close()
+
+
+def random_packets(rng: random.Random, site: Site, count: int = PACKETS) -> list[Packet]:
+    """Packets from everywhere to Services, the node, pods and backends."""
+    destinations = (*site.services, *site.services, *site.node_addresses, site.server, *site.backends)
+    each = max(1, count // sum(len(site.clients(position)) for position in Position))
+    return sorted(
+        {
+            Packet(
+                position=position,
+                source=source,
+                destination=rng.choice(destinations),
+                protocol=rng.choice((Protocol.TCP, Protocol.TCP, *NUMBERS)),
+                port=rng.choice(PORTS[:3]),
+            )
+            for position in Position
+            for source in site.clients(position)
+            for _ in range(each + 1)
+        }
+    )
+
+
+def load_what_is_taken(lab: Lab, text: str) -> str:
+    """Load an nft rule set without the rules that nft does not take: not every combination of words is sense to it."""
+    for _ in range(40):
+        try:
+            return lab.load_nft(text)
+        except LabError as error:
+            # The first line is `flush ruleset`.
+            bad = {int(number) - 2 for number in re.findall(r"/dev/stdin:(\d+):\d+-\d+: Error", str(error))}
+            if not bad:
+                raise
+            text = "\n".join(line for at, line in enumerate(text.split("\n")) if at not in bad)
+    raise LabError("nft takes nothing of it")
+
+
+def nft_ruleset(on: Ground, seed: int, number: int) -> Verdict:
+    """One random native rule set."""
+    family = list(Family)[number % 2]
+    rng = random.Random(f"{seed}/nft/{number}")
+    dump = load_what_is_taken(on.lab, generate_nft(rng, SITES[family]))
+    try:
+        ruleset = parse_nft_json(dump, source="lab")
+        walker = walker_for(NftSpace(ruleset, family), on.networks[family])
+        verdict = judge(on.wire, walker, random_packets(rng, SITES[family]), f"nft rule set {seed}/{number} ({family})")
+        unread = tuple(f"nft rule set {seed}/{number}: not read: {item.text}" for item in ruleset.unread)
+        return Verdict(packets=verdict.packets, untold=verdict.untold, complaints=(*verdict.complaints, *unread))
+    finally:
+        on.lab.load_nft("")
+
+
+def iptables_ruleset(on: Ground, known: frozenset[str], seed: int, number: int) -> Verdict:
+    """One random rule set for iptables."""
+    family, backend = list(Family)[number % 2], BACKENDS[number // 2 % 2]
+    rng = random.Random(f"{seed}/iptables/{number}")
+    dump = on.lab.load(family, backend, generate(rng, SITES[family], known))
+    try:
+        walker = walker_for(_iptables(dump, family), on.networks[family])
+        title = f"iptables rule set {seed}/{number} ({family}, {backend})"
+        return judge(on.wire, walker, random_packets(rng, SITES[family]), title)
+    finally:
+        on.lab.load(family, backend, empty())
+
+
+def _iptables(dump: str, family: Family) -> Space:
+    ruleset = parse_iptables_save(dump, family=family, source="lab")
+    assert not ruleset.unread
+    return IptablesSpace(ruleset)
+
+
+def recorded_rules(on: Ground, item: Recorded, seed: int, number: int, *, mutated: bool) -> Verdict:
+    """A recorded rule set, or one with a mutation; a mutant that the kernel refuses counts for nothing."""
+    rng = random.Random(f"{seed}/{item.name}/{item.family}/{number}")
+    text, title = item.text, f"{item.name} {item.family}"
+    if mutated:
+        every = _mutants(item)
+        kind, text = every[rng.randrange(len(every))]
+        title = f"{title}, {kind}"
+    try:
+        if item.backend == "native":
+            dump = on.lab.load_nft_json(text)
+            space: Space = NftSpace(parse_nft_json(dump, source="lab"), item.family)
+        else:
+            dump = on.lab.load(item.family, item.backend, text)
+            space = _iptables(dump, item.family)
+    except LabError as error:
+        if mutated:
+            return Verdict(packets=0, untold=0, complaints=())
+        return Verdict(packets=0, untold=0, complaints=(f"{title}: {error}"[:2000],))
+    try:
+        packets = packets_to(item, rng, PACKETS if mutated else 2000)
+        return judge(on.wire, walker_for(space, on.networks[item.family]), packets, title)
+    finally:
+        if item.backend == "native":
+            on.lab.load_nft("")
+        else:
+            on.lab.load(item.family, item.backend, empty())
+
+
+_MUTANTS: dict[tuple[str, Family], list[tuple[str, str]]] = {}
+
+
+def _mutants(item: Recorded) -> list[tuple[str, str]]:
+    key = (item.name, item.family)
+    if key not in _MUTANTS:
+        if item.backend == "native":
+            _MUTANTS[key] = _without_one(item)
+        else:
+            _MUTANTS[key] = [(f"{each.kind}, line {each.line}: {each.label}", each.text) for each in mutants(item.text)]
+    return _MUTANTS[key]
+
+
+def _without_one(item: Recorded) -> list[tuple[str, str]]:
+    """The ruleset without one rule."""
+    document = json.loads(item.text)
+    objects = document["nftables"]
+    return [
+        (f"rule deleted: {each['rule'].get('handle')}", json.dumps({"nftables": [*objects[:at], *objects[at + 1 :]]}))
+        for at, each in enumerate(objects)
+        if "rule" in each
+    ]
+
+
+def shares(on: Ground, item: Recorded) -> tuple[int, list[str]]:
+    """Whether repeated packets to some Service addresses are shared out as the walker says, by chi-square."""
+    complaints: list[str] = []
+    tried = 0
+    if item.backend == "native":
+        space: Space = NftSpace(parse_nft_json(on.lab.load_nft_json(item.text), source="lab"), item.family)
+    else:
+        space = _iptables(on.lab.load(item.family, item.backend, item.text), item.family)
+    try:
+        walker = walker_for(space, on.networks[item.family])
+        source = sites()[item.family].pods[0]
+        for address, protocol, number in item.targets[::9]:
+            packet = Packet(
+                position=Position.POD,
+                source=source,
+                destination=address,
+                protocol=Protocol(protocol),
+                port=number,
+            )
+            if any(leaf.fate.affinity_s is not None for leaf in leaves_of(walker, packet)):
+                # A client that has been seen sticks to its backend: nothing is shared out.
+                continue
+            value, freedom = chi_square(on.wire, walker, packet, SHARE_PACKETS)
+            if freedom in CHI_SQUARE and value != 0:
+                tried += 1
+                if value > CHI_SQUARE[freedom]:
+                    complaints.append(f"{item.name}: {packet}: chi-square {value:.1f} of {freedom} degrees of freedom")
+        return tried, complaints
+    finally:
+        if item.backend == "native":
+            on.lab.load_nft("")
+        else:
+            on.lab.load(item.family, item.backend, empty())
+
+
+def run(budget_s: float, seed: int) -> Figure:
+    """Random, recorded and mutated rule sets until the budget is spent: half of it for random ones."""
+    reason = why_not()
+    if reason is not None:
+        return Figure(NAME, 0, 0, wanted=WANTED, not_here=reason)
+    count = _Count()
+    start = time.monotonic()
+
+    def until(share: float, one: Callable[[int], None]) -> None:
+        number = 0
+        while number == 0 or time.monotonic() - start < budget_s * share:
+            one(number)
+            number += 1
+
+    try:
+        with ground(SITES) as on:
+            known = what_is_known(
+                lambda site, text: all(on.lab.accepts(site.family, backend, text) for backend in BACKENDS)
+            )
+            for family in Family:
+                for backend in BACKENDS:
+                    on.lab.load(family, backend, empty())
+            until(0.25, lambda number: count.add("random, iptables", iptables_ruleset(on, known, seed, number)))
+            # Tables of iptables-nft are gone then, those of iptables-legacy are empty.
+            until(0.5, lambda number: count.add("random, native nft", nft_ruleset(on, seed, number)))
+        items = recorded()
+        tried = 0
+        with ground(sites()) as on:
+            for item in items:
+                count.add("recorded", recorded_rules(on, item, seed, 0, mutated=False))
+            for item in items:
+                if time.monotonic() - start < budget_s * 0.85:
+                    made, complaints = shares(on, item)
+                    tried += made
+                    count.complaints += complaints
+            until(
+                1.0,
+                lambda number: count.add(
+                    "mutated recordings", recorded_rules(on, items[number % len(items)], seed, number, mutated=True)
+                ),
+            )
+    except (LabError, OSError) as error:
+        return Figure(NAME, count.packets.total(), len(count.complaints), wanted=WANTED, not_here=str(error)[:500])
+    details = [
+        f"{kind}: {count.rulesets[kind]} rule sets, {count.packets[kind]} packets, "
+        f"{count.untold[kind]} of them with a way that kdiag calls unknown"
+        for kind in sorted(count.packets)
+    ]
+    details.append(f"shares of random choices: {tried} Service addresses by chi-square, {SHARE_PACKETS} packets each")
+    details.append("not by packets: IPVS (the virtual servers of a recording are judged by mutations only)")
+    return Figure(
+        NAME,
+        count.packets.total(),
+        len(count.complaints),
+        details=tuple(details),
+        complaints=tuple(count.complaints),
+        wanted=WANTED,
+    )

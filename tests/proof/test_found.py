@@ -1,0 +1,76 @@
+"""What the proof found once: each rule set is the smallest that showed it, and the kernel's answer is written beside it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kdiag.model.addresses import Family, Protocol, parse_address, parse_network
+from kdiag.model.cluster import Metadata, Node, ObjectKey
+from kdiag.model.dataplane import Disposition, Position
+from kdiag.model.host import HostFacts
+from kdiag.parse.nft_json import parse_nft_json
+from kdiag.walk.network import node_network
+from kdiag.walk.nft_rules import NftSpace
+from tests.proof.packets import Packet
+from tests.proof.referee import leaves_of, walker_for
+
+SERVICE = "10.96.0.1"
+STATE = {"ct": {"key": "state"}}
+
+
+def _chain(name: str, kind: str, priority: int, *rules: list[object]) -> list[object]:
+    where = {"family": "ip", "table": "t"}
+    base = {**where, "name": name, "type": kind, "hook": "prerouting", "prio": priority, "policy": "accept"}
+    return [
+        {"chain": base},
+        *({"rule": {**where, "chain": name, "handle": at, "expr": expr}} for at, expr in enumerate(rules, 2)),
+    ]
+
+
+def _ends(*chains: list[object]) -> set[tuple[Disposition, str | None]]:
+    pod_cidr = parse_network("10.244.1.0/24")
+    assert pod_cidr is not None
+    node = Node(meta=Metadata(key=ObjectKey(namespace="", name="node")), pod_cidrs=(pod_cidr,))
+    network = node_network(Family.IPV4, HostFacts(), node, ())
+    objects = [{"table": {"family": "ip", "name": "t"}}, *(item for chain in chains for item in chain)]
+    ruleset = parse_nft_json(json.dumps({"nftables": objects}), source="found")
+    assert not ruleset.unread
+    packet = Packet(position=Position.POD, source="10.244.1.10", destination=SERVICE, protocol=Protocol.TCP, port=80)
+    assert parse_address(SERVICE) is not None
+    leaves = leaves_of(walker_for(NftSpace(ruleset, Family.IPV4), network), packet)
+    return {(leaf.fate.disposition, str(leaf.fate.backend) if leaf.fate.backend else None) for leaf in leaves}
+
+
+DNAT = _chain("nat", "nat", -100, [{"dnat": {"addr": "10.244.2.10", "port": 8080}}])
+TRANSLATED = {(Disposition.BACKEND, "10.244.2.10:8080")}
+
+
+@pytest.mark.parametrize(
+    ("priority", "expected"), [(-300, {(Disposition.UNTRANSLATED, None)}), (-150, TRANSLATED), (0, TRANSLATED)]
+)
+def test_notrack_after_connection_tracking_does_nothing(
+    priority: int, expected: set[tuple[Disposition, str | None]]
+) -> None:
+    # nft_notrack_eval: what has a connection is left as it is. Priority 0 comes after nat.
+    assert _ends(_chain("early", "filter", priority, [{"notrack": None}]), DNAT) == expected
+
+
+@pytest.mark.parametrize(
+    ("priority", "state", "dropped"),
+    [(-300, "invalid", True), (-300, "new", False), (-150, "new", True), (-150, "invalid", False)],
+)
+def test_before_connection_tracking_the_state_is_invalid(priority: int, state: str, dropped: bool) -> None:
+    # nft_ct_get_eval: without a connection the state is invalid.
+    rule: list[object] = [{"match": {"op": "in", "left": STATE, "right": state}}, {"drop": None}]
+    ends = _ends(_chain("early", "filter", priority, rule))
+    assert ({disposition for disposition, _ in ends} == {Disposition.DROPPED}) is dropped
+
+
+@pytest.mark.parametrize(("priority", "dropped"), [(-300, False), (-150, True)])
+def test_before_connection_tracking_there_is_no_connection_mark(priority: int, dropped: bool) -> None:
+    # NFT_BREAK where there is no connection, also for the mark that every connection begins with.
+    rule: list[object] = [{"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 0}}, {"drop": None}]
+    ends = _ends(_chain("early", "filter", priority, rule))
+    assert ({disposition for disposition, _ in ends} == {Disposition.DROPPED}) is dropped
