@@ -87,6 +87,8 @@ def rule_words(rule: nft.NftRule) -> tuple[Effect, str, str | None]:
                 return Effect.UNTRACK, "notrack", None
             case nft.Assign():
                 return Effect.MARK, "set mark", None
+            case nft.SetChange(operation=operation, name=name):
+                return Effect.NOTHING, f"{operation} @{name}: the client is remembered", None
             case nft.UnknownStatement():
                 return Effect.OTHER, "what kdiag does not know", None
             case _:
