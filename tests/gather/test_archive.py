@@ -136,10 +136,10 @@ class TestNothingToRead:
             b"",
             b"hello",
             b"x" * 4096,
-            gzip.compress(b""),
-            gzip.compress(b"no tar"),
-            gzip.compress(b"y" * 4096),
-            gzip.compress(b"z" * 9999)[:40],
+            gzip.compress(b"", mtime=0),
+            gzip.compress(b"no tar", mtime=0),
+            gzip.compress(b"y" * 4096, mtime=0),
+            gzip.compress(b"z" * 9999, mtime=0)[:40],
             b"\x1f\x8b\x08garbage that is no deflate stream",
         ],
     )
@@ -388,7 +388,7 @@ class TestDamage:
         assert set(contents.files) == {("cluster", "services.json")}
         assert "bad checksum" in problems(contents)[""]
 
-    PACKED = gzip.compress(b"*nat\n" * 50)
+    PACKED = gzip.compress(b"*nat\n" * 50, mtime=0)
 
     @pytest.mark.parametrize("packed", [PACKED[:-9], b"plain", PACKED[:12] + b"\0\0" + PACKED[14:], PACKED + b"tail"])
     def test_a_damaged_file_inside_is_one_problem(self, read_tar: Callable[..., Contents], packed: bytes) -> None:
