@@ -162,7 +162,7 @@ class LiveOptions:
         bool,
         typer.Option(
             "--ssh-password-prompt",
-            help="Ask once for a password, for nodes that accept no key.",
+            help="Ask once for a password, for nodes that accept no key, or for the passphrase of the key.",
             rich_help_panel=NODE_PANEL,
         ),
     ] = False
@@ -342,7 +342,7 @@ def _asked_password() -> Callable[[], str]:
     import getpass
 
     try:
-        password = getpass.getpass("SSH password of the nodes: ")
+        password = getpass.getpass("SSH password of the nodes, or passphrase of the key: ")
     except (EOFError, OSError):
         raise UsageError(
             "--ssh-password-prompt: there is no terminal to ask at", hint="use a key or the agent"
