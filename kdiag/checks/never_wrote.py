@@ -54,7 +54,7 @@ def _hint(view: View, bundle: Bundle, nodes: Iterable[NodeView], *, told_single:
 def _message(bundle: Bundle, affected: tuple[Affected, ...], *, told_single: bool) -> str:
     services = len({place.service for place in affected})
     family = families(bundle.families)
-    log = " The log says that kube-proxy serves the other family only." if told_single else ""
+    log = " Its log says that it serves the other family only." if told_single else ""
     there = "this node" if len(bundle.nodes) == 1 else "these nodes"
     return (
         f"{on_nodes(bundle)}, the {family} rules hold no Service of kube-proxy at all: it has not written there since the rules "

@@ -54,6 +54,7 @@ def test_the_controllers_note_on_a_slice_counts_and_not_the_age_of_the_slice() -
     def touch(listed: dict[str, Any]) -> None:
         for item in listed["items"]:
             item["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+            item["metadata"].pop("managedFields", None)
             item["metadata"].setdefault("annotations", {})[CHANGED_AT] = "2026-01-01T00:00:00Z"
             if item["metadata"]["labels"].get("kubernetes.io/service-name") == "local-cluster":
                 item["metadata"]["annotations"][CHANGED_AT] = "2026-11-23T00:56:00Z"
@@ -61,6 +62,7 @@ def test_the_controllers_note_on_a_slice_counts_and_not_the_age_of_the_slice() -
     def age(listed: dict[str, Any]) -> None:
         for item in listed["items"]:
             item["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+            item["metadata"].pop("managedFields", None)
 
     aged = variant_api(variant_api(base, "endpointslices-v1", touch), "services", age)
     state, _ = parse_cluster(aged.api)
