@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdiag.model.addresses import Family, Network, Protocol
-from kdiag.model.dataplane import ClientSet, DataPlane, Frontend
+from kdiag.model.dataplane import Behaviour, ClientSet, DataPlane, Disposition, Frontend
 from kdiag.model.difference import Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.ipvs import IpvsTable
@@ -77,3 +77,8 @@ class Plane:
     signs: Callable[[NodeEvidence], tuple[str, ...]]
     read: Callable[[NodeEvidence, ReadingOrder], PlaneReading] | None = None
     follow: Callable[[NodeEvidence, NodeNetwork, Frontend, Sequence[ClientSet]], list[Leaf]] | None = None
+
+
+def sends_on(behaviour: Behaviour) -> bool:
+    """True if some clients ought to reach an endpoint."""
+    return any(Disposition.BACKEND in outcome.dispositions for case in behaviour.cases for outcome in case.outcomes)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from kdiag.model.addresses import AddressSet, Family, Network, SocketAddress, parse_address
-from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, RuleRef
+from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
-from kdiag.planes.interface import ReadingOrder
+from kdiag.planes.interface import ReadingOrder, sends_on
 from kdiag.planes.iptables_jumps import NOT_SENT_ON, missing_base_jumps
 from kdiag.planes.iptables_lines import chain_reference, reference, rules_of
 from kdiag.walk.meaning import read_mask
@@ -119,8 +119,8 @@ def conditions_of(
 
 
 def _flushed(ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: Family) -> Iterator[Condition]:
-    translated = [frontend for frontend, item in expected.items() if _sends_on(item)]
-    refused = [frontend for frontend, item in expected.items() if not _sends_on(item)]
+    translated = [frontend for frontend, item in expected.items() if sends_on(item)]
+    refused = [frontend for frontend, item in expected.items() if not sends_on(item)]
     cases: tuple[tuple[str, str, list[Frontend], frozenset[Symptom], frozenset[FrontendKind] | None], ...] = (
         ("nat", "KUBE-SERVICES", translated, NOT_SENT_ON, None),
         (
@@ -158,17 +158,13 @@ def _flushed(ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: F
         )
 
 
-def _sends_on(behaviour: Behaviour) -> bool:
-    return any(Disposition.BACKEND in outcome.dispositions for case in behaviour.cases for outcome in case.outcomes)
-
-
 def _node_port_dispatch(
     ruleset: Ruleset, expected: Mapping[Frontend, Behaviour], family: Family
 ) -> Iterator[Condition]:
     chain = ruleset.chain("nat", "KUBE-SERVICES")
     if chain is None or not chain.rules:
         return
-    wanted = any(frontend.kind is FrontendKind.NODE_PORT and _sends_on(item) for frontend, item in expected.items())
+    wanted = any(frontend.kind is FrontendKind.NODE_PORT and sends_on(item) for frontend, item in expected.items())
     if not wanted or any(rule.target == "KUBE-NODEPORTS" for rule in chain.rules):
         return
     yield Condition(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from kdiag.model.addresses import Address, Family
-from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
+from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Ruleset
-from kdiag.planes.interface import NodeEvidence, ReadingOrder
+from kdiag.planes.interface import NodeEvidence, ReadingOrder, sends_on
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import has_base_jump, local_detection, masquerading
 from kdiag.planes.iptables_jumps import NOT_SENT_ON
@@ -160,7 +160,7 @@ def _flushed_sets(
         ("CLUSTER-IP", FrontendKind.CLUSTER_IP),
         ("LOAD-BALANCER", FrontendKind.LOAD_BALANCER_IP),
     ):
-        wanted = [frontend for frontend in expected if frontend.kind is kind and _sends_on(expected, (frontend,))]
+        wanted = [frontend for frontend in expected if frontend.kind is kind and sends_on(expected[frontend])]
         full_name = f"KUBE-{'6-' if family is Family.IPV6 else ''}{name}"
         found = (evidence.ipsets or {}).get(full_name)
         if not wanted or found is None:
@@ -203,12 +203,3 @@ def _flushed_sets(
 def _member(frontend: Frontend) -> str:
     """`10.96.0.1,tcp:443`, as `ipset save` prints it."""
     return f"{frontend.address},{frontend.protocol.lower()}:{frontend.port}"
-
-
-def _sends_on(expected: Mapping[Frontend, Behaviour], frontends: Iterable[Frontend]) -> bool:
-    return any(
-        Disposition.BACKEND in outcome.dispositions
-        for frontend in frontends
-        for case in expected[frontend].cases
-        for outcome in case.outcomes
-    )

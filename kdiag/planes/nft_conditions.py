@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from kdiag.model import nft
 from kdiag.model.addresses import AddressSet, Family, parse_network
-from kdiag.model.dataplane import Behaviour, Disposition, Frontend, FrontendKind, Position, RuleRef
+from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
-from kdiag.planes.interface import ReadingOrder
+from kdiag.planes.interface import ReadingOrder, sends_on
 from kdiag.planes.iptables_jumps import NOT_SENT_ON
 from kdiag.walk.ownership import NFT_TABLE
 
@@ -154,8 +154,8 @@ def _leads_to(chain: nft.NftChain, name: str) -> bool:
 
 
 def _flushed(seen: _Table, expected: Mapping[Frontend, Behaviour]) -> Iterator[Condition]:
-    translated = [frontend for frontend, item in expected.items() if _sends_on(item)]
-    refused = [frontend for frontend, item in expected.items() if not _sends_on(item)]
+    translated = [frontend for frontend, item in expected.items() if sends_on(item)]
+    refused = [frontend for frontend, item in expected.items() if not sends_on(item)]
     node_ports = frozenset({FrontendKind.NODE_PORT})
     others = frozenset(FrontendKind) - node_ports
     chain = seen.table.chains.get("services")
@@ -220,10 +220,6 @@ def _asks(chain: nft.NftChain | None, name: str) -> bool:
         for rule in chain.rules
         for statement in rule.statements
     )
-
-
-def _sends_on(behaviour: Behaviour) -> bool:
-    return any(Disposition.BACKEND in outcome.dispositions for case in behaviour.cases for outcome in case.outcomes)
 
 
 # -- masquerade --------------------------------------------------------------------------------------------------------
