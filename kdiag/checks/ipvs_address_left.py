@@ -13,8 +13,8 @@ from kdiag.model.difference import CauseKind
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import NodeView, View
+from kdiag.walk.network import IPVS_DEVICE as DEVICE
 
-DEVICE = "kube-ipvs0"
 SHOWN = 5
 
 

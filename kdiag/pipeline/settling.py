@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from kdiag.model.cluster import ClusterState, Metadata, ObjectKey
+from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.host import HostFacts
 from kdiag.parse.host import parse_go_time
 
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
-
 
 # A node's clock that is further off than this tells nothing about when the node was read.
 TRUSTED_SKEW = timedelta(minutes=10)
@@ -30,29 +30,33 @@ def read_at(host: HostFacts, taken_at: datetime | None, *, two_readings: bool) -
     return min(answered, taken_at)
 
 
-def young_at_single_reading(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
-    """The same where the API was read once. A cluster of which most is young was built or restored just before, and was
-    read when that was done: its times tell nothing then."""
-    young = young_services(cluster, read_at, settle_s)
-    return frozenset() if len(young) * 2 > len(cluster.services) else young
-
-
-def young_services(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
-    """Services that changed, or whose endpoints did, less than `settle_s` seconds before the nodes were read, or after.
+def last_changes(cluster: ClusterState) -> dict[ObjectKey, datetime]:
+    """When each Service, or one of its slices, changed last.
 
     The endpoint slice controller notes on each slice when the change happened that it followed last (RFC 3339), and the
-    API server who changed an object when. None of them without a time of reading.
+    API server who changed an object when.
     """
+    found: dict[ObjectKey, datetime] = {}
+    metas = [(service.key, service.meta) for service in cluster.services]
+    metas += [(item.service, item.meta) for item in cluster.slices if item.service is not None]
+    for key, meta in metas:
+        for at in (parse_go_time(meta.annotations.get(CHANGED_AT)), meta.created_at, meta.updated_at):
+            if at is not None and (key not in found or at > found[key]):
+                found[key] = at
+    return found
+
+
+def young_among(
+    changes: Mapping[ObjectKey, datetime], read_at: datetime | None, settle_s: float
+) -> frozenset[ObjectKey]:
+    """Services that changed less than `settle_s` seconds before the nodes were read, or after; none of them without a
+    time of reading."""
     if read_at is None:
         return frozenset()
     since = read_at - timedelta(seconds=settle_s)
-    young = {service.key for service in cluster.services if _changed_since(service.meta, since)}
-    for item in cluster.slices:
-        if item.service is not None and _changed_since(item.meta, since):
-            young.add(item.service)
-    return frozenset(young)
+    return frozenset(key for key, at in changes.items() if at > since)
 
 
-def _changed_since(meta: Metadata, since: datetime) -> bool:
-    noted = parse_go_time(meta.annotations.get(CHANGED_AT))
-    return any(at is not None and at > since for at in (noted, meta.created_at, meta.updated_at))
+def young_services(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
+    """The young Services of one reading of the API."""
+    return young_among(last_changes(cluster), read_at, settle_s)

@@ -20,7 +20,7 @@ from kdiag.parse.host import parse_host
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
 from kdiag.pipeline.rounds import LaterRound, later_rounds
-from kdiag.pipeline.settling import read_at, young_at_single_reading, young_services
+from kdiag.pipeline.settling import last_changes, read_at, young_among
 from kdiag.planes.detection import config_from_rules
 
 
@@ -71,6 +71,7 @@ def build_view(
     from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
     two_readings = before is not cluster
+    changes = last_changes(cluster)
     rounds, round_gaps = later_rounds(snapshot, settle_s)
     gaps += round_gaps
     told = {gap.node for gap in snapshot.gaps if gap.kind is not GapKind.NOT_ASKED}
@@ -87,7 +88,10 @@ def build_view(
                 gaps += [gap]
             continue
         moment = read_at(hosts[name], snapshot.taken_at, two_readings=two_readings)
-        young = (young_services if two_readings else young_at_single_reading)(cluster, moment, settle_s)
+        young = young_among(changes, moment, settle_s)
+        if not two_readings and len(young) * 2 > len(cluster.services):
+            # A cluster of which most is young was built or restored just before, and read when that was done.
+            young = frozenset()
         given = NodeInput(
             evidence=evidence[name],
             cluster=cluster,

@@ -10,13 +10,11 @@ from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.model.rules import Chain, Rule, Ruleset
 from kdiag.planes.interface import ReadingOrder, sends_on
-from kdiag.planes.iptables_jumps import NOT_SENT_ON, missing_base_jumps
+from kdiag.planes.iptables_jumps import MASKED, NOT_SENT_ON, missing_base_jumps
 from kdiag.planes.iptables_lines import chain_reference, reference, rules_of
 from kdiag.walk.meaning import read_mask
 from kdiag.walk.ownership import PROXY_PREFIXES
 from kdiag.walk.targets import options_of, read_destination
-
-MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
 
 
 def serves(ruleset: Ruleset) -> bool:

@@ -16,6 +16,7 @@ FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
 FROM_NODE = frozenset({Position.NODE})
 NOT_SENT_ON = frozenset({Symptom.NOT_PROGRAMMED, Symptom.REFUSED})
 REFUSED = frozenset({Symptom.REFUSED})
+MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
 NOT_REFUSED = frozenset({Symptom.NOT_REFUSED})
 UNMASKED = frozenset({Symptom.MASQUERADE_MISSING})
 

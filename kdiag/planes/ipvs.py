@@ -14,17 +14,15 @@ from kdiag.planes.iptables import choose
 from kdiag.planes.ipvs_conditions import conditions_of
 from kdiag.planes.ipvs_dispatch import unexpected_frontends
 from kdiag.planes.programs import behaviours_of, of_family, walker_of
-from kdiag.walk.network import NodeNetwork
+from kdiag.walk.network import IPVS_DEVICE, NodeNetwork
 from kdiag.walk.walker import Leaf, Walker
-
-DEVICE = "kube-ipvs0"
 
 
 def _signs(evidence: NodeEvidence) -> tuple[str, ...]:
     found = []
-    on_device = [item for item in evidence.host.addresses or () if item.interface == DEVICE]
+    on_device = [item for item in evidence.host.addresses or () if item.interface == IPVS_DEVICE]
     if on_device:
-        found.append(f"{len(on_device)} addresses on {DEVICE}")
+        found.append(f"{len(on_device)} addresses on {IPVS_DEVICE}")
     if evidence.ipvs is not None and evidence.ipvs.servers:
         found.append(f"{len(evidence.ipvs.servers)} virtual servers in {evidence.ipvs.source}")
     return tuple(found)

@@ -11,14 +11,12 @@ from kdiag.model.rules import Ruleset
 from kdiag.planes.interface import NodeEvidence, ReadingOrder, sends_on
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import has_base_jump, local_detection, masquerading
-from kdiag.planes.iptables_jumps import NOT_SENT_ON
+from kdiag.planes.iptables_jumps import FROM_WIRE, MASKED, NOT_SENT_ON
 from kdiag.planes.iptables_lines import chain_reference, rules_of
 from kdiag.planes.programs import of_family
+from kdiag.walk.network import IPVS_DEVICE
 
-DEVICE = "kube-ipvs0"
 CONNTRACK = "net.ipv4.vs.conntrack"
-MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
-FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
 # All but one in so many of the addresses that ought to be there: then it is not a fault of single Services.
 MOST = 2
 # So many members that a set lacks are named.
@@ -34,7 +32,7 @@ def conditions_of(
         return ()
     ruleset, _ = choose(of_family(evidence, family))
     servers = [server for server in table.servers if server.family is family]
-    on_device = {item.address for item in evidence.host.addresses or () if item.interface == DEVICE}
+    on_device = {item.address for item in evidence.host.addresses or () if item.interface == IPVS_DEVICE}
     if not servers:
         return (_no_servers(evidence, family, table.source, touched=bool(on_device) or has_base_jump(ruleset)),)
     return (
@@ -53,7 +51,7 @@ def _no_servers(evidence: NodeEvidence, family: Family, source: str, *, touched:
         return Condition(
             cause=CauseKind.NEVER_WROTE,
             family=family,
-            detail=f"{source} has no virtual server, {DEVICE} no address and the nat table no chain of kube-proxy",
+            detail=f"{source} has no virtual server, {IPVS_DEVICE} no address and the nat table no chain of kube-proxy",
             expected="a virtual server for each Service address",
             actual="none of them",
             rules=(rule,),
@@ -80,10 +78,10 @@ def _no_addresses(
     yield Condition(
         cause=CauseKind.FLUSHED,
         family=family,
-        detail=f"{len(missing)} of {len(wanted)} Service addresses are not on {DEVICE}",
-        expected=f"every Service address on {DEVICE}",
+        detail=f"{len(missing)} of {len(wanted)} Service addresses are not on {IPVS_DEVICE}",
+        expected=f"every Service address on {IPVS_DEVICE}",
         actual=f"{len(wanted) - len(missing)} of them",
-        rules=(RuleRef(source=_address_source(evidence), line=0, text=f"({DEVICE})", table="ipvs"),),
+        rules=(RuleRef(source=_address_source(evidence), line=0, text=f"({IPVS_DEVICE})", table="ipvs"),),
         positions=FROM_WIRE,
         kinds=frozenset(FrontendKind) - {FrontendKind.NODE_PORT},
         symptoms=NOT_SENT_ON | {Symptom.NOT_REFUSED},

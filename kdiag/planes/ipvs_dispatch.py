@@ -8,9 +8,8 @@ from kdiag.model.addresses import Family, Protocol
 from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, ServicePortKey
 from kdiag.model.ipvs import VirtualServer
 from kdiag.planes.interface import NodeEvidence
-from kdiag.walk.network import NodeNetwork
+from kdiag.walk.network import IPVS_DEVICE, NodeNetwork
 
-DEVICE = "kube-ipvs0"
 DEFAULT_NODE_PORTS = range(30000, 32768)
 
 
@@ -27,7 +26,7 @@ def unexpected_frontends(
     (`known_node_ports`; which addresses are open differs between releases and settings). Virtual servers at addresses that
     kube-proxy never took are somebody else's (keepalived's, kept by `ipvs.excludeCIDRs`).
     """
-    on_device = {item.address for item in evidence.host.addresses or () if item.interface == DEVICE}
+    on_device = {item.address for item in evidence.host.addresses or () if item.interface == IPVS_DEVICE}
     known = {(frontend.address, frontend.protocol, frontend.port) for frontend in expected}
     node_ports = known_node_ports | {
         (frontend.protocol, frontend.port) for frontend in expected if frontend.kind is FrontendKind.NODE_PORT

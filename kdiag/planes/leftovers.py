@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kdiag.model.addresses import Family
-from kdiag.model.dataplane import FrontendKind, Position, RuleRef
+from kdiag.model.dataplane import FrontendKind, RuleRef
 from kdiag.model.difference import IN_THE_WAY, OUT_OF_THE_WAY, CauseKind, Condition, Symptom
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.iptables_conditions import has_base_jump
+from kdiag.planes.iptables_jumps import FROM_WIRE
 from kdiag.planes.iptables_lines import reference, rules_of
 from kdiag.planes.nftables import table_of
+from kdiag.walk.network import IPVS_DEVICE
 from kdiag.walk.ownership import PROXY_PREFIXES
 from kdiag.walk.virtual_servers import TABLE
-
-DEVICE = "kube-ipvs0"
-FROM_WIRE = frozenset({Position.POD, Position.EXTERNAL})
 
 
 def leftovers(evidence: NodeEvidence, mode: ProxyMode) -> tuple[Condition, ...]:
@@ -40,7 +40,7 @@ def _of_ipvs(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
     held = [
         item
         for item in evidence.host.addresses or ()
-        if item.interface == DEVICE and (item.address.version == 4) is (family is Family.IPV4)
+        if item.interface == IPVS_DEVICE and (item.address.version == 4) is (family is Family.IPV4)
     ]
     if not servers and not held:
         return
@@ -52,21 +52,24 @@ def _of_ipvs(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
             RuleRef(source=evidence.ipvs.source, line=item.line, text=item.text, table=TABLE) for item in servers[:1]
         ]
     if held:
-        parts.append(f"{len(held)} addresses on {DEVICE}")
+        parts.append(f"{len(held)} addresses on {IPVS_DEVICE}")
         source = evidence.host.sources.get("addresses", "ip addr")
-        rules.append(RuleRef(source=source, line=0, text=f"{DEVICE}: {held[0].address}", table=TABLE))
-    shared = {
-        "cause": CauseKind.LEFTOVERS,
-        "family": family,
-        "detail": f"{' and '.join(parts)} of IPVS mode",
-        "expected": "nothing of IPVS mode",
-        "rules": tuple(rules),
-    }
+        rules.append(RuleRef(source=source, line=0, text=f"{IPVS_DEVICE}: {held[0].address}", table=TABLE))
     # iptables rules translate before virtual servers are asked, so that only what they leave alone gets there.
-    yield Condition(**shared, actual=OUT_OF_THE_WAY, tables=frozenset({TABLE}))  # type: ignore[arg-type]
-    yield Condition(
-        **shared,  # type: ignore[arg-type]
+    idle = Condition(
+        cause=CauseKind.LEFTOVERS,
+        family=family,
+        detail=f"{' and '.join(parts)} of IPVS mode",
+        expected="nothing of IPVS mode",
+        actual=OUT_OF_THE_WAY,
+        rules=tuple(rules),
+        tables=frozenset({TABLE}),
+    )
+    yield idle
+    yield replace(
+        idle,
         actual=IN_THE_WAY,
+        tables=None,
         positions=FROM_WIRE,
         kinds=frozenset({FrontendKind.CLUSTER_IP}),
         # An address that is the node's own is not forwarded, where the rules are that would refuse it.

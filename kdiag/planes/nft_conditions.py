@@ -9,11 +9,10 @@ from kdiag.model.addresses import AddressSet, Family, parse_network
 from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, RuleRef
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.planes.interface import ReadingOrder, sends_on
-from kdiag.planes.iptables_jumps import NOT_SENT_ON
+from kdiag.planes.iptables_jumps import MASKED, NOT_SENT_ON
 from kdiag.walk.ownership import NFT_TABLE
 
 FAMILY_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
-MASKED = frozenset({Symptom.MASQUERADE_MISSING, Symptom.MASQUERADE_NEEDLESS})
 # Where Services are looked up, by hook: what a missing look-up does to whom.
 LOOKUPS: tuple[tuple[str, str, frozenset[Position]], ...] = (
     ("prerouting", "services", frozenset({Position.POD, Position.EXTERNAL})),

@@ -11,14 +11,12 @@ from kdiag.model.nft import NftTable
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Gap
 from kdiag.planes.interface import NodeEvidence, Plane, PlaneReading, ReadingOrder
-from kdiag.planes.nft_conditions import conditions_of
+from kdiag.planes.nft_conditions import FAMILY_NAMES, conditions_of
 from kdiag.planes.nft_dispatch import unexpected_frontends
 from kdiag.planes.programs import behaviours_of, follow_all, of_family, walker_of
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.ownership import NFT_TABLE
 from kdiag.walk.walker import Leaf
-
-FAMILY_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
 def table_of(evidence: NodeEvidence, family: Family) -> NftTable | None:

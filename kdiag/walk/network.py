@@ -22,7 +22,8 @@ NO_SOURCE: dict[Family, tuple[Network, ...]] = {
     Family.IPV6: tuple(ipaddress.ip_network(text) for text in ("::/127", "ff00::/8", "fe80::/10")),
 }
 # Interfaces that hold Service addresses rather than addresses of the node.
-SERVICE_INTERFACES = ("kube-ipvs0", "nodelocaldns*")
+IPVS_DEVICE = "kube-ipvs0"
+SERVICE_INTERFACES = (IPVS_DEVICE, "nodelocaldns*")
 # Networks of containers or machines on the node that are not pods: their clients are not judged.
 HOST_BRIDGES = ("docker*", "br-*", "virbr*", "lxdbr*", "lxcbr*", "podman*", "cni-podman*", "vnet*", "dummy*")
 # Bridges by the names that CNI plugins and Docker give them, for dumps of `ip addr` that do not say the kind.

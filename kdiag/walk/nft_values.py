@@ -86,7 +86,7 @@ def _part(expression: nft.Expression, around: Surroundings) -> Part:
             # Asked by reverse path filters: a packet that took the way back to its source passes them.
             return Part(lambda flow: "exists", _routes)
         case nft.Binary():
-            return Part(_number(expression, around), _numbers)
+            return Part(number_of(expression, around), _numbers)
         case nft.Value(value=value):
             return Part(lambda flow: value, _numbers if isinstance(value, int) else _words)
         case _:
@@ -210,10 +210,6 @@ def _kinds_of_sources(network: NodeNetwork) -> Callable[[nft.Expression], tuple[
 
 def number_of(expression: nft.Expression, around: Surroundings) -> Read:
     """A number worked out from marks and constants: `meta mark | 0x4000`."""
-    return _number(expression, around)
-
-
-def _number(expression: nft.Expression, around: Surroundings) -> Read:
     match expression:
         case nft.Value(value=int() as value):
             return lambda flow: value
@@ -223,7 +219,7 @@ def _number(expression: nft.Expression, around: Surroundings) -> Read:
         case nft.SetLiteral(elements=elements):
             return _flag_sum(elements)
         case nft.Binary(operator=operator, left=left, right=right):
-            one, other = _number(left, around), _number(right, around)
+            one, other = number_of(left, around), number_of(right, around)
             return lambda flow: _combine(operator, one(flow), other(flow))
         case _:
             part = _part(expression, around)
