@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from kdiag import __version__
@@ -13,6 +14,21 @@ def main() -> int:
     if arguments in (["--version"], ["-V"]):
         print(f"kdiag {__version__}")
         return 0
+    instruction = os.environ.get("_KDIAG_COMPLETE", "")
+    if instruction.startswith("complete_"):
+        from kdiag.cli.in_time import answer_in_time
+
+        return answer_in_time(lambda: _complete(instruction, arguments))
+    return _run(arguments)
+
+
+def _complete(instruction: str, arguments: list[str]) -> int:
+    from kdiag.cli import fast_completion
+
+    return fast_completion.answer(instruction) if instruction in fast_completion.SHELLS else _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         from kdiag.cli.main import run
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.shell_completion import get_completion_class
 
 from kdiag.checks import CHECKS
 from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
+from kdiag.cli.completion_table import completion_table
 from kdiag.cli.man import man_pages
 from kdiag.render.diff_document import DIFF_DOCUMENTS
 from kdiag.render.documents import DOCUMENTS
@@ -24,6 +26,7 @@ _COMPLETIONS = (("bash", "kdiag.bash"), ("zsh", "_kdiag"), ("fish", "kdiag.fish"
 def generated_files() -> Mapping[str, str]:
     """The text of every generated file, by its path in the project."""
     files = {"docs/checks.md": checks_markdown(CHECKS), "docs/cli.md": cli_markdown()}
+    files["kdiag/cli/completion.json"] = json.dumps(completion_table(COMMAND), indent=1, ensure_ascii=False) + "\n"
     for slug, document_type in (*DOCUMENTS, *DIFF_DOCUMENTS):
         files[f"docs/{slug}.schema.json"] = schema_text(slug, document_type)
     files.update(man_pages())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdiag.cli import options
+from kdiag.cli import completion, options
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN, named_codes
 from kdiag.cli.output import emit, style_for
@@ -19,7 +19,7 @@ def explain(
             metavar="[CODE]",
             help="A check, by code or name; KD2 stands for all codes that begin so. Default: a list of all.",
             show_default=False,
-            autocompletion=options.complete_codes,
+            autocompletion=completion.complete_codes,
         ),
     ] = None,
     color: options.ColourOption = options.Colour.AUTO,

@@ -36,14 +36,6 @@ class Colour(enum.StrEnum):
     NEVER = "never"
 
 
-def complete_codes(incomplete: str) -> list[tuple[str, str]]:
-    """Codes of checks with their titles, for shell completion; after a comma, for the last code only."""
-    from kdiag.checks import CHECKS
-
-    before, comma, last = incomplete.rpartition(",")
-    return [(before + comma + check.code, check.title) for check in CHECKS if check.code.startswith(last.upper())]
-
-
 SnapshotOption = Annotated[
     Path | None,
     typer.Option(
@@ -113,7 +105,7 @@ SelectOption = Annotated[
         metavar="CODE[,CODE]",
         help="Run only these checks; KD2 stands for all codes that begin so. May be repeated.",
         show_default=False,
-        autocompletion=complete_codes,
+        autocompletion=completion.complete_codes,
     ),
 ]
 IgnoreOption = Annotated[
@@ -123,7 +115,7 @@ IgnoreOption = Annotated[
         metavar="CODE[,CODE]",
         help="Leave these checks out, also of those that --select names. May be repeated.",
         show_default=False,
-        autocompletion=complete_codes,
+        autocompletion=completion.complete_codes,
     ),
 ]
 NoNodesOption = Annotated[bool, typer.Option("--no-nodes", help="Look at nothing but the API's answers.")]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from kdiag.cli.fast_completion import offered
+from kdiag.cli.in_time import answer_in_time
+
 PLUGIN = "kubectl kdiag"
 """The program's name in usage texts."""
 
@@ -25,6 +28,10 @@ def main() -> int:
 
 def complete() -> int:
     """`kubectl_complete-kdiag`: prints what fits, one a line, then the directive. The last argument is what was begun."""
+    return answer_in_time(_complete, otherwise=f":{_FILES}\n")
+
+
+def _complete() -> int:
     words = as_kdiag_takes(sys.argv[1:-1])
     try:
         lines = _fitting(words, sys.argv[-1] if len(sys.argv) > 1 else "")
@@ -63,12 +70,6 @@ def _without_equals(word: str) -> str:
 
 
 def _fitting(words: list[str], incomplete: str) -> list[str]:
-    from click.shell_completion import ShellComplete
-
-    from kdiag.cli.app import COMMAND, PROGRAM
-
-    items = ShellComplete(COMMAND, {}, PROGRAM, "").get_completions(words, incomplete)
-    if any(item.type in ("file", "dir") for item in items):
-        return [f":{_FILES}"]
-    lines = [f"{item.value}\t{item.help}" if item.help else str(item.value) for item in items]
+    found = offered(words, incomplete)
+    lines = [f"{word}\t{means}" if means else word for word, means in found]
     return [*lines, f":{_NO_FILES if lines else _FILES}"]

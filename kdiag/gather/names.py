@@ -7,16 +7,14 @@ proxies not used, because pressing a key must neither open a browser nor wait fo
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import os
-import ssl
-import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 Name = tuple[str, str]
 """Namespace (empty for a kind without) and name."""
@@ -33,6 +31,8 @@ _ACCEPT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,appl
 
 def recorded_names(path: Path, kind: str) -> list[Name]:
     """The objects of a kind (`services`, `nodes`, `pods`) in a snapshot, sorted."""
+    import gzip
+
     file_name = f"{kind}.json"
     if path.is_dir():
         plain = path / "cluster" / file_name
@@ -42,6 +42,8 @@ def recorded_names(path: Path, kind: str) -> list[Name]:
                 return _names(file.read(MAX_BYTES))
         with gzip.open(packed) as unpacked:
             return _names(unpacked.read(MAX_BYTES))
+    import tarfile
+
     wanted = {f"cluster/{file_name}", f"cluster/{file_name}.gz"}
     with tarfile.open(path, mode="r|*") as archive:
         for member in archive:
@@ -60,6 +62,7 @@ def recorded_names(path: Path, kind: str) -> list[Name]:
 def live_names(kind: str, *, kubeconfig: Path | None, context: str | None, namespace: str | None = None) -> list[Name]:
     """The first objects of a kind in a live cluster, sorted: a thousand, which is more than anybody reads."""
     import http.client
+    from urllib.parse import urlsplit
 
     chosen = _entries(_configurations(kubeconfig), context)
     server = urlsplit(str(chosen.cluster["server"]))
@@ -143,12 +146,16 @@ def _authorization(chosen: _Chosen) -> dict[str, str]:
     if user.get("tokenFile"):
         return {"Authorization": f"Bearer {(chosen.directory / user['tokenFile']).read_text().strip()}"}
     if user.get("username"):
+        import base64
+
         pair = f"{user['username']}:{user.get('password', '')}"
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     return {}
 
 
 def _tls(chosen: _Chosen) -> ssl.SSLContext:
+    import ssl
+
     cluster, user = chosen.cluster, chosen.user
     authority = _text(cluster, "certificate-authority", chosen.directory)
     settings = ssl.create_default_context(cadata=authority)
@@ -171,5 +178,7 @@ def _tls(chosen: _Chosen) -> ssl.SSLContext:
 def _text(entry: Mapping[str, Any], key: str, directory: Path) -> str | None:
     """What `key-data` holds, or the file that `key` names."""
     if entry.get(f"{key}-data"):
+        import base64
+
         return base64.b64decode(entry[f"{key}-data"]).decode()
     return (directory / entry[key]).read_text() if entry.get(key) else None

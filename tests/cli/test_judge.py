@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kdiag.checks import CHECKS
+from kdiag.cli.completion import complete_codes
 from kdiag.cli.judge import exit_code, named_codes, refuse_if_nothing_is_left, selected_codes, wanted_services
-from kdiag.cli.options import FailOn, complete_codes
+from kdiag.cli.options import FailOn
 from kdiag.cli.trace import exit_code as trace_exit_code
 from kdiag.errors import UsageError
 from kdiag.model.cluster import ObjectKey

@@ -1,0 +1,67 @@
+"""The table that `kdiag.cli.fast_completion` reads, made out of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from kdiag.checks import CHECKS
+
+_NAMES = {
+    "service": "services",
+    "target": "targets",
+    "client": "clients",
+    "node": "nodes",
+    "namespace": "namespaces",
+    "context": "contexts",
+    "select": "codes",
+    "ignore": "codes",
+    "code": "codes",
+}
+"""What stands for the value of a parameter: the words that `kdiag.cli.fast_completion` knows."""
+
+
+def completion_table(root: click.Group) -> Mapping[str, Any]:
+    """Every command with its options and arguments; `values` are the words to choose from, what to look up (see _NAMES), `any`
+    for a value that nobody can guess, and None for an option without a value."""
+    context = click.Context(root, info_name=root.name, help_option_names=["-h", "--help"])
+    commands = {}
+    for name in root.list_commands(context):
+        command = root.commands[name]
+        within = click.Context(command, info_name=name, parent=context)
+        commands[name] = {
+            "help": command.get_short_help_str(),
+            "options": _options(command, within),
+            "arguments": [{"values": _values(item)} for item in command.params if isinstance(item, click.Argument)],
+        }
+    return {
+        "commands": commands,
+        "options": _options(root, context),
+        "codes": {check.code: check.title for check in CHECKS},
+    }
+
+
+def _options(command: click.Command, context: click.Context) -> list[Mapping[str, Any]]:
+    return [
+        {
+            # Short before long, and never in click's order: that of -h and --help is the order of a set.
+            "names": sorted(option.opts, key=lambda word: (len(word), word)),
+            "parameter": option.name,
+            "help": option.help or "",
+            "values": None if option.is_flag or option.count else _values(option),
+            "repeats": option.multiple,
+        }
+        for option in command.get_params(context)
+        if isinstance(option, click.Option) and not option.hidden
+    ]
+
+
+def _values(parameter: click.Parameter) -> Any:
+    formats = getattr(parameter.type, "formats", None)
+    if formats is not None:
+        return [item.value for item in formats]
+    if isinstance(parameter.type, click.Choice):
+        return [str(getattr(item, "value", item)) for item in parameter.type.choices]
+    return _NAMES.get(parameter.name or "", "any")
