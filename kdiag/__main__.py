@@ -30,10 +30,38 @@ def _complete(instruction: str, arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        if _answered_from_pages(arguments):
+            return 0
         from kdiag.cli.main import run
     except KeyboardInterrupt:
         return 130
     return run(arguments)
+
+
+def _answered_from_pages(arguments: list[str]) -> bool:
+    """Prints help or words to complete if they are known beforehand."""
+    import os
+
+    completing = "_KDIAG_COMPLETE" in os.environ
+    if not completing and arguments[-1:] not in (["--help"], ["-h"]):
+        return False
+    from kdiag.cli import pages
+
+    text = pages.completion(os.environ) if completing else pages.help_page(arguments)
+    if text is None:
+        return False
+    try:
+        if completing:
+            text += "\n"
+        # Names of files may be anything, and so may the encoding: what it lacks is escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from kdiag.cli.output import forget_stdout
+
+        forget_stdout()
+    return True
 
 
 if __name__ == "__main__":

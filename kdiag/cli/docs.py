@@ -11,6 +11,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from kdiag.checks import CHECKS
+from kdiag.cli import pages
 from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
 from kdiag.cli.completion_table import completion_table
 from kdiag.cli.man import man_pages
@@ -32,7 +33,35 @@ def generated_files() -> Mapping[str, str]:
     files.update(man_pages())
     for shell, file_name in _COMPLETIONS:
         files[f"completions/{file_name}"] = _completion_script(shell)
+    files.update({f"kdiag/cli/pages/{path}": text for path, text in _pages().items()})
     return files
+
+
+def _pages() -> dict[str, str]:
+    """Help and words to complete, for `kdiag.cli.pages`."""
+    files: dict[str, str] = {}
+    root = click.Context(COMMAND, info_name=PROGRAM, **COMMAND.context_settings)
+    files[pages.words_path(pages.ROOT)] = "".join(
+        f"{name}\tcommand\t{command.get_short_help_str()}\n" for name, command in COMMAND.commands.items()
+    )
+    contexts = {pages.ROOT: root}
+    for name, command in COMMAND.commands.items():
+        contexts[name] = click.Context(command, info_name=name, parent=root)
+        files[pages.words_path(name)] = "".join(_words(command, contexts[name]))
+    for name, context in contexts.items():
+        for columns in pages.COLUMNS:
+            context.terminal_width = columns - 2  # as click leaves two columns free
+            files[pages.page_path(columns, name)] = context.get_help() + "\n"
+    return files
+
+
+def _words(command: click.Command, context: click.Context) -> Iterator[str]:
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            kind = "flag" if parameter.is_flag or parameter.count else "many" if parameter.multiple else "value"
+            # click's order of -h and --help is that of a set.
+            words = " ".join(sorted([*parameter.opts, *parameter.secondary_opts], key=len))
+            yield f"{words}\t{kind}\t{parameter.help or ''}\n"
 
 
 def cli_markdown() -> str:

@@ -48,11 +48,12 @@ def imported(*arguments: str, program: Sequence[str] = ("-m", "kdiag"), **enviro
         ),
     ],
 )
-def test_help_is_light(arguments: tuple[str, ...]) -> None:
-    out, modules = imported(*arguments)
+@pytest.mark.parametrize(("columns", "from_page"), [("80", True), ("100", True), ("90", False)])
+def test_help_is_light(arguments: tuple[str, ...], columns: str, from_page: bool) -> None:
+    out, modules = imported(*arguments, COLUMNS=columns)
     assert out.startswith("Usage: kdiag")
-    assert "typer" in modules
     assert not modules & set(HEAVY)
+    assert ("typer" not in modules) is from_page
 
 
 def test_version_needs_no_command_line() -> None:
@@ -61,11 +62,16 @@ def test_version_needs_no_command_line() -> None:
     assert not modules & {*HEAVY, "typer", "click"}
 
 
+@pytest.mark.parametrize(("typed", "expected"), [("kdiag che", "check-rules"), ("kdiag trace --sna", "--snapshot")])
+def test_completion_of_commands_and_options_needs_no_command_line(typed: str, expected: str) -> None:
+    out, modules = imported(_KDIAG_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
+    assert expected in out.split()
+    assert not modules & {*HEAVY, "typer", "click", "re", "typing", "dataclasses"}
+
+
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("kdiag che", "check-rules"),
-        ("kdiag trace --sna", "--snapshot"),
         ("kdiag preflight --fail-on w", "warning"),
         ("kdiag preflight -o sa", "sarif"),
         ("kdiag doctor --transport l", "local"),
