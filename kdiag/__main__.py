@@ -30,7 +30,7 @@ def _complete(instruction: str, arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        if _answered_from_pages(arguments):
+        if _answered_from_page(arguments):
             return 0
         from kdiag.cli.main import run
     except KeyboardInterrupt:
@@ -38,22 +38,17 @@ def _run(arguments: list[str]) -> int:
     return run(arguments)
 
 
-def _answered_from_pages(arguments: list[str]) -> bool:
-    """Prints help or words to complete if they are known beforehand."""
-    import os
-
-    completing = "_KDIAG_COMPLETE" in os.environ
-    if not completing and arguments[-1:] not in (["--help"], ["-h"]):
+def _answered_from_page(arguments: list[str]) -> bool:
+    """Prints a help page if there is one for this terminal."""
+    if arguments[-1:] not in (["--help"], ["-h"]):
         return False
-    from kdiag.cli import pages
+    from kdiag.cli.pages import help_page
 
-    text = pages.completion(os.environ) if completing else pages.help_page(arguments)
+    text = help_page(arguments)
     if text is None:
         return False
     try:
-        if completing:
-            text += "\n"
-        # Names of files may be anything, and so may the encoding: what it lacks is escaped.
+        # The encoding of the terminal may be any: what it lacks is escaped.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         sys.stdout.write(text)
         sys.stdout.flush()

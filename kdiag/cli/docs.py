@@ -38,30 +38,18 @@ def generated_files() -> Mapping[str, str]:
 
 
 def _pages() -> dict[str, str]:
-    """Help and words to complete, for `kdiag.cli.pages`."""
+    """Help pages, for `kdiag.cli.pages`."""
     files: dict[str, str] = {}
     root = click.Context(COMMAND, info_name=PROGRAM, **COMMAND.context_settings)
-    files[pages.words_path(pages.ROOT)] = "".join(
-        f"{name}\tcommand\t{command.get_short_help_str()}\n" for name, command in COMMAND.commands.items()
-    )
     contexts = {pages.ROOT: root}
-    for name, command in COMMAND.commands.items():
-        contexts[name] = click.Context(command, info_name=name, parent=root)
-        files[pages.words_path(name)] = "".join(_words(command, contexts[name]))
+    contexts |= {
+        name: click.Context(command, info_name=name, parent=root) for name, command in COMMAND.commands.items()
+    }
     for name, context in contexts.items():
         for columns in pages.COLUMNS:
             context.terminal_width = columns - 2  # as click leaves two columns free
             files[pages.page_path(columns, name)] = context.get_help() + "\n"
     return files
-
-
-def _words(command: click.Command, context: click.Context) -> Iterator[str]:
-    for parameter in command.get_params(context):
-        if isinstance(parameter, click.Option) and not parameter.hidden:
-            kind = "flag" if parameter.is_flag or parameter.count else "many" if parameter.multiple else "value"
-            # click's order of -h and --help is that of a set.
-            words = " ".join(sorted([*parameter.opts, *parameter.secondary_opts], key=len))
-            yield f"{words}\t{kind}\t{parameter.help or ''}\n"
 
 
 def cli_markdown() -> str:
