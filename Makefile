@@ -59,6 +59,7 @@ proof: $(VENV)/.kdiag-dev
 	$(BIN)/python -m tests.proof
 
 docs: $(VENV)/.kdiag-dev
+	$(BIN)/python -m tests.examples
 	$(BIN)/python -m kdiag.cli.docs
 
 clean:

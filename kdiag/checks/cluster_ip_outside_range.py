@@ -45,7 +45,8 @@ def run(view: View) -> Iterable[Finding]:
         expected=f"an address in {listed(map(str, ranges))}",
         actual=listed(str(address) for _, address in outside),
         message=(
-            f"Of the Services with a cluster IP, {len({item.key for item, _ in outside})} lie in no Service range: "
+            f"Of the Services with a cluster IP, {len({item.key for item, _ in outside})} "
+            f"{'lies' if single is not None else 'lie'} in no Service range: "
             f"{listed(texts, 10)}. The ranges are {listed(map(str, ranges))} "
             f"({listed(describe_fact(fact) for fact in facts)})."
         ),

@@ -129,7 +129,7 @@ def _nodes_lack(state: ClusterState, family: Family) -> str:
 
 def _evidence(view: View, service: Service) -> tuple[Evidence, ...]:
     texts = [
-        f"{item.meta.key}: {item.address_type}, {len(item.endpoints)} endpoints"
+        f"{item.meta.key}: {item.address_type}, {len(item.endpoints)} endpoint{'' if len(item.endpoints) == 1 else 's'}"
         for item in sorted(view.cluster.slices_by_service.get(service.key, ()), key=lambda item: item.meta.key)
     ]
     families = ", ".join(str(address) for address in service.cluster_ips)

@@ -71,7 +71,8 @@ def _finding(view: View, service: Service, slices: tuple[EndpointSlice, ...]) ->
             for line in from_api(
                 view.cluster,
                 "endpointslices",
-                f"{item.meta.key}: managed-by {item.managed_by}, {len(item.endpoints)} endpoints",
+                f"{item.meta.key}: managed-by {item.managed_by}, "
+                f"{len(item.endpoints)} endpoint{'' if len(item.endpoints) == 1 else 's'}",
             )
         ),
     )

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from kdiag.checks import CHECKS
+from kdiag.checks.examples import example_of
 from kdiag.cli import pages
 from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
 from kdiag.cli.completion_table import completion_table
@@ -26,7 +27,10 @@ _COMPLETIONS = (("bash", "kdiag.bash"), ("zsh", "_kdiag"), ("fish", "kdiag.fish"
 
 def generated_files() -> Mapping[str, str]:
     """The text of every generated file, by its path in the project."""
-    files = {"docs/checks.md": checks_markdown(CHECKS), "docs/cli.md": cli_markdown()}
+    files = {
+        "docs/checks.md": checks_markdown(CHECKS, {check.code: example_of(check.code) for check in CHECKS}),
+        "docs/cli.md": cli_markdown(),
+    }
     files["kdiag/cli/completion.json"] = json.dumps(completion_table(COMMAND), indent=1, ensure_ascii=False) + "\n"
     for slug, document_type in (*DOCUMENTS, *DIFF_DOCUMENTS):
         files[f"docs/{slug}.schema.json"] = schema_text(slug, document_type)

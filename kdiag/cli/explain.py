@@ -27,6 +27,7 @@ def explain(
 ) -> int:
     """One page, several, or the list."""
     from kdiag.checks import CHECKS
+    from kdiag.checks.examples import example_of
     from kdiag.render.reference import check_list, check_page
 
     del debug
@@ -35,14 +36,14 @@ def explain(
         emit(check_list(CHECKS, style))
         return EXIT_CLEAN
     wanted = named_codes("CODE", [code])
-    emit("\n\n".join(check_page(check, style) for check in CHECKS if check.code in wanted))
+    emit("\n\n".join(check_page(check, style, example_of(check.code)) for check in CHECKS if check.code in wanted))
     return EXIT_CLEAN
 
 
 COMMAND = Command(
     slug="explain",
     summary="Explain a check, or list all of them.",
-    details="What the check reports, what the fault does to traffic, how it is found, and what to do about it.",
+    details="What the check reports, what the fault does to traffic, how it is found, and what to do about it; with an example.",
     function=explain,
     examples=(
         ("explain", "a list of all checks"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -21,6 +21,18 @@ FAMILIES = (
 
 _LEAD = re.compile(r"\*\*(.+?)\*\*")
 _LIST_ITEM = re.compile(r"(?P<indent> *)(?P<mark>[-*+]|[0-9]+\.) +")
+
+
+class Example(Protocol):
+    """A cluster in which a check has something to say (`kdiag.checks.examples.CheckExample`)."""
+
+    @property
+    def told(self) -> str:
+        """What was done to the cluster. Markdown."""
+
+    @property
+    def console(self) -> str:
+        """The command after `$ `, and what it printed."""
 
 
 class Documented(Protocol):
@@ -51,20 +63,24 @@ class Documented(Protocol):
         """One or two sentences."""
 
 
-def check_page(check: Documented, style: Style) -> str:
+def check_page(check: Documented, style: Style, example: Example | None = None) -> str:
     """One check, for a terminal."""
     lines = [
         style.ink(f"{check.code} {check.slug} ({check.severity.value})", Ink.HEADING),
         *paragraphs(check.title, style.width),
         "",
-        *(
-            _LEAD.sub(lambda found: style.ink(found[1], Ink.HEADING), line)
-            for line in reflow(check.explanation, style.width)
-        ),
+        *_with_leads(check.explanation, style),
     ]
     if check.hint:
         lines.extend(["", *paragraphs(check.hint, style.width, indent="      ", first="hint: ")])
+    if example is not None:
+        lines.extend(["", *_with_leads(f"**Example.** {example.told}", style), ""])
+        lines.extend(visible(line) for line in example.console.split("\n"))
     return "\n".join(lines) + "\n"
+
+
+def _with_leads(markdown: str, style: Style) -> list[str]:
+    return [_LEAD.sub(lambda found: style.ink(found[1], Ink.HEADING), line) for line in reflow(markdown, style.width)]
 
 
 def check_list(checks: Sequence[Documented], style: Style) -> str:
@@ -81,15 +97,16 @@ def check_list(checks: Sequence[Documented], style: Style) -> str:
     return "\n".join(lines) + "\n"
 
 
-def checks_markdown(checks: Sequence[Documented]) -> str:
-    """The text of docs/checks.md."""
+def checks_markdown(checks: Sequence[Documented], examples: Mapping[str, Example]) -> str:
+    """The text of docs/checks.md. `examples` are looked up by code."""
     ordered = sorted(checks, key=lambda check: check.code)
     lines = [
         "# Checks",
         "",
         "<!-- Written by `make docs` out of kdiag/checks; changes belong there. -->",
         "",
-        "`kdiag explain CODE` prints the same text. The severity is the usual one; a finding may carry another.",
+        "`kdiag explain CODE` prints the same text. The severity is the usual one; a finding may carry another. The examples are",
+        "what kdiag prints about recordings of real clusters, of which most were bent in one place.",
     ]
     for family, group in groupby(ordered, key=lambda check: check.code[:3]):
         lines.extend(["", f"## {family}xx: {dict(FAMILIES).get(family, 'Others')}"])
@@ -98,6 +115,11 @@ def checks_markdown(checks: Sequence[Documented]) -> str:
             lines.extend(["", check.explanation.strip()])
             if check.hint:
                 lines.extend(["", f"*What to do:* {check.hint.strip()}"])
+            example = examples.get(check.code)
+            if example is not None:
+                lines.extend(
+                    ["", f"**Example.** {example.told}", "", "```console", *example.console.split("\n"), "```"]
+                )
     return "\n".join(lines) + "\n"
 
 

@@ -74,7 +74,7 @@ class TestSmall:
         dialog = page.text("dialog[open]")
         assert "default/web on node01" in dialog
         assert "KD209" in dialog
-        assert "nodes/node01/iptables-save.txt:117" in dialog
+        assert "nodes/node01/iptables-save.txt\n117\n-A PREROUTING" in dialog
         assert "-A PREROUTING -d 10.96.100.25/32" in dialog
         page.find("dialog .close").click()
         assert page.all("dialog[open]") == []
@@ -117,7 +117,7 @@ class TestSmall:
         page.find("#finding-list .finding summary").click()
         page.wait("document.querySelector('#finding-list .finding[open] .body')")
         body = page.text("#finding-list .finding[open] .body")
-        assert "Evidence\nnodes/node01/iptables-save.txt:117\n-A PREROUTING" in body
+        assert "Evidence\nnodes/node01/iptables-save.txt\n117\n-A PREROUTING" in body
         assert "What to do: Find out who wrote the rule" in body
         assert "kdiag explain KD209" in body
         page.find("#finding-list .finding[open] .explain summary").click()

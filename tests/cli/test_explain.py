@@ -17,7 +17,9 @@ def test_one_check_by_code_or_slug(kdiag: Kdiag) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"{check.code} {check.slug} ({check.severity.value})\n{check.title}\n\n")
     assert kdiag("explain", check.slug).out == outcome.out
-    assert [line for line in outcome.out.splitlines() if len(line) > 100] == []
+    page, _, example = outcome.out.partition("\nExample. ")
+    assert [line for line in page.splitlines() if len(line) > 100] == []
+    assert f"\n$ kdiag preflight --snapshot cluster.tar.gz --select {check.code}\n" in example
 
 
 def test_a_family(kdiag: Kdiag) -> None:

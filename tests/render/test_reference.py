@@ -86,7 +86,7 @@ def test_list_is_by_family_and_sorted() -> None:
 
 
 def test_markdown() -> None:
-    text = checks_markdown((Sample("KD204", "b"), Sample("KD203", "a", hint="", explanation="Short.\n")))
+    text = checks_markdown((Sample("KD204", "b"), Sample("KD203", "a", hint="", explanation="Short.\n")), {})
     assert "\n## KD2xx: Data plane\n\n### KD203 a\n\n**A title** (error)\n\nShort.\n\n### KD204 b\n" in text
     assert text.endswith("# heading\n\n*What to do:* Do something.\n")
 
@@ -95,4 +95,20 @@ def test_bold_words_are_bold_on_a_terminal_and_plain_elsewhere() -> None:
     check = Sample("KD201", "x", explanation="**What it does.** It *breaks* `x`.")
     assert "\nWhat it does. It *breaks* `x`.\n" in check_page(check, Style())
     assert "\n\x1b[1mWhat it does.\x1b[0m It" in check_page(check, Style(colour=True))
-    assert "**What it does.**" in checks_markdown([check])
+    assert "**What it does.**" in checks_markdown([check], {})
+
+
+@dataclass(frozen=True)
+class Printed:
+    told: str = "A rule was\ndeleted."
+    console: str = "$ kdiag preflight\n\nERROR  \x1b KD204"
+
+
+def test_examples() -> None:
+    page = check_page(Sample("KD204", "x"), Style(), Printed())
+    assert page.endswith(
+        "\nhint: Do something.\n\nExample. A rule was deleted.\n\n$ kdiag preflight\n\nERROR  \\x1b KD204\n"
+    )
+    text = checks_markdown([Sample("KD204", "x"), Sample("KD205", "y")], {"KD204": Printed()})
+    assert text.count("**Example.** A rule was\ndeleted.\n\n```console\n$ kdiag preflight\n") == 1
+    assert text.endswith("*What to do:* Do something.\n")

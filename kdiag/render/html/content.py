@@ -6,24 +6,35 @@ harmless for the eye here (control characters, bidirectional overrides); the scr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
 import msgspec
 
 from kdiag.model.overview import Overview, ServiceOverview
-from kdiag.model.report import Finding, GapKind, Report, Severity
+from kdiag.model.report import Evidence, Finding, GapKind, Report, Severity
 from kdiag.render.layout import visible
 
-EVIDENCE_SHOWN = 40
-"""Lines of evidence of one finding; the JSON format has all."""
+EVIDENCE_SHOWN, EVIDENCE_AT_ONCE = 40, 12
+"""Lines of evidence of one finding that the page holds, and that it shows before it is asked for more (findings.js knows it,
+too). The JSON format has all."""
 
 NOWHERE = -1
 """Stands for no node, no Service or no port in a place."""
 
 _STRIPES = ("KD2", "KD4")
 """Families whose findings on a whole node say something of every Service there."""
+
+
+def in_order(items: Sequence[Evidence]) -> list[Evidence]:
+    """What is shown at once and the rest, each file by file and line by line: checks put the most telling lines first."""
+    shown, rest = items[:EVIDENCE_AT_ONCE], items[EVIDENCE_AT_ONCE:]
+    out: list[Evidence] = []
+    for part in (shown, rest):
+        files = list(dict.fromkeys(item.source for item in part))
+        out.extend(sorted(part, key=lambda item: (files.index(item.source), item.line)))
+    return out
 
 
 def page_content(report: Report) -> dict[str, Any]:
@@ -156,7 +167,7 @@ class _Content:
             ],
             "evidence": [
                 [self.sources.number(item.source), item.line, shown(item.text)]
-                for item in finding.evidence[:EVIDENCE_SHOWN]
+                for item in in_order(finding.evidence[:EVIDENCE_SHOWN])
             ],
             "moreEvidence": max(len(finding.evidence) - EVIDENCE_SHOWN, 0),
             "acceptance": None

@@ -1,7 +1,7 @@
 // Findings: each one a cause, with where it shows, the lines that prove it and what to do.
 
 const PLACES_SHOWN = 20;
-const EVIDENCE_SHOWN = 10;
+const EVIDENCE_SHOWN = 12;
 const GROUPED_FROM = 20;
 const GROUP_SHOWN = 10;
 
@@ -13,12 +13,18 @@ function evidenceOf(finding) {
   if (!finding.evidence.length) return null;
   const list = make("ul", { className: "evidence" });
   const block = make("div", {}, list);
-  const draw = ([source, line, text]) => list.append(make(
-    "li",
-    {},
-    make("span", { className: "source" }, line ? `${content.sources[source]}:${line}` : content.sources[source]),
-    text ? make("code", {}, text) : null,
-  ));
+  let above = null;
+  const draw = ([source, line, text]) => {
+    const file = content.sources[source];
+    list.append(make(
+      "li",
+      {},
+      // Each file once, above its first line.
+      source === above ? null : make("span", { className: "source" }, file),
+      text ? make("code", {}, line ? make("span", { className: "line" }, String(line)) : null, text) : null,
+    ));
+    above = source;
+  };
   paged(finding.evidence, EVIDENCE_SHOWN, draw, block, "lines");
   if (finding.moreEvidence) block.append(make("p", { className: "dim" }, `and ${count(finding.moreEvidence, "more line")} in -o json`));
   return [make("h4", {}, "Evidence"), block];
