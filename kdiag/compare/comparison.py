@@ -22,6 +22,7 @@ def compare(
     filter_seen: bool = True,
     young: frozenset[ObjectKey] = frozenset(),
     outrun: bool = False,
+    came_and_went: bool = False,
 ) -> Comparison:
     """Compare a node's expected with its actual data plane.
 
@@ -29,18 +30,20 @@ def compare(
     motion: it is right if either reading allows what is there; what neither reading allows is a difference only as far
     as both readings ask for the same endpoints, and is else unsettled. `conditions` are the structural faults that the
     plane saw. `young` are Services that changed too lately to ask anything of them; `outrun` says that the API changed
-    after the node was read, so that what nobody expects there may have been right. Frontends that `actual` lacks were
-    not read, and are not judged.
+    after the node was read, so that what nobody expects there may have been right. `came_and_went` says that Services
+    may have been made and deleted between the two readings: what neither of them has is then kept as `passing`, for a
+    later reading to judge. Frontends that `actual` lacks were not read, and are not judged.
     """
     node = expected.node
     split = any(item.cause is CauseKind.TWO_BACKENDS for item in conditions)
     if split:
         # The backend that is not written any more is out of date whatever else changes.
-        young, outrun = frozenset(), False
+        young, outrun, came_and_went = frozenset(), False, False
     labels = port_labels or {}
     differences: list[Difference] = []
     undecided: dict[tuple[RuleRef, ...], dict[ServicePortKey, None]] = {}
     moving: dict[ServicePortKey, None] = {}
+    passing: list[Difference] = []
     judged = 0
     outran = False
     for frontend, behaviour in expected.behaviours.items():
@@ -74,8 +77,10 @@ def compare(
         unexpected = judge_unexpected(node, frontend, real)
         if unexpected and outrun:
             outran = True
-            continue
-        differences += unexpected
+        elif came_and_went:
+            passing += unexpected
+        else:
+            differences += unexpected
     # Which of two backends decides is not known: no more is to be said of what one of them leaves open.
     open_ways = {} if split else undecided
     unclear = [
@@ -96,7 +101,34 @@ def compare(
                 unsettled=True,
             )
         )
-    return Comparison(node=node, groups=group(node, differences, conditions), unclear=tuple(unclear), judged=judged)
+    unclear += _passed_by(node, passing)
+    return Comparison(
+        node=node,
+        groups=group(node, differences, conditions),
+        unclear=tuple(unclear),
+        passing=tuple(passing),
+        judged=judged,
+    )
+
+
+def _passed_by(node: str, passing: Sequence[Difference]) -> tuple[Unclear, ...]:
+    """What is to be said of addresses that a Service may have had between two readings: nothing yet, and why."""
+    if not passing:
+        return ()
+    rules = tuple(dict.fromkeys(item.rules[0] for item in passing if item.rules))
+    addresses = len({(item.frontend.address, item.frontend.port, item.frontend.protocol) for item in passing})
+    return (
+        Unclear(
+            node=node,
+            reason=(
+                f"there are rules for {addresses} address{'' if addresses == 1 else 'es'} that no Service had before or "
+                "after the node was read; one that was made and deleted meanwhile would leave the same"
+            ),
+            service_ports=(),
+            rules=rules,
+            unsettled=True,
+        ),
+    )
 
 
 def _before(earlier: DataPlane | None, frontend: Frontend) -> Behaviour | None:

@@ -45,6 +45,8 @@ class Metadata:
     deleted_at: datetime | None = None
     """metadata.deletionTimestamp: when the object will go, set means it is going."""
     uid: str = ""
+    resource_version: str = ""
+    """metadata.resourceVersion: another one means that the object was written meanwhile. Not a number (API conventions)."""
     owner_kinds: tuple[str, ...] = ()
 
 
@@ -264,6 +266,8 @@ class ClusterState:
     `configmaps`, `daemonsets`, `servicecidrs`): an empty tuple of a kind that is not in `seen` says nothing.
     `sources` maps a kind to the path inside the snapshot that it was read from. `unread` are the objects that could
     not be decoded, or only in part, by kind; an empty key stands for one whose name could not be read either.
+    `versions` are the resource versions of the lists, by kind: of two readings with the same one, nothing was written
+    between; one that is not told is missing.
     """
 
     server_version: str | None = None
@@ -278,6 +282,7 @@ class ClusterState:
     seen: frozenset[str] = frozenset()
     unread: Mapping[str, frozenset[ObjectKey]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def service_by_key(self) -> Mapping[ObjectKey, Service]:

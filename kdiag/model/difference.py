@@ -157,7 +157,8 @@ class DifferenceGroup:
 class Unclear:
     """Service ports of a node on which no verdict is possible, because of rules that were not understood.
 
-    `unsettled` is True where the API changed while it was read, so that the ports are judged another time.
+    `unsettled` is True where the API changed while it was read, so that the ports are judged another time: then `rules`
+    are those of addresses that a Service may have had for a moment between the two readings.
     """
 
     node: str
@@ -174,5 +175,7 @@ class Comparison:
     node: str
     groups: tuple[DifferenceGroup, ...] = ()
     unclear: tuple[Unclear, ...] = ()
+    passing: tuple[Difference, ...] = ()
+    """Addresses that no reading of the API has, and that a Service made and deleted between two readings may have had."""
     judged: int = 0
     """Frontends compared."""

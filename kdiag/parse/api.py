@@ -126,6 +126,7 @@ def parse_cluster(api: Mapping[str, Recording]) -> tuple[ClusterState, tuple[Gap
         seen=frozenset(reader.seen),
         unread={plural: frozenset(keys) for plural, keys in sorted(reader.unread.items())},
         sources=dict(sorted(reader.sources.items())),
+        versions=dict(sorted(reader.versions.items())),
     )
     return state, tuple(sorted(set(reader.gaps), key=lambda gap: (gap.subject, gap.reason)))
 
@@ -139,6 +140,7 @@ class _Reader:
         self.seen: set[str] = set()
         self.unread: dict[str, set[ObjectKey]] = {}
         self.sources: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
 
     def first(self, names: Iterable[str], kind: _Kind[_Wire, _Model]) -> list[_Model]:
         """The objects of the first recording of `names` that the server had."""
@@ -197,6 +199,8 @@ class _Reader:
         else:
             self.seen.add(kind.plural)
         self.sources.setdefault(kind.plural, recording.source)
+        if frame.metadata is not None and frame.metadata.resource_version:
+            self.versions.setdefault(kind.plural, frame.metadata.resource_version)
         out: list[_Model] = []
         for index, item in enumerate(items):
             left_out: list[str] = []

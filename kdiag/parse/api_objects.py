@@ -241,6 +241,7 @@ def _metadata(item: raw.ObjectMeta) -> Metadata:
         updated_at=_latest(item.managed_fields),
         deleted_at=_utc(item.deletion_timestamp),
         uid=item.uid or "",
+        resource_version=item.resource_version or "",
         owner_kinds=tuple(owner.kind for owner in item.owner_references or ()),
     )
 

@@ -33,6 +33,7 @@ class ObjectMeta(Raw):
     name: str = ""
     namespace: str | None = None
     uid: str | None = None
+    resource_version: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     creation_timestamp: datetime | None = None
@@ -58,6 +59,7 @@ class ListMeta(Raw):
     """metadata of a list; `continue_` is set while the server has more pages."""
 
     continue_: str | None = msgspec.field(name="continue", default=None)
+    resource_version: str | None = None
 
 
 class ObjectList(Raw):

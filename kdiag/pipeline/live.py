@@ -9,7 +9,7 @@ from pathlib import Path
 from kdiag.gather.api_connection import connect
 from kdiag.gather.collect import Collector, Order, Watch
 from kdiag.model.snapshot import Recording, Snapshot
-from kdiag.pipeline.rounds import unsettled_ports
+from kdiag.pipeline.rounds import is_unsettled
 from kdiag.pipeline.settling import young_services
 from kdiag.pipeline.viewing import build_view, read_cluster
 
@@ -63,17 +63,13 @@ def unsettled_nodes(snapshot: Snapshot, settle_s: float) -> tuple[str, ...]:
     ):
         return ()
     view, _ = build_view(snapshot, settle_s=settle_s)
-    return tuple(node.name for node in view.nodes if node.comparison is not None and unsettled_ports(node.comparison))
+    return tuple(node.name for node in view.nodes if node.comparison is not None and is_unsettled(node.comparison))
 
 
 def _changed(before: Mapping[str, Recording], after: Mapping[str, Recording]) -> bool:
-    """True if a list that decides where packets go has other objects than before."""
+    """True if a list that decides where packets go is not known to be what it was before."""
+    # Its resource version, which stands in the list, tells of what came and went between.
     return any(
-        kind.startswith(_DECISIVE) and _objects(recording) != _objects(before.get(kind))
+        kind.startswith(_DECISIVE) and (kind not in before or recording.content != before[kind].content)
         for kind, recording in after.items()
     )
-
-
-def _objects(recording: Recording | None) -> bytes | None:
-    """A list without its first line, which holds the resource version (see `list_document`)."""
-    return recording.content.partition(b"\n")[2] if recording is not None else None

@@ -12,7 +12,7 @@ from kdiag.expect.frontends import is_served
 from kdiag.gather.addressing import no_login_reason
 from kdiag.model.addresses import Address, Family, Network, Protocol
 from kdiag.model.cluster import ClusterState, ObjectKey
-from kdiag.model.dataplane import DataPlane, FrontendKind, ServicePortKey
+from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version, parse_version
@@ -20,7 +20,7 @@ from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
-from kdiag.pipeline.rounds import join_rounds, unsettled_ports
+from kdiag.pipeline.rounds import is_unsettled, join_rounds
 from kdiag.pipeline.trust import trust_in
 from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
@@ -46,6 +46,8 @@ class NodeInput:
     young: frozenset[ObjectKey] = frozenset()
     outrun: bool = False
     """True if the API changed after the node was read."""
+    came_and_went: bool = False
+    """True if Services may have been made and deleted between the two readings of the API."""
     later: tuple[NodeInput, ...] = ()
     """The same node read again later, oldest first, for what is not settled the first time."""
 
@@ -166,7 +168,7 @@ def examine_node(given: NodeInput) -> NodeResult:
         gaps.append(Gap(node=name, subject="rules", reason=judged.refusal or "nothing could be compared"))
         return NodeResult(view=view, gaps=tuple(gaps))
     comparison = judged.comparison
-    if given.later and unsettled_ports(comparison):
+    if given.later and is_unsettled(comparison):
         later = [_judge(item, version, plane).comparison for item in given.later]
         comparison = join_rounds(comparison, [item for item in later if item is not None], judged.conditions)
     gaps += _unclear_gaps(comparison)
@@ -185,6 +187,9 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
     cached = _node_local_addresses(evidence.host)
     whole = expected_data_plane(cluster, context)
     expected = trust.expectation(_without(whole, cached))
+    earlier = None
+    if given.before is not cluster:
+        earlier = _without(expected_data_plane(given.before, context), cached)
     reading = plane.read(
         evidence,
         ReadingOrder(
@@ -193,12 +198,10 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
             version=version,
             local_ranges=_local_ranges(context),
             node_ports=_node_ports(cluster),
+            settled=_settled(expected, earlier, given.young),
         ),
     )
     conditions = (*reading.conditions, *leftovers(evidence, plane.mode))
-    earlier = None
-    if given.before is not cluster:
-        earlier = _without(expected_data_plane(given.before, context), cached)
     comparison = compare(
         expected,
         trust.reality(_without(reading.data_plane, cached), expected),
@@ -208,6 +211,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         filter_seen=reading.filter_seen,
         young=given.young,
         outrun=given.outrun,
+        came_and_went=given.came_and_went,
     )
     return _Judged(
         expected=expected,
@@ -215,6 +219,18 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         comparison=comparison,
         conditions=conditions,
         gaps=(*_cached_gaps(whole, cached), *reading.gaps, *_contradiction_gaps(expected)),
+    )
+
+
+def _settled(expected: DataPlane, earlier: DataPlane | None, young: frozenset[ObjectKey]) -> frozenset[Frontend] | None:
+    """The frontends that the proxy has had the time to write; None if there is nothing that it may lag behind."""
+    if earlier is None and not young:
+        return None
+    return frozenset(
+        frontend
+        for frontend, item in expected.behaviours.items()
+        if not (item.service_port and item.service_port.service in young)
+        and (earlier is None or (frontend in earlier.behaviours and earlier.behaviours[frontend].cases == item.cases))
     )
 
 

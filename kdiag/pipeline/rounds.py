@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from kdiag.compare.causes import group
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import ServicePortKey
-from kdiag.model.difference import Comparison, Condition, Unclear
+from kdiag.model.difference import Comparison, Condition, Difference, Unclear
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.parse.api import parse_cluster
-from kdiag.pipeline.settling import young_services
+from kdiag.pipeline.settling import moved_between, services_may_have_passed, young_services
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class LaterRound:
     before: ClusterState
     cluster: ClusterState
     young: frozenset[ObjectKey]
+    came_and_went: bool
 
 
 def later_rounds(snapshot: Snapshot, settle_s: float) -> tuple[tuple[LaterRound, ...], tuple[Gap, ...]]:
@@ -42,7 +43,8 @@ def later_rounds(snapshot: Snapshot, settle_s: float) -> tuple[tuple[LaterRound,
                 probes=item.nodes,
                 before=before,
                 cluster=cluster,
-                young=young_services(cluster, item.taken_at, settle_s),
+                young=young_services(cluster, item.taken_at, settle_s) | moved_between(before, cluster),
+                came_and_went=services_may_have_passed(before, cluster),
             )
         )
         before = cluster
@@ -56,16 +58,23 @@ def unsettled_ports(comparison: Comparison) -> frozenset[ServicePortKey]:
     )
 
 
+def is_unsettled(comparison: Comparison) -> bool:
+    """True if something is left that only a later reading can judge."""
+    return any(item.unsettled for item in comparison.unclear)
+
+
 def join_rounds(first: Comparison, later: Sequence[Comparison], conditions: Sequence[Condition]) -> Comparison:
     """The comparison of the first reading, with what was unsettled in it judged by the first later one that can.
 
-    Settled verdicts of the first reading stand: a later one is asked about nothing else. `conditions` are those of the
-    first. What no reading could settle stays unsettled.
+    Settled verdicts of the first reading stand: a later one is asked about nothing else. An address that may have been
+    that of a Service which came and went is at fault if a later reading meets it again: between two readings of a node
+    lies more than the normal lag. `conditions` are those of the first. What no reading could settle stays unsettled.
     """
     pending = unsettled_ports(first)
-    if not pending or not later:
+    if not is_unsettled(first) or not later:
         return first
     differences = [item for found in first.groups for item in found.differences]
+    differences += _met_again(first.passing, later)
     unclear = [item for item in first.unclear if not item.unsettled]
     for comparison in later:
         still = unsettled_ports(comparison)
@@ -77,9 +86,23 @@ def join_rounds(first: Comparison, later: Sequence[Comparison], conditions: Sequ
         unclear += _about(comparison, settled)
         pending &= still
     unclear += [
-        replace(item, service_ports=tuple(sorted(pending))) for item in first.unclear if item.unsettled and pending
+        replace(item, service_ports=tuple(sorted(pending)))
+        for item in first.unclear
+        if item.unsettled and item.service_ports and pending
     ]
-    return replace(first, groups=group(first.node, differences, conditions), unclear=tuple(unclear))
+    return replace(first, groups=group(first.node, differences, conditions), unclear=tuple(unclear), passing=())
+
+
+def _met_again(passing: Sequence[Difference], later: Sequence[Comparison]) -> list[Difference]:
+    """What the first later reading says that meets one of these addresses again."""
+    wanted = {item.frontend for item in passing}
+    found: list[Difference] = []
+    for comparison in later:
+        told = (item for explained in comparison.groups for item in explained.differences)
+        again = [item for item in (*comparison.passing, *told) if item.frontend in wanted]
+        wanted -= {item.frontend for item in again}
+        found += again
+    return found
 
 
 def _about(comparison: Comparison, service_ports: frozenset[ServicePortKey]) -> list[Unclear]:

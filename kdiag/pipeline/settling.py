@@ -57,6 +57,40 @@ def young_among(
     return frozenset(key for key, at in changes.items() if at > since)
 
 
+def moved_between(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey]:
+    """Services of which something was written between two readings, as far as the resource versions of the Service, its
+    slices and its Endpoints tell: an endpoint that came and went leaves nothing else. Another uid is another object.
+    """
+    if before is cluster:
+        return frozenset()
+    earlier, later = _written(before), _written(cluster)
+    return frozenset(key for key, objects in later.items() if objects != earlier.get(key, objects))
+
+
+def _written(cluster: ClusterState) -> dict[ObjectKey, frozenset[tuple[str, str, str]]]:
+    """What tells whether a Service's objects were written: (name, uid, version) of each."""
+    endpoints = cluster.endpoints_by_service
+    found = {}
+    for service in cluster.services:
+        metas = [service.meta, *(item.meta for item in cluster.slices_by_service.get(service.key, ()))]
+        if not cluster.slices and service.key in endpoints:
+            metas.append(endpoints[service.key].meta)
+        found[service.key] = frozenset((meta.key.name, meta.uid, meta.resource_version) for meta in metas)
+    return found
+
+
+def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> bool:
+    """True unless the two readings show that no Service was made and deleted between them.
+
+    A list's resource version moves with whatever is written to the cluster's store, leases too: it can only tell that
+    nothing was written at all.
+    """
+    if before is cluster:
+        return False
+    version = cluster.versions.get("services")
+    return version is None or version != before.versions.get("services")
+
+
 def young_services(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
     """The young Services of one reading of the API."""
     return young_among(last_changes(cluster), read_at, settle_s)

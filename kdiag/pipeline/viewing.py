@@ -20,7 +20,7 @@ from kdiag.parse.host import parse_host
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
 from kdiag.pipeline.rounds import LaterRound, later_rounds
-from kdiag.pipeline.settling import last_changes, read_at, young_among
+from kdiag.pipeline.settling import last_changes, moved_between, read_at, services_may_have_passed, young_among
 from kdiag.planes.detection import config_from_rules
 
 
@@ -72,6 +72,8 @@ def build_view(
     labels = port_labels(cluster)
     two_readings = before is not cluster
     changes = last_changes(cluster)
+    moved = moved_between(before, cluster)
+    came_and_went = services_may_have_passed(before, cluster)
     rounds, round_gaps = later_rounds(snapshot, settle_s)
     gaps += round_gaps
     told = {gap.node for gap in snapshot.gaps if gap.kind is not GapKind.NOT_ASKED}
@@ -92,6 +94,7 @@ def build_view(
         if not two_readings and len(young) * 2 > len(cluster.services):
             # A cluster of which most is young was built or restored just before, and read when that was done.
             young = frozenset()
+        young |= moved
         given = NodeInput(
             evidence=evidence[name],
             cluster=cluster,
@@ -105,6 +108,7 @@ def build_view(
             young=young,
             # Which Services went together with what changed lately nothing tells but an earlier reading.
             outrun=bool(young) and not two_readings,
+            came_and_went=came_and_went,
         )
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
         views.append(found.view)
@@ -139,6 +143,7 @@ def _read_again(given: NodeInput, rounds: tuple[LaterRound, ...]) -> Iterator[No
                 cluster=item.cluster,
                 before=item.before,
                 young=item.young,
+                came_and_went=item.came_and_went,
                 port_labels=port_labels(item.cluster),
             )
 

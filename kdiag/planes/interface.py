@@ -41,7 +41,8 @@ class ReadingOrder:
     """What a plane is asked: the frontends that ought to exist, and the node that they are on.
 
     `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
-    `node_ports` are the NodePorts of all Services, open on this node or not.
+    `node_ports` are the NodePorts of all Services, open on this node or not. `settled` are the frontends that the proxy
+    has had the time to write as they are expected (None: all of them): only their absence shows a structural fault.
     """
 
     expected: DataPlane
@@ -49,6 +50,13 @@ class ReadingOrder:
     version: Version | None
     local_ranges: Mapping[Family, Network] = field(default_factory=dict)
     node_ports: frozenset[tuple[Protocol, int]] = frozenset()
+    settled: frozenset[Frontend] | None = None
+
+    def demanded(self, expected: Mapping[Frontend, Behaviour]) -> Mapping[Frontend, Behaviour]:
+        """Those of the frontends that may be demanded of the rules by now."""
+        if self.settled is None:
+            return expected
+        return {frontend: item for frontend, item in expected.items() if frontend in self.settled}
 
 
 @dataclass(frozen=True, kw_only=True)

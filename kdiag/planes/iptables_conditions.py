@@ -109,8 +109,8 @@ def conditions_of(
         )
     return (
         *missing_base_jumps(ruleset, order.version, family),
-        *_flushed(ruleset, expected, family),
-        *_node_port_dispatch(ruleset, expected, family),
+        *_flushed(ruleset, order.demanded(expected), family),
+        *_node_port_dispatch(ruleset, order.demanded(expected), family),
         *masquerading(ruleset, family),
         *local_detection(ruleset, order, family),
     )

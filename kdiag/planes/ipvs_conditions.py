@@ -33,13 +33,16 @@ def conditions_of(
     ruleset, _ = choose(of_family(evidence, family))
     servers = [server for server in table.servers if server.family is family]
     on_device = {item.address for item in evidence.host.addresses or () if item.interface == IPVS_DEVICE}
+    demanded = order.demanded(expected)
     if not servers:
+        if not demanded:
+            return ()
         return (_no_servers(evidence, family, table.source, touched=bool(on_device) or has_base_jump(ruleset)),)
     return (
-        *_no_addresses(evidence, family, expected, on_device),
+        *_no_addresses(evidence, family, demanded, on_device),
         *_base_jumps(evidence, family),
         *_untracked(evidence, family),
-        *_flushed_sets(evidence, family, expected),
+        *_flushed_sets(evidence, family, demanded),
         *masquerading(ruleset, family),
         *local_detection(ruleset, order, family),
     )

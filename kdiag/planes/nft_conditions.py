@@ -43,7 +43,12 @@ def conditions_of(
             ),
         )
     seen = _Table(ruleset.source, table, family)
-    return (*_base_jumps(seen), *_flushed(seen, expected), *_masquerading(seen), *_local_detection(seen, order))
+    return (
+        *_base_jumps(seen),
+        *_flushed(seen, order.demanded(expected)),
+        *_masquerading(seen),
+        *_local_detection(seen, order),
+    )
 
 
 class _Table:

@@ -57,7 +57,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
                 gaps.append(Gap(node=evidence.node_name, subject=f"{family} rules", reason=reason))
             continue
         ruleset = max(rulesets, key=_rules_in_portals)
-        if mine and not _rules_in_portals(ruleset):
+        if order.demanded(mine) and not _rules_in_portals(ruleset):
             conditions.append(_never_wrote(ruleset, family))
             continue
         targets = {frontend: item.service_port for frontend, item in mine.items()}

@@ -25,9 +25,6 @@ EPOCH = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 LAG_S = 2.5
 """kdiag's pause between the API and the nodes (`kdiag.gather.collect.NORMAL_LAG_S`)."""
 
-SHORTEST_LIFE_S = 15.0
-"""No Service lives shorter: one that comes and goes between two readings leaves no trace in either (endpoints may)."""
-
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -57,9 +54,17 @@ class Api:
     def at(self, moment_s: float) -> State:
         return self.states[bisect.bisect_right(self.times, moment_s) - 1]
 
+    def between(self, start_s: float, end_s: float) -> list[State]:
+        """The states that began after the one moment and up to the other."""
+        return self.states[bisect.bisect_right(self.times, start_s) : bisect.bisect_right(self.times, end_s)]
+
     def write(self, moment_s: float, state: State) -> None:
         self.times.append(moment_s)
         self.states.append(state)
+
+    def version(self, moment_s: float, *, leases: bool) -> str:
+        """The resource version of a list: it counts what was written to the store, which leases are, too."""
+        return str(1000 + bisect.bisect_right(self.times, moment_s) + (int(moment_s) if leases else 0))
 
 
 def churn(random: Random, *, apps: int, rate: float, end_s: float) -> Api:
@@ -68,11 +73,13 @@ def churn(random: Random, *, apps: int, rate: float, end_s: float) -> Api:
     state: dict[str, App] = {}
     address = iter(f"10.244.{1 + number % 2}.{2 + number // 2 % 250}" for number in range(10**6))
     fresh = iter(range(10**6))
+    gone: list[App] = []
 
     def made(moment_s: float) -> App:
         number = next(fresh)
         return App(
-            name=f"app-{number}",
+            # Now and then one is made again under its name, with another address.
+            name=gone.pop().name if gone and random.random() < 0.2 else f"app-{number}",
             cluster_ip=f"10.96.{1 + number // 200 % 200}.{1 + number % 200}",
             node_port=30100 + number % 2000 if number % 3 == 0 else 0,
             endpoints=tuple(next(address) for _ in range(random.choice((0, 1, 1, 2, 3, 5)))),
@@ -86,14 +93,23 @@ def churn(random: Random, *, apps: int, rate: float, end_s: float) -> Api:
         state[app.name] = app
     api.write(-1000.0, dict(state))
     restless = [name for name in state if random.random() < random.choice((0.2, 0.6, 1.0))]
-    undo: list[tuple[float, str, str]] = []
+    undo: list[tuple[float, str, str]] = []  # when, which Service, which endpoint (none: the whole Service)
+
+    def delete(name: str) -> None:
+        gone.append(state.pop(name))
+        if name in restless:
+            restless.remove(name)
+
     moment = 0.0
     while rate > 0:
         moment += random.expovariate(rate)
         while undo and undo[0][0] < moment:
-            when, name, gone = undo.pop(0)
-            if name in state and gone in state[name].endpoints:
-                left = tuple(item for item in state[name].endpoints if item != gone)
+            when, name, endpoint = undo.pop(0)
+            if name in state and not endpoint:
+                delete(name)
+                api.write(when, dict(state))
+            elif name in state and endpoint in state[name].endpoints:
+                left = tuple(item for item in state[name].endpoints if item != endpoint)
                 state[name] = replace(state[name], endpoints=left, stamp_s=when, lost=True)
                 api.write(when, dict(state))
         if moment > end_s:
@@ -103,17 +119,18 @@ def churn(random: Random, *, apps: int, rate: float, end_s: float) -> Api:
             app = made(moment)
             state[app.name] = app
             restless.append(app.name)
+            if random.random() < 0.4:  # short-lived
+                bisect.insort(undo, (moment + random.choice((0.5, 4.0, 12.0)) * random.uniform(0.1, 1), app.name, ""))
         else:
             name = random.choice(restless)
             app = state[name]
-            if what < 0.12 and app.made_s < moment - SHORTEST_LIFE_S:
-                del state[name]
-                restless.remove(name)
+            if what < 0.1:
+                delete(name)
             elif what < 0.16:
                 state[name] = replace(app, node_port=0 if app.node_port else 33000 + next(fresh) % 900, spec_s=moment)
             elif what < 0.55 and app.endpoints:
-                gone = random.choice(app.endpoints)
-                left = tuple(item for item in app.endpoints if item != gone)
+                lost = random.choice(app.endpoints)
+                left = tuple(item for item in app.endpoints if item != lost)
                 state[name] = replace(app, endpoints=left, stamp_s=moment, lost=True)
             elif len(app.endpoints) < 9:
                 new = next(address)
@@ -168,14 +185,19 @@ def _time(moment_s: float) -> str:
     return (EPOCH + timedelta(seconds=math.floor(moment_s))).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def lists(state: State, slices_state: State, *, stamps: bool) -> dict[str, Recording]:
-    """The lists of Services and EndpointSlices, read one after the other."""
+def lists(state: State, slices_state: State, versions: tuple[str, str], *, stamps: bool) -> dict[str, Recording]:
+    """The lists of Services and EndpointSlices, read one after the other, with their resource versions."""
     services = []
     for app in state.values():
         port: dict[str, object] = {"protocol": "TCP", "port": 80, "targetPort": 8080}
         if app.node_port:
             port["nodePort"] = app.node_port
-        meta: dict[str, object] = {"name": app.name, "namespace": "default", "creationTimestamp": _time(app.made_s)}
+        meta: dict[str, object] = {
+            "name": app.name,
+            "namespace": "default",
+            "resourceVersion": _version(app.spec_s),
+            "creationTimestamp": _time(app.made_s),
+        }
         if stamps:
             meta["managedFields"] = [{"manager": "x", "operation": "Update", "time": _time(app.spec_s)}]
         services.append(
@@ -198,6 +220,7 @@ def lists(state: State, slices_state: State, *, stamps: bool) -> dict[str, Recor
             "name": f"{app.name}-x",
             "namespace": "default",
             "labels": {"kubernetes.io/service-name": app.name},
+            "resourceVersion": _version(app.stamp_s),
             "creationTimestamp": _time(app.made_s),
         }
         if stamps:
@@ -219,11 +242,19 @@ def lists(state: State, slices_state: State, *, stamps: bool) -> dict[str, Recor
                 "ports": [{"name": "", "protocol": "TCP", "port": 8080}],
             }
         )
-    return {"services": _listed("services", services), "endpointslices-v1": _listed("endpointslices-v1", slices)}
+    return {
+        "services": _listed("services", services, versions[0]),
+        "endpointslices-v1": _listed("endpointslices-v1", slices, versions[1]),
+    }
 
 
-def _listed(kind: str, items: Sequence[object]) -> Recording:
-    first = '{"metadata": {"resourceVersion": "1"}, "items":\n'
+def _version(moment_s: float) -> str:
+    """The resource version of an object: no two writes fall on the same microsecond."""
+    return str(10**10 + round(moment_s * 1e6))
+
+
+def _listed(kind: str, items: Sequence[object], version: str) -> Recording:
+    first = f'{{"metadata": {{"resourceVersion": "{version}"}}, "items":\n'
     return Recording(source=f"cluster/{kind}.json", content=(first + json.dumps(items) + "}").encode(), http_status=200)
 
 
@@ -354,6 +385,7 @@ def gather(
     settle_s: float,
     retries: int,
     stamps: bool,
+    leases: bool,
 ) -> Gathered:
     """Read the API, the nodes and the API again, as `kdiag.pipeline.live` does, retries included."""
     base = cluster(BASE)
@@ -363,7 +395,9 @@ def gather(
     }  # fmt: skip
 
     def read(moment_s: float) -> dict[str, Recording]:
-        return lists(api.at(moment_s), api.at(moment_s + random.uniform(0, 0.2)), stamps=stamps)
+        later_s = moment_s + random.uniform(0, 0.2)
+        versions = (api.version(moment_s, leases=leases), api.version(later_s, leases=leases))
+        return lists(api.at(moment_s), api.at(later_s), versions, stamps=stamps)
 
     def dump(node: str, moment_s: float) -> dict[str, Recording]:
         start = moment_s + random.uniform(0.0, 1.0)
