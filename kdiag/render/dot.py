@@ -23,7 +23,7 @@ def trace_dot(trace: Trace, _style: Style) -> str:
     lines = [
         "digraph trace {",
         "  rankdir=LR;",
-        f'  label="{_escaped(graph.title)}"; labelloc=t;',
+        f'  label="{_escaped(graph.title)}"; labelloc=t; fontname="monospace"; fontsize=12;',
         '  node [fontname="monospace", fontsize=10];',
         '  edge [fontname="monospace", fontsize=10];',
     ]

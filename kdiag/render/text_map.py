@@ -154,10 +154,8 @@ def _usage(row: MapRow, glyphs: _Glyphs) -> str:
     share = row.share
     if share is None:
         return words
-    full = min(int(share * _GAUGE + 0.5), _GAUGE)
-    if share > 0:
-        full = max(full, 1)
-    if share < 1:
-        full = min(full, _GAUGE - 1)
-    gauge = glyphs.used * full + glyphs.free * (_GAUGE - full)
+    full = min(int(share * _GAUGE + 0.5), _GAUGE if share >= 1 else _GAUGE - 1)
+    # Less than half a column is still not nothing.
+    begun = glyphs.sliver if share > 0 and full == 0 else ""
+    gauge = glyphs.used * full + begun + glyphs.free * (_GAUGE - full - len(begun))
     return f"{glyphs.left}{gauge}{glyphs.right} {words}"

@@ -30,14 +30,14 @@ def test_whole_map_in_ascii() -> None:
         "\n"
         "  A  10.96.0.0 to 10.111.255.255  (1,048,576 addresses)\n"
         "    ##########################  Service range 10.96.0.0/12\n"
-        "                                  [#---------] <0.1% used: 13 of 1,048,574\n"
+        "                                  [|---------] <0.1% used: 13 of 1,048,574\n"
         "\n"
         "  B  10.244.0.0 to 10.244.255.255  (65,536 addresses)\n"
         "    ##########################  pod range 10.244.0.0/16\n"
-        "                                  [#---------] 1.2% given to nodes: 768 of\n"
+        "                                  [|---------] 1.2% given to nodes: 768 of\n"
         "                                    65,536\n"
         "    |.........................    pod range of node01 10.244.1.0/24\n"
-        "                                    [#---------] 3.2% used: 8 of 253\n"
+        "                                    [|---------] 3.2% used: 8 of 253\n"
         "    ......XXXXXXX.............  docker0 on node01 10.244.64.0/18\n"
         "                                  OVERLAPS pod range 10.244.0.0/16"
     )
@@ -64,7 +64,14 @@ def test_colour_is_not_the_only_sign() -> None:
 
 @pytest.mark.parametrize(
     ("used", "gauge"),
-    [(0, "[----------]"), (1, "[#---------]"), (50, "[#####-----]"), (99, "[#########-]"), (100, "[##########]")],
+    [
+        (0, "[----------]"),
+        (1, "[|---------]"),
+        (5, "[#---------]"),
+        (50, "[#####-----]"),
+        (99, "[#########-]"),
+        (100, "[##########]"),
+    ],
 )
 def test_a_gauge_is_full_only_when_it_is(used: int, gauge: str) -> None:
     item = of(RangeKind.SERVICE, "10.0.0.0/24", used=used, usable=100, used_by="Services")
