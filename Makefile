@@ -29,12 +29,13 @@ help:
 $(VENV)/.kdiag: .ci/venv pyproject.toml
 	@.ci/venv $(VENV)
 	@echo 'Installing kdiag into $(VENV) …'
-	@$(BIN)/python -m pip install --quiet --editable .
+# Without --no-compile most of the time goes into compiling modules that are never imported.
+	@$(BIN)/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
 $(VENV)/.kdiag-dev: $(VENV)/.kdiag
 	@echo 'Installing the tools for development into $(VENV) …'
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.kdiag

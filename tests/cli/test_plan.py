@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from kdiag.gather.snapshot_writer import write_snapshot
 from tests.cli.conftest import Kdiag
+from tests.corpus_fixtures import variant_api
+from tests.examples.edits import api, appending, probe
 
 WORKLOAD = """
 ---
@@ -67,6 +70,76 @@ def test_what_is_wrong_with_a_plan(
         "line": 1,
         "text": "Service default/planned",
     }
+
+
+COREFILE = ".:53 {\n    errors\n    forward . 203.0.113.53 tls://203.0.113.54:853\n}\n"
+
+
+@pytest.fixture(scope="module")
+def bent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cluster whose node01 has a listener among the node ports, whose CoreDNS asks resolvers elsewhere, whose API server has
+    an address beside its node's, and whose kubelet on node02 names a resolver of its own."""
+
+    def corefile(listed: dict[str, Any]) -> None:
+        meta = {"name": "coredns", "namespace": "kube-system"}
+        listed["items"].append({"metadata": meta, "data": {"Corefile": COREFILE}})
+
+    def another_server(item: dict[str, Any]) -> None:
+        item["endpoints"].append({"addresses": ["198.51.100.6"], "conditions": {"ready": True}})
+
+    listener = 'tcp LISTEN 0      511      0.0.0.0:31900 0.0.0.0:* users:(("nginx",pid=812,fd=6))'
+    kubelet = "root  160  1  1 00:56 ?  00:00:02 /usr/bin/kubelet --cluster-dns=203.0.113.99"
+    made = probe("node01", "ss-ltnH", appending(listener))
+    made = probe("node02", "ps-ef", appending(kubelet), base=made)
+    made = variant_api(made, "kube-system-configmaps", corefile)
+    made = api("endpointslices-v1", "default/kubernetes", another_server, base=made)
+    path = tmp_path_factory.mktemp("bent") / "snapshot.tar.gz"
+    write_snapshot(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "says"),
+    [
+        ("type: NodePort, selector: {app: planned}, ports: [{port: 80, nodePort: 31900}]", "KD408", "nginx"),
+        # Another Service has it; no program needs to be looked for.
+        ("type: NodePort, selector: {app: planned}, ports: [{port: 80, nodePort: 31595}]", "KD111", "nodeport-wide"),
+        (f"externalIPs: [192.168.56.12], {GOOD.replace('port: 80', 'port: 10250')}", "KD111", "node node02"),
+        (
+            f"externalIPs: [203.0.113.53], {GOOD.replace('port: 80', 'port: 53')}",
+            "KD111",
+            "a resolver that CoreDNS asks",
+        ),
+        (
+            f"externalIPs: [203.0.113.54], {GOOD.replace('port: 80', 'port: 853')}",
+            "KD111",
+            "a resolver that CoreDNS asks",
+        ),
+        (f"externalIPs: [203.0.113.99], {GOOD.replace('port: 80', 'port: 53')}", "KD111", "the resolver of pods"),
+        (f"externalIPs: [198.51.100.6], {GOOD.replace('port: 80', 'port: 6443')}", "KD111", "an API server"),
+        (f"externalIPs: [192.168.56.10], {GOOD.replace('port: 80', 'port: 6443')}", "KD111", "node controlplane"),
+    ],
+)
+def test_what_a_plan_would_take_away(kdiag: Kdiag, tmp_path: Path, bent: Path, spec: str, code: str, says: str) -> None:
+    found_code, findings = judged(kdiag, "-f", manifest(tmp_path, spec), "--snapshot", str(bent))
+    assert [item["code"] for item in findings] == [code]
+    assert says in findings[0]["message"], findings[0]["message"]
+    assert findings[0]["service"] == "default/planned" or findings[0]["affected"]
+    assert (found_code, findings[0]["severity"]) in ((1, "error"), (0, "warning"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        # The listener's neighbour, the resolver's other ports, and an address that nobody has.
+        "type: NodePort, selector: {app: planned}, ports: [{port: 80, nodePort: 31901}]",
+        f"externalIPs: [203.0.113.53], {GOOD}",
+        f"externalIPs: [198.51.100.6], {GOOD}",
+        f"externalIPs: [203.0.113.98], {GOOD.replace('port: 80', 'port: 53')}",
+    ],
+)
+def test_what_a_plan_leaves_alone(kdiag: Kdiag, tmp_path: Path, bent: Path, spec: str) -> None:
+    assert judged(kdiag, "-f", manifest(tmp_path, spec), "--snapshot", str(bent)) == (0, [])
 
 
 def test_what_is_wrong_already_is_not_told(kdiag: Kdiag, tmp_path: Path, faulty: Path) -> None:
