@@ -18,10 +18,11 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof lint docs clean
+.PHONY: help demo test proof lint bench docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@echo 'make bench  measure it against what is known, and write bench/RESULTS.md (20 minutes, as root)'
 	@echo 'make lint   the checks of make test without the tests'
 	@echo 'make docs   write the generated pages, schemas and completion scripts anew'
 	@echo 'make clean  remove $(VENV) and everything that tools left behind'
@@ -58,6 +59,9 @@ test: lint
 
 proof: $(VENV)/.kdiag-dev
 	$(BIN)/python -m tests.proof
+
+bench: $(VENV)/.kdiag-dev
+	$(BIN)/python -m bench
 
 docs: $(VENV)/.kdiag-dev
 	$(BIN)/python -m tests.examples

@@ -1,6 +1,6 @@
 """How much CPU and memory gathering many nodes over SSH costs, as a ratio to bare paramiko in the same run.
 
-    .venv/bin/python bench/gather.py [--nodes 200] [--rounds 5] [--parallel 32]
+    .venv/bin/python -m bench.gather [--json] [--nodes 200] [--rounds 5] [--parallel 32]
 
 Every node is a real sshd with its own address and host key; what a session runs there gets fresh network and process
 namespaces, so that the dump is as small as one can be. Bare is paramiko.Transport and nothing else: connect, compare the
@@ -240,14 +240,18 @@ def _status_kib(field: str) -> int:
 # The run
 
 
-def compare(directory: Path, number_of_nodes: int, rounds: int, parallel: int) -> None:
+def take_turns(directory: Path, number_of_nodes: int, rounds: int, parallel: int) -> dict[str, list[Measured]]:
     measured: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
     for number in range(rounds):
         for kind in KINDS if number % 2 == 0 else reversed(KINDS):
-            command = [sys.executable, __file__, "--measure", kind, "--directory", str(directory)]
+            command = [sys.executable, "-m", "bench.gather", "--measure", kind, "--directory", str(directory)]
             command += ["--nodes", str(number_of_nodes), "--parallel", str(parallel)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             measured[kind].append(Measured(**json.loads(done.stdout)))
+    return measured
+
+
+def tell(measured: dict[str, list[Measured]], number_of_nodes: int, rounds: int, parallel: int) -> None:
     print(f"{number_of_nodes} nodes, {parallel} at a time, median of {rounds} rounds")
     print(
         f"{'':<8}{'CPU ms a node':>14}{'seconds':>9}{'RSS before':>12}{'peak':>9}{'growth':>9}{'answered':>10}{'gaps':>6}"
@@ -281,6 +285,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parallel", type=int, default=32)
+    parser.add_argument("--json", action="store_true", help="print what was measured, for bench/entries/gather.py")
     parser.add_argument("--measure", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -292,10 +297,15 @@ def main() -> None:
         if reason is not None:
             print(f"skipped: {reason}")
             return
-        os.execvpe("unshare", [*UNSHARE, sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
+        inside = [*UNSHARE, sys.executable, "-m", "bench.gather", *sys.argv[1:]]
+        os.execvpe("unshare", inside, {**os.environ, INSIDE: "1"})
     with tempfile.TemporaryDirectory(prefix="kdiag-bench-") as directory:
         serve(Path(directory), given.nodes)
-        compare(Path(directory), given.nodes, given.rounds, given.parallel)
+        measured = take_turns(Path(directory), given.nodes, given.rounds, given.parallel)
+    if given.json:
+        print(json.dumps({kind: [asdict(item) for item in passes] for kind, passes in measured.items()}))
+    else:
+        tell(measured, given.nodes, given.rounds, given.parallel)
 
 
 if __name__ == "__main__":

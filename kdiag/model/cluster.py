@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+import msgspec
+
 from kdiag.model.addresses import Address, Family, Network, Protocol
 
 
@@ -21,9 +23,11 @@ class TrafficPolicy(enum.StrEnum):
     LOCAL = "Local"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ObjectKey:
-    """Namespace and name. Cluster-scoped objects have an empty namespace."""
+class ObjectKey(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False):
+    """Namespace and name. Cluster-scoped objects have an empty namespace.
+
+    A Struct like `Endpoint`, because there are very many: made and hashed without running Python.
+    """
 
     namespace: str
     name: str
@@ -106,8 +110,7 @@ class Service:
         return self.meta.key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One endpoint of a slice. Only the first address is used, as kube-proxy does.
 
     `address` is parsed, `address_text` as the API had it. Conditions are None where the API left them out.

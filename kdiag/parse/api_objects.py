@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
@@ -52,6 +52,7 @@ _LABEL_HOSTNAME = "kubernetes.io/hostname"
 _LABEL_ZONE = "topology.kubernetes.io/zone"
 _LABEL_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
 _PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
+_OCTETS = {str(number): number for number in range(256)}
 _LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
@@ -315,7 +316,11 @@ def _addresses(texts: Iterable[str], what: str, complain: Complain) -> tuple[Add
 
 
 def _address(text: str, what: str, complain: Complain) -> Address | None:
-    address = _sloppy_address(text)
+    try:
+        first, second, third, fourth = text.split(".")
+        return IPv4Address(_OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8 | _OCTETS[fourth])
+    except (KeyError, ValueError):
+        address = _sloppy_address(text)
     if address is None:
         complain(f"{what} {text!r} is not an IP address")
     return address

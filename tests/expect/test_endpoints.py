@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.expect.endpoints import Candidates, candidates_of
 from kdiag.model.addresses import Family, Protocol
@@ -30,7 +29,7 @@ def ways(
 
 
 def with_hints(item: Endpoint, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = ()) -> Endpoint:
-    return dataclasses.replace(item, zone_hints=zones, node_hints=nodes)
+    return structs.replace(item, zone_hints=zones, node_hints=nodes)
 
 
 def test_endpoints_come_in_address_order_over_all_slices() -> None:

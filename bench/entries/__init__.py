@@ -1,0 +1,1 @@
+"""One file for each family of figures; `bench.__main__` lists them."""
