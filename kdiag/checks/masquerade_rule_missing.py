@@ -20,21 +20,20 @@ def run(view: View) -> Iterable[Finding]:
     for bundle in bundles(view, CauseKind.MASQUERADE_RULE, by_fault):
         untracked = bundle.groups[0].expected == TRACKED
         hint = UNTRACKED_HINT if untracked else proxy_hint(view, bundle.nodes, CHECK.hint)
-        yield finding(CHECK, view, bundle, message=_message(view, bundle), hint=hint)
+        severity = CHECK.severity if bundle.differences else Severity.WARNING
+        yield finding(CHECK, view, bundle, severity=severity, message=_message(view, bundle), hint=hint)
 
 
 def _message(view: View, bundle: Bundle) -> str:
-    harm = (
-        f"{count(len(bundle.subjects), 'Service')} suffer{'s' if len(bundle.subjects) == 1 else ''} from it, for "
-        f"{clients(view, bundle)}."
-        if bundle.differences
-        else "No Service was found to suffer from it now."
-    )
+    where = f"{on_nodes(bundle)} ({families(bundle.families)}), {bundle.groups[0].detail}. "
+    if not bundle.differences:
+        return f"{where}No Service was found to suffer from it now."
+    suffer = "suffers" if len(bundle.subjects) == 1 else "suffer"
     return (
-        f"{on_nodes(bundle)} ({families(bundle.families)}), {bundle.groups[0].detail}. Packets are sent to the right endpoints, "
-        "and those whose source address has to be rewritten keep it: the endpoint answers the client past this node, the client "
-        "does not know the answer, and the connection hangs. That hits node ports with an endpoint on another node, clients from "
-        f"outside the pods' range, and pods that reach themselves through a Service. {harm}"
+        f"{where}Packets are sent to the right endpoints, and those whose source address has to be rewritten keep it: the "
+        "endpoint answers the client past this node, the client does not know the answer, and the connection hangs. That hits "
+        "node ports with an endpoint on another node, clients from outside the pods' range, and pods that reach themselves "
+        f"through a Service. {count(len(bundle.subjects), 'Service')} {suffer} from it, for {clients(view, bundle)}."
     )
 
 
@@ -54,7 +53,8 @@ client directly and not back through this node, so the client does not know it. 
 and from a pod to itself through its Service, hang; others work.
 
 **How it is found.** Both chains are read: KUBE-MARK-MASQ has to set a mark, KUBE-POSTROUTING has to have a MASQUERADE (or
-SNAT) that asks for the same bit. The Services whose packets are not masqueraded because of it are listed.
+SNAT) that asks for the same bit. The Services whose packets are not masqueraded because of it are listed; where there are
+none (another program masquerades them), it is a warning.
 
 **What is left alone.** Any bit is right as long as both chains agree (`masqueradeBit`). All spellings: `--set-xmark`,
 `--or-mark`, RETURN for unmarked packets or a match on the MASQUERADE itself. Masquerading by other programs.

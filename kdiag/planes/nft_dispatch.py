@@ -41,12 +41,13 @@ def unexpected_frontends(
     node_ports = known_node_ports | {
         (frontend.protocol, frontend.port) for frontend in expected if frontend.kind is FrontendKind.NODE_PORT
     }
+    opened = _node_port_address(table, network)
     found: dict[Frontend, ServicePortKey | None] = {}
     for address, protocol, number, verdict in _elements(table):
         if address is None:
-            if (protocol, number) in node_ports or not network.own:
+            if (protocol, number) in node_ports or opened is None:
                 continue
-            address, kind = network.own.first(), FrontendKind.NODE_PORT
+            address, kind = opened, FrontendKind.NODE_PORT
         elif (address, protocol, number) in known:
             continue
         else:
@@ -56,6 +57,16 @@ def unexpected_frontends(
             frontend = Frontend(address=address, protocol=protocol, port=number, kind=kind, position=position)
             found.setdefault(frontend, service_port_of_chain(verdict.chain))
     return found
+
+
+def _node_port_address(table: nft.NftTable, network: NodeNetwork) -> Address | None:
+    """An address of the node at which NodePorts are open: one of set `nodeport-ips`, any if that names none."""
+    named = table.sets.get("nodeport-ips")
+    for key, _ in named.elements if named else ():
+        address = parse_address(str(key.value)) if isinstance(key, nft.Value) else None
+        if address is not None and address in network.own:
+            return address
+    return network.own.first() if network.own else None
 
 
 def _elements(table: nft.NftTable) -> Iterator[tuple[Address | None, Protocol, int, nft.Verdict]]:

@@ -323,7 +323,7 @@ def test_a_masquerade_that_nothing_needs_is_still_told() -> None:
         CauseKind.MASQUERADE_RULE, detail="chain KUBE-POSTROUTING of table nat has no MASQUERADE", rules=[rule(4)]
     )
     (found,) = told(masquerade_rule_missing.CHECK, given)
-    assert found.severity is Severity.ERROR
+    assert found.severity is Severity.WARNING
     assert "No Service was found to suffer from it now." in found.message
 
 

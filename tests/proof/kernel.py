@@ -5,7 +5,6 @@ Rules are loaded into a real kernel, packets are sent, and where each came out i
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import time
@@ -22,14 +21,16 @@ from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.nft_rules import NftSpace
 from kdiag.walk.program import Space
+from tests.proof.edits import Edit
 from tests.proof.figure import Figure
+from tests.proof.iptables_edits import iptables_edits
 from tests.proof.lab import PORTS, SITES, Lab, LabError, Site, why_not
+from tests.proof.nft_edits import nft_edits
 from tests.proof.nft_rulesets import generate_nft
 from tests.proof.packets import NUMBERS, Packet, Wire
 from tests.proof.recorded import Recorded, packets_to, recorded, sites
 from tests.proof.referee import Verdict, chi_square, judge, leaves_of, walker_for
 from tests.proof.rulesets import empty, generate, what_is_known
-from tests.proof.test_mutations import mutants
 
 NAME = "ruleset x packet pairs"
 WANTED = 20_000
@@ -150,8 +151,8 @@ def recorded_rules(on: Ground, item: Recorded, seed: int, number: int, *, mutate
     text, title = item.text, f"{item.name} {item.family}"
     if mutated:
         every = _mutants(item)
-        kind, text = every[rng.randrange(len(every))]
-        title = f"{title}, {kind}"
+        edit = every[rng.randrange(len(every))]
+        text, title = edit.make(), f"{title}, {edit.kind}, {edit.place}: {edit.label}"
     try:
         if item.backend == "native":
             dump = on.lab.load_nft_json(text)
@@ -173,28 +174,15 @@ def recorded_rules(on: Ground, item: Recorded, seed: int, number: int, *, mutate
             on.lab.load(item.family, item.backend, empty())
 
 
-_MUTANTS: dict[tuple[str, Family], list[tuple[str, str]]] = {}
+_MUTANTS: dict[tuple[str, Family], list[Edit]] = {}
 
 
-def _mutants(item: Recorded) -> list[tuple[str, str]]:
+def _mutants(item: Recorded) -> list[Edit]:
     key = (item.name, item.family)
     if key not in _MUTANTS:
-        if item.backend == "native":
-            _MUTANTS[key] = _without_one(item)
-        else:
-            _MUTANTS[key] = [(f"{each.kind}, line {each.line}: {each.label}", each.text) for each in mutants(item.text)]
+        edits = nft_edits(item.text) if item.backend == "native" else iptables_edits(item.text)
+        _MUTANTS[key] = list(edits)
     return _MUTANTS[key]
-
-
-def _without_one(item: Recorded) -> list[tuple[str, str]]:
-    """The ruleset without one rule."""
-    document = json.loads(item.text)
-    objects = document["nftables"]
-    return [
-        (f"rule deleted: {each['rule'].get('handle')}", json.dumps({"nftables": [*objects[:at], *objects[at + 1 :]]}))
-        for at, each in enumerate(objects)
-        if "rule" in each
-    ]
 
 
 def shares(on: Ground, item: Recorded) -> tuple[int, list[str]]:

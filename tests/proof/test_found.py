@@ -10,9 +10,12 @@ from kdiag.model.addresses import Family, Protocol, parse_address, parse_network
 from kdiag.model.cluster import Metadata, Node, ObjectKey
 from kdiag.model.dataplane import Disposition, Position
 from kdiag.model.host import HostFacts
+from kdiag.model.report import Severity
 from kdiag.parse.nft_json import parse_nft_json
+from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.walk.network import node_network
 from kdiag.walk.nft_rules import NftSpace
+from tests.corpus_fixtures import cluster, variant
 from tests.proof.packets import Packet
 from tests.proof.referee import leaves_of, walker_for
 
@@ -74,3 +77,37 @@ def test_before_connection_tracking_there_is_no_connection_mark(priority: int, d
     rule: list[object] = [{"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 0}}, {"drop": None}]
     ends = _ends(_chain("early", "filter", priority, rule))
     assert ({disposition for disposition, _ in ends} == {Disposition.DROPPED}) is dropped
+
+
+# -- mutations -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_port_that_no_service_has_is_looked_for_where_node_ports_are_open() -> None:
+    """In nftables mode at the addresses of set nodeport-ips: the node's first address may be another one."""
+
+    def moved(text: str) -> str:
+        assert text.count('["udp", 30131]') == 1
+        return text.replace('["udp", 30131]', '["udp", 30999]')
+
+    edited = variant(cluster("v1.36.2-nftables-nft"), node="node01", probe="nft-j-list-ruleset", edit=moved)
+    found = [item for item in diagnose(edited, Scope(nodes=("node01",))).findings if item.code.startswith("KD2")]
+    assert [(item.code, item.node, item.service) for item in found] == [
+        ("KD201", "node01", "default/np-tcp-udp"),
+        ("KD202", "node01", "default/np-tcp-udp"),
+    ]
+    assert "NodePort 30999/UDP" in found[1].message
+
+
+def test_masquerade_under_another_name_is_no_error() -> None:
+    """Somebody moved kube-proxy's chain: its next sync will stumble over that, and no packet of today does."""
+    edited = variant(
+        cluster("v1.36.2-ipvs-nft"),
+        node="node01",
+        probe="iptables-save",
+        edit=lambda text: text.replace("KUBE-POSTROUTING", "KUBE-POSTROUTING-OLD"),
+    )
+    found = [item for item in diagnose(edited, Scope(nodes=("node01",))).findings if item.code.startswith("KD2")]
+    assert {(item.code, item.severity) for item in found} == {("KD210", Severity.WARNING), ("KD213", Severity.WARNING)}
+    for item in found:
+        assert "No Service was found to suffer from it now" in item.message
+        assert "the connection hangs" not in item.message

@@ -21,11 +21,14 @@ def test_packets_end_where_the_walk_says() -> None:
     assert figure.tried > 1000
 
 
-def test_what_changes_a_fate_is_told_in_every_recording() -> None:
+def test_mutants_of_several_recordings_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDIAG_MUTATIONS", "2")
+    monkeypatch.setattr(mutations, "RECORDINGS", ("v1.20.2-ipvs-nft", "v1.20.2-userspace-nft", "v1.36.2-nftables-nft"))
     figure = mutations.run(0.0, 7)
     assert figure.complaints == ()
-    assert figure.tried == len(mutations.SUBJECTS)
+    assert figure.tried == 6
     assert figure.holds
+    assert figure.details[0].startswith("v1.20.2-ipvs-nft: 2 of ")
 
 
 def test_a_figure_holds_only_if_enough_was_tried_and_nothing_was_wrong() -> None:
