@@ -4,6 +4,7 @@ _kdiag_completion() {
     COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" \
                    COMP_CWORD=$COMP_CWORD \
                    _KDIAG_COMPLETE=complete_bash $1 ) )
+    [ $? -eq 1 ] && compopt +o default 2>/dev/null
     return 0
 }
 

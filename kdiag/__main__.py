@@ -18,7 +18,7 @@ def main() -> int:
     if instruction.startswith("complete_"):
         from kdiag.cli.in_time import answer_in_time
 
-        return answer_in_time(lambda: _complete(instruction, arguments))
+        return answer_in_time(lambda: _complete(instruction, arguments), late=int(instruction == "complete_bash"))
     return _run(arguments)
 
 

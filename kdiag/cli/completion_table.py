@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def completion_table(root: click.Group) -> Mapping[str, Any]:
-    """Every command with its options and arguments; `values` are the words to choose from, what to look up (see _NAMES), `any`
+    """Every command with its options and arguments; `values` are the words to choose from, what to look up (see _NAMES), `files`, `any`
     for a value that nobody can guess, and None for an option without a value."""
     context = click.Context(root, info_name=root.name, help_option_names=["-h", "--help"])
     commands = {}
@@ -64,4 +64,6 @@ def _values(parameter: click.Parameter) -> Any:
         return [item.value for item in formats]
     if isinstance(parameter.type, click.Choice):
         return [str(getattr(item, "value", item)) for item in parameter.type.choices]
+    if isinstance(parameter.type, click.Path):
+        return "files"
     return _NAMES.get(parameter.name or "", "any")

@@ -84,6 +84,9 @@ def _completion_script(shell: str) -> str:
     if completion is None:
         raise ValueError(f"click cannot complete in {shell}")
     script: str = completion(COMMAND, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source()
+    if shell == "bash":
+        # Bash offers files where nothing else is found, also for the name of a node.
+        script = script.replace("    return 0\n", "    [ $? -eq 1 ] && compopt +o default 2>/dev/null\n    return 0\n")
     return script.strip() + "\n"
 
 

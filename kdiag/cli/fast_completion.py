@@ -7,7 +7,7 @@ and click would offer, and printed as typer's completion scripts want it (tests/
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdiag.cli import offers
@@ -25,25 +25,28 @@ def answer(instruction: str) -> int:
     if instruction == "complete_bash":
         place = int(os.environ["COMP_CWORD"])
         words = _split(os.environ["COMP_WORDS"])
-        print("\n".join(word for word, _ in offered(words[1:place], words[place] if place < len(words) else "")))
-        return 0
+        found, files = offered(words[1:place], words[place] if place < len(words) else "")
+        print("\n".join(word for word, _ in found))
+        # completions/kdiag.bash then offers no files either.
+        return 0 if files else 1
     typed = os.environ.get("_TYPER_COMPLETE_ARGS", "")
     words = _split(typed)[1:]
     incomplete = words.pop() if words and not typed.endswith(" ") else ""
-    found = offered(words, incomplete)
+    found, files = offered(words, incomplete)
     if instruction == "complete_zsh":
         listed = "\n".join(f'"{_zsh(word)}":"{_zsh(means)}"' if means else f'"{_zsh(word)}"' for word, means in found)
-        print(f"_arguments '*: :(({listed}))'" if found else "_files")
+        print(f"_arguments '*: :(({listed}))'" if found else "_files" if files else "")
         return 0
     if os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
         # Whether fish shall take these words, or files.
-        return 0 if found else 1
+        return 1 if files else 0
     print("\n".join(f"{word}\t{' '.join(means.split())}" if means else word for word, means in found))
     return 0
 
 
-def offered(words: Sequence[str], incomplete: str) -> list[Offer]:
-    """What may stand in the place of `incomplete` after these words (without the program's name)."""
+def offered(words: Sequence[str], incomplete: str) -> tuple[list[Offer], bool]:
+    """What may stand in the place of `incomplete` after these words (without the program's name), and whether the name of a
+    file may."""
     table = _table()
     words = list(words)
     if incomplete == "=":
@@ -55,30 +58,28 @@ def offered(words: Sequence[str], incomplete: str) -> list[Offer]:
     if place is None:
         found = _option_names(table["options"], {}, incomplete) if incomplete.startswith("-") else []
         commands = [(name, str(command["help"])) for name, command in table["commands"].items()]
-        return [*(item for item in commands if item[0].startswith(incomplete)), *found]
+        return [*(item for item in commands if item[0].startswith(incomplete)), *found], False
     command = table["commands"].get(words[place])
-    return [] if command is None else list(_within(command, table["codes"], words[place + 1 :], incomplete))
+    return ([], False) if command is None else _within(command, table["codes"], words[place + 1 :], incomplete)
 
 
 def _within(
     command: Mapping[str, Any], titles: Mapping[str, str], words: list[str], incomplete: str
-) -> Iterator[Offer]:
+) -> tuple[list[Offer], bool]:
     given, arguments = _parsed(command, words)
     if incomplete.startswith("-") and "--" not in words:
-        yield from _option_names(command["options"], given, incomplete)
-        return
+        return _option_names(command["options"], given, incomplete), False
     begun = _option(command, words[-1]) if words else None
     if begun is not None and begun["values"] is not None:
         wanted = begun["values"]
     elif len(arguments) < len(command["arguments"]):
         wanted = command["arguments"][len(arguments)]["values"]
     else:
-        return
+        return [], False
     if wanted == "codes":
-        yield from offers.codes(incomplete, titles)
-        return
+        return offers.codes(incomplete, titles), False
     found = wanted if isinstance(wanted, list) else _NAMES[wanted](given, incomplete) if wanted in _NAMES else []
-    yield from ((word, "") for word in found if word.startswith(incomplete))
+    return [(word, "") for word in found if word.startswith(incomplete)], wanted == "files"
 
 
 _NAMES = {

@@ -17,8 +17,11 @@ _RESERVE_S = 0.02
 """Seconds of them that are left for ending the process; the kernel tells the start of a process in ticks of 0.01 s."""
 
 
-def answer_in_time(answer: Callable[[], int], *, otherwise: str = "", seconds: float | None = None) -> int:
-    """Runs `answer`, and passes on what it prints and its exit code if it ends in time, else prints `otherwise` and returns 0.
+def answer_in_time(
+    answer: Callable[[], int], *, otherwise: str = "", late: int = 0, seconds: float | None = None
+) -> int:
+    """Runs `answer`, and passes on what it prints and its exit code if it ends in time, else prints `otherwise` and
+    returns `late`.
 
     A child process does the work and is killed when `seconds` (None: what is left of DEADLINE_S) are over: nothing that it
     runs into, be it a busy machine, a silent server or a huge list, holds up the prompt. What it says on standard error goes
@@ -41,9 +44,11 @@ def answer_in_time(answer: Callable[[], int], *, otherwise: str = "", seconds: f
     printed = b""
     while True:
         if not waiting.poll(max(deadline - time.monotonic(), 0) * 1000):
-            printed = otherwise.encode()
             os.kill(child, signal.SIGKILL)
-            break
+            os.waitpid(child, 0)
+            sys.stdout.write(otherwise)
+            sys.stdout.flush()
+            return late
         part = os.read(receiving, 1 << 16)
         if not part:
             break

@@ -28,7 +28,7 @@ def main() -> int:
 
 def complete() -> int:
     """`kubectl_complete-kdiag`: prints what fits, one a line, then the directive. The last argument is what was begun."""
-    return answer_in_time(_complete, otherwise=f":{_FILES}\n")
+    return answer_in_time(_complete, otherwise=f":{_NO_FILES}\n")
 
 
 def _complete() -> int:
@@ -37,7 +37,7 @@ def _complete() -> int:
         lines = _fitting(words, sys.argv[-1] if len(sys.argv) > 1 else "")
     except Exception:
         # At a prompt there is no place for an error.
-        lines = [f":{_FILES}"]
+        lines = [f":{_NO_FILES}"]
     print("\n".join(lines))
     return 0
 
@@ -70,6 +70,6 @@ def _without_equals(word: str) -> str:
 
 
 def _fitting(words: list[str], incomplete: str) -> list[str]:
-    found = offered(words, incomplete)
+    found, files = offered(words, incomplete)
     lines = [f"{word}\t{means}" if means else word for word, means in found]
-    return [*lines, f":{_NO_FILES if lines else _FILES}"]
+    return [*lines, f":{_FILES if files else _NO_FILES}"]

@@ -23,7 +23,8 @@ def trace_dot(trace: Trace, _style: Style) -> str:
     lines = [
         "digraph trace {",
         "  rankdir=LR;",
-        f'  label="{_escaped(graph.title)}"; labelloc=t; fontname="monospace"; fontsize=12;',
+        f'  label="{_escaped(graph.title)}"; labelloc=t;',
+        '  graph [fontname="monospace", fontsize=12];',
         '  node [fontname="monospace", fontsize=10];',
         '  edge [fontname="monospace", fontsize=10];',
     ]

@@ -17,6 +17,7 @@ from kdiag.render.layout import at_most, visible
 from kdiag.render.phrases import (
     GAP_HEADINGS,
     acceptance_words,
+    by_file,
     gap_groups,
     gap_words,
     other_places,
@@ -69,7 +70,7 @@ def _body(finding: Finding) -> Iterator[str]:
     places = other_places(finding)
     if places:
         yield f"affected: {', '.join(at_most(places, AFFECTED_SHOWN))}"
-    for item in finding.evidence[:EVIDENCE_SHOWN]:
+    for item in by_file(finding.evidence[:EVIDENCE_SHOWN]):
         yield f"{item.source}{f':{item.line}' if item.line else ''}  {item.text}".rstrip()
     if finding.hint:
         yield f"hint: {finding.hint}"

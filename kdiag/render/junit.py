@@ -19,6 +19,7 @@ from kdiag.render.layout import visible
 from kdiag.render.phrases import (
     GAP_HEADINGS,
     acceptance_words,
+    by_file,
     gap_groups,
     gap_words,
     other_places,
@@ -110,7 +111,7 @@ def _details(finding: Finding) -> str:
         if value:
             lines.append(f"{label}: {value}")
     lines += [f"affected: {label}" for label in other_places(finding)]
-    for item in finding.evidence:
+    for item in by_file(finding.evidence):
         lines.append(f"{item.source}{f':{item.line}' if item.line else ''}  {item.text}".rstrip())
     if finding.hint:
         lines.append(f"hint: {finding.hint}")

@@ -15,6 +15,7 @@ from kdiag.render.layout import at_most, count, cut_middle, visible
 from kdiag.render.phrases import (
     GAP_HEADINGS,
     acceptance_words,
+    by_file,
     gap_groups,
     gap_words,
     other_places,
@@ -110,7 +111,7 @@ def _evidence(items: Sequence[Evidence]) -> list[str]:
             f"{visible(item.source)}{f':{item.line}' if item.line else ''}  {visible(item.text)}".rstrip(),
             LINE_CHARACTERS,
         )
-        for item in items[:EVIDENCE_SHOWN]
+        for item in by_file(items[:EVIDENCE_SHOWN])
     ]
     longest = max((len(run) for line in shown for run in re.findall("`+", line)), default=0)
     fence = "`" * max(longest + 1, 3)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 
-from kdiag.model.report import Acceptance, Affected, Finding, Gap, GapKind, Report, Severity
+from kdiag.model.report import Acceptance, Affected, Evidence, Finding, Gap, GapKind, Report, Severity
 from kdiag.render.layout import count, some
 
 NODES_SHOWN = 5
@@ -61,6 +61,12 @@ def summary_line(report: Report) -> str:
 def place(item: Finding | Affected) -> str:
     """`node02 default/web 80/TCP`: as much of it as there is, an empty text for the cluster as a whole."""
     return " ".join(part for part in (item.node, item.service, item.port) if part)
+
+
+def by_file(items: Sequence[Evidence]) -> list[Evidence]:
+    """Evidence file by file, in the order in which the files are first named, and line by line."""
+    files = {source: place for place, source in enumerate(dict.fromkeys(item.source for item in items))}
+    return sorted(items, key=lambda item: (files[item.source], item.line))
 
 
 def other_places(finding: Finding) -> list[str]:

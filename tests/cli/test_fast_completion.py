@@ -20,7 +20,7 @@ def by_click(*typed: str) -> list[tuple[str, str]]:
 
 
 def fast(*typed: str) -> list[tuple[str, str]]:
-    return sorted(fast_completion.offered(typed[:-1], typed[-1]))
+    return sorted(fast_completion.offered(typed[:-1], typed[-1])[0])
 
 
 def lines(command: click.Command) -> Iterator[list[str]]:
@@ -67,6 +67,36 @@ def test_nothing_is_offered(line: list[str]) -> None:
     assert fast(*line) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        (["preflight", "--snapshot", ""], True),
+        (["preflight", "--snapshot=x"], True),
+        (["preflight", "-f", "man"], True),
+        (["diff", "monday.tar.gz", ""], True),
+        (["diff", "a", "b", ""], False),
+        (["preflight", "--demo", "--node", "x"], False),
+        (["preflight", "--settle", ""], False),
+        (["preflight", "--pod-cidr", "10"], False),
+        (["preflight", "--demo", ""], False),
+        (["preflight", "-"], False),
+        (["no-such", ""], False),
+        ([""], False),
+    ],
+)
+def test_files_are_offered_where_they_belong(line: list[str], files: bool) -> None:
+    assert fast_completion.offered(line[:-1], line[-1])[1] is files
+
+
+def test_zsh_is_offered_files_only_where_they_belong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed, said in (("kdiag preflight --demo --node x", "\n"), ("kdiag preflight --snapshot x", "_files\n")):
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", typed)
+        fast_completion.answer("complete_zsh")
+        assert capsys.readouterr().out == said
+
+
 QUESTIONS = (
     "kdiag ",
     "kdiag che",
@@ -74,6 +104,7 @@ QUESTIONS = (
     "kdiag preflight --demo --node ",
     "kdiag explain KD22",
     "kdiag preflight --snapshot ",
+    "kdiag diff ",
     "kdiag preflight --s",
     "kdiag trace --demo 'default/w",
     'kdiag explain "',
@@ -102,5 +133,7 @@ def test_the_same_text_as_typer(
         expected = completion(COMMAND, {}, "kdiag", "_KDIAG_COMPLETE").complete()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    assert fast_completion.answer(f"complete_{shell}") == code
+    # Bash and fish are told by the exit code whether to offer files.
+    files = typed in ("kdiag preflight --snapshot ", "kdiag diff ")
+    assert fast_completion.answer(f"complete_{shell}") == (code if action else not files if shell == "bash" else 0)
     assert capsys.readouterr().out.rstrip("\n") == expected

@@ -53,7 +53,7 @@ def test_runs_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (["pre"], "preflight", ":4"),
         (["explain", "KD22"], "KD223", ":4"),
         (["preflight", "--snapshot", ""], None, ":0"),
-        (["no-such", ""], None, ":0"),
+        (["no-such", ""], None, ":4"),
         ([], None, ":4"),
     ],
 )

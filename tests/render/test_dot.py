@@ -20,6 +20,7 @@ _LINES = (
     r"digraph trace \{",
     r"  rankdir=LR;",
     rf"  label={_TEXT}; labelloc=t;",
+    r'  graph \[fontname="monospace", fontsize=12\];',
     r'  (?:node|edge) \[fontname="monospace", fontsize=10\];',
     rf"  n\d+ \[shape=\w+, [^\[\]]*?, label={_TEXT}\];",
     rf'  n\d+ -> n\d+ \[color="#[0-9a-f]{{6}}"[a-z0-9=, ]*(?:, label={_TEXT})?\];',

@@ -15,6 +15,7 @@ import msgspec
 from kdiag.model.overview import Overview, ServiceOverview
 from kdiag.model.report import Evidence, Finding, GapKind, Report, Severity
 from kdiag.render.layout import visible
+from kdiag.render.phrases import by_file
 
 EVIDENCE_SHOWN, EVIDENCE_AT_ONCE = 40, 12
 """Lines of evidence of one finding that the page holds, and that it shows before it is asked for more (findings.js knows it,
@@ -29,12 +30,7 @@ _STRIPES = ("KD2", "KD4")
 
 def in_order(items: Sequence[Evidence]) -> list[Evidence]:
     """What is shown at once and the rest, each file by file and line by line: checks put the most telling lines first."""
-    shown, rest = items[:EVIDENCE_AT_ONCE], items[EVIDENCE_AT_ONCE:]
-    out: list[Evidence] = []
-    for part in (shown, rest):
-        files = list(dict.fromkeys(item.source for item in part))
-        out.extend(sorted(part, key=lambda item: (files.index(item.source), item.line)))
-    return out
+    return [*by_file(items[:EVIDENCE_AT_ONCE]), *by_file(items[EVIDENCE_AT_ONCE:])]
 
 
 def page_content(report: Report) -> dict[str, Any]:
