@@ -179,7 +179,7 @@ EXPECTED = {
         code="KD222",
         node="node01",
         services=lambda: services_in_chain(OLD, "node01", "KUBE-NODEPORTS"),
-        evidence="-A KUBE-SERVICES -d 10.102.10.20/32",
+        evidence=":KUBE-SERVICES -",
         says="Every node port is dead there",
     ),
     "s-wrong-port": Expected(

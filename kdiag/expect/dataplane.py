@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from kdiag.expect.behaviour import expected_cases
@@ -12,7 +12,7 @@ from kdiag.expect.selection import ProxyRules, select
 from kdiag.expect.situation import LocalDetector, Situation
 from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
-from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, Position, ServicePortKey
+from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, Position, ServicePortKey
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
 from kdiag.walk.network import NodeNetwork
@@ -67,31 +67,34 @@ def detector_of(family: Family, context: NodeContext) -> LocalDetector:
             return LocalDetector(interface=f"{prefix}+" if prefix else None)
 
 
-def expected_data_plane(cluster: ClusterState, context: NodeContext) -> DataPlane:
+def expected_data_plane(
+    cluster: ClusterState,
+    context: NodeContext,
+    without: Mapping[Family, Collection[Spot]] | None = None,
+) -> DataPlane:
     """What packets to every Service address ought to meet on the node.
 
-    Two Services that claim one address (a fault of its own) leave it to the first of them by name.
+    Two Services that claim one address (a fault of its own) leave it to the first of them by name. `without` are
+    addresses to leave out.
     """
     behaviours: dict[Frontend, Behaviour] = {}
-    services = sorted((item for item in cluster.services if is_served(item)), key=lambda item: item.key)
+    served = sorted((service for service in cluster.services if is_served(service)), key=lambda item: item.key)
+    ports = [(service, service_port) for service in served for service_port in service.ports]
     for family, network in context.networks.items():
         rules = context.rules
         at = node_port_addresses(family, network, context.host, context.config, rules)
         detector = detector_of(family, context)
-        for service in services:
-            for service_port in service.ports:
-                if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:
-                    continue  # The proxy process speaks TCP and UDP only.
-                for frontend, behaviour in _port_behaviours(
-                    cluster,
-                    context,
-                    network,
-                    detector,
-                    service,
-                    service_port,
-                    addresses_of(service, service_port, family, rules, at),
-                ):
-                    behaviours.setdefault(frontend, behaviour)
+        left_out = without.get(family, ()) if without is not None else ()
+        for service, service_port in ports:
+            if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:
+                continue  # The proxy process speaks TCP and UDP only.
+            targets = addresses_of(service, service_port, family, rules, at)
+            if left_out:
+                targets = tuple(item for item in targets if spot_of(item, service_port.protocol) not in left_out)
+            for frontend, behaviour in _port_behaviours(
+                cluster, context, network, detector, service, service_port, targets
+            ):
+                behaviours.setdefault(frontend, behaviour)
     return DataPlane(node=context.node_name, behaviours=behaviours)
 
 
@@ -102,9 +105,8 @@ def _port_behaviours(
     detector: LocalDetector,
     service: Service,
     service_port: ServicePort,
-    targets: Iterable[ServiceAddress],
+    targets: tuple[ServiceAddress, ...],
 ) -> Iterable[tuple[Frontend, Behaviour]]:
-    targets = tuple(targets)
     if not targets:
         return
     rules = context.rules
@@ -114,10 +116,10 @@ def _port_behaviours(
             for candidates in candidates_of(
                 cluster, service, service_port, network.family, rules.version, context.node_name
             )
-            for known in _zones(rules, candidates)
+            for known in zones_of(rules, candidates)
         )
     )
-    key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
+    key = _key_of(service, service_port)
     masquerade_all = bool(context.config and context.config.masquerade_all)
     for target in targets:
         for position in Position:
@@ -153,7 +155,20 @@ def _port_behaviours(
             yield frontend, Behaviour(cases=cases, service_port=key)
 
 
-def _zones(rules: ProxyRules, candidates: Candidates) -> tuple[ProxyRules, ...]:
+Spot = tuple[int | None, Protocol, int]
+"""An address as a number (None: the node's own, for NodePorts), protocol and port."""
+
+
+def spot_of(target: ServiceAddress, protocol: Protocol) -> Spot:
+    """Where a Service port is offered."""
+    return (None if target.kind is FrontendKind.NODE_PORT else int(target.address), protocol, target.port)
+
+
+def _key_of(service: Service, service_port: ServicePort) -> ServicePortKey:
+    return ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
+
+
+def zones_of(rules: ProxyRules, candidates: Candidates) -> tuple[ProxyRules, ...]:
     """Where the Node object was not read its zone is not known: it may be any that a hint names, or none."""
     if rules.node is not None:
         return (rules,)

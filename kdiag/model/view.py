@@ -9,7 +9,7 @@ from functools import cached_property
 
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ClusterState, Node, ObjectKey, Pod, Service
-from kdiag.model.dataplane import DataPlane
+from kdiag.model.dataplane import DataPlane, ServicePortKey
 from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
@@ -48,6 +48,9 @@ class NodeView:
     expected: DataPlane | None = None
     actual: DataPlane | None = None
     comparison: Comparison | None = None
+    twins: frozenset[ServicePortKey] = frozenset()
+    """Service ports that are in neither data plane because another that is right is like them in everything: they get
+    what it gets."""
 
 
 @dataclass(frozen=True, kw_only=True)

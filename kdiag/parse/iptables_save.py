@@ -7,6 +7,7 @@ Both print rules as `-A CHAIN …`; the first has `*table`, `:CHAIN POLICY [n:m]
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from sys import intern
 
@@ -189,11 +190,33 @@ def parse_iptables_save(
     as far as they are known; a rule that is cut off by the end of the text does too. Raises ParseError only if the text
     is no rule dump at all (an error message, binary data).
     """
-    reader = _Reader(six=family is Family.IPV6, table=table)
     lines = text.removeprefix("\ufeff").split("\n")
-    ends_open = bool(lines[-1].strip())
+    return parse_lines(
+        enumerate(lines, start=1),
+        family=family,
+        backend=backend,
+        source=source,
+        covers=covers,
+        table=table,
+        ends_open=bool(lines[-1].strip()),
+    )
+
+
+def parse_lines(
+    lines: Iterable[tuple[int, str]],
+    *,
+    family: Family,
+    backend: Backend = Backend.UNKNOWN,
+    source: str,
+    covers: frozenset[str] | None = None,
+    table: str | None = None,
+    ends_open: bool = False,
+) -> Ruleset:
+    """Like parse_iptables_save, for some of a dump's lines with their numbers. `ends_open` says that the text ends inside
+    the last one."""
+    reader = _Reader(six=family is Family.IPV6, table=table)
     last: tuple[int, str] | None = None
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in lines:
         line = raw.strip()
         if line:
             reader.read(number, line)

@@ -60,8 +60,8 @@ def compare_looks(before: Snapshot | Report, after: Snapshot | Report, scope: Sc
     )
     if isinstance(before, Report) or isinstance(after, Report) or scope.without_nodes:
         return change
-    earlier, _ = build_view(before, nodes=scope.nodes, settle_s=scope.settle_s)
-    later, _ = build_view(after, nodes=scope.nodes, settle_s=scope.settle_s)
+    earlier, _ = build_view(before, nodes=scope.nodes, settle_s=scope.settle_s, every_port=True)
+    later, _ = build_view(after, nodes=scope.nodes, settle_s=scope.settle_s, every_port=True)
     changes, compared = plane_changes(earlier, later)
     names = {str(key) for key in scope.services}
     wanted = tuple(

@@ -23,7 +23,7 @@ from kdiag.model.view import View
 from kdiag.pipeline.overview import overview_of
 from kdiag.pipeline.ranges import address_ranges
 from kdiag.pipeline.stages import note, stage
-from kdiag.pipeline.tracing import follow
+from kdiag.pipeline.tracing import follow, services_meant
 from kdiag.pipeline.viewing import build_view, settings_of
 
 
@@ -114,7 +114,9 @@ def collect_settings(snapshot: Snapshot) -> Facts:
 
 def trace(snapshot: Snapshot, target: TraceTarget, scope: Scope) -> Trace:
     """Follow packets to a target. Raises TargetError if the snapshot does not hold what it names."""
-    view, gaps = build_view(snapshot, nodes=(), settle_s=scope.settle_s)
+    view, gaps = build_view(
+        snapshot, nodes=(), settle_s=scope.settle_s, only=lambda cluster: services_meant(cluster, target)
+    )
     with stage("follow the packets"):
         found = follow(view, target)
     about = {verdict.node for verdict in found.verdicts}
@@ -148,6 +150,7 @@ def _services_judged(view: View) -> int:
         for behaviour in node.expected.behaviours.values()
         if behaviour.service_port is not None
     }
+    judged |= {port.service for node in view.nodes for port in node.twins}
     return len(judged)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from kdiag.compare import compare
 from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
 from kdiag.expect.frontends import is_served
+from kdiag.expect.outlook import PlainEndpoints
 from kdiag.gather.addressing import no_login_reason
 from kdiag.model.addresses import Address, Family, Network, Protocol
 from kdiag.model.cluster import ClusterState, ObjectKey
@@ -17,11 +18,14 @@ from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
+from kdiag.model.rules import Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
+from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
-from kdiag.pipeline.trust import trust_in
+from kdiag.pipeline.trust import Trust, trust_in
+from kdiag.pipeline.twins import SortedOffers, narrowed, sort_offers, suspects, twin_frontends, twin_ports
 from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
 from kdiag.planes.leftovers import leftovers
@@ -48,6 +52,9 @@ class NodeInput:
     """True if the API changed after the node was read."""
     came_and_went: bool = False
     """True if Services may have been made and deleted between the two readings of the API."""
+    plain: PlainEndpoints | None = None
+    only: Collection[ObjectKey] | None = None
+    """The Services that are asked about, None: all. Where much is to be read, the others are left out."""
     later: tuple[NodeInput, ...] = ()
     """The same node read again later, oldest first, for what is not settled the first time."""
 
@@ -62,6 +69,9 @@ class _Judged:
     comparison: Comparison | None = None
     conditions: tuple[Condition, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    rulesets: tuple[Ruleset, ...] = ()
+    """What was walked of the evidence's."""
+    twins: frozenset[ServicePortKey] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +82,14 @@ class NodeResult:
     gaps: tuple[Gap, ...]
 
 
-def read_evidence(node_name: str, probes: Mapping[str, Recording], host: HostFacts) -> NodeEvidence:
-    """Everything recorded on a node, with its rule sets and ipsets parsed."""
-    rulesets, ruleset_gaps = read_rulesets(node_name, probes, host.iptables_version)
+def read_evidence(
+    node_name: str, probes: Mapping[str, Recording], host: HostFacts, *, cut: bool = True
+) -> NodeEvidence:
+    """Everything recorded on a node, with its rule sets and ipsets parsed.
+
+    Unless `cut` is False, large dumps are cut up and read in part."""
+    cuts: dict[str, CutDump] = {}
+    rulesets, ruleset_gaps = read_rulesets(node_name, probes, host.iptables_version, cuts if cut else None)
     ipsets, ipset_gaps = read_ipsets(node_name, probes)
     nft, nft_gaps = read_nft(node_name, probes, rulesets)
     ipvs, ipvs_gaps = read_ipvs(node_name, probes)
@@ -87,6 +102,7 @@ def read_evidence(node_name: str, probes: Mapping[str, Recording], host: HostFac
         nft=nft,
         ipvs=ipvs,
         gaps=(*ruleset_gaps, *ipset_gaps, *nft_gaps, *ipvs_gaps),
+        cuts=cuts,
     )
 
 
@@ -149,6 +165,7 @@ def examine_node(given: NodeInput) -> NodeResult:
         return NodeResult(view=view, gaps=tuple(gaps))
     replacement = replacement_of(cluster, evidence)
     if replacement is not None:
+        view = replace(view, rulesets=narrowed(evidence, ()).rulesets)
         gaps.append(Gap(node=name, subject="rules", reason=replacement.reason, kind=GapKind.NOT_APPLICABLE))
         return NodeResult(view=replace(view, other_proxy=replacement.product), gaps=tuple(gaps))
     plane = plane_of(evidence, given.config)
@@ -173,7 +190,15 @@ def examine_node(given: NodeInput) -> NodeResult:
         comparison = join_rounds(comparison, [item for item in later if item is not None], judged.conditions)
     gaps += _unclear_gaps(comparison)
     return NodeResult(
-        view=replace(view, expected=judged.expected, actual=judged.actual, comparison=comparison), gaps=tuple(gaps)
+        view=replace(
+            view,
+            rulesets=judged.rulesets,
+            expected=judged.expected,
+            actual=judged.actual,
+            comparison=comparison,
+            twins=judged.twins,
+        ),
+        gaps=tuple(gaps),
     )
 
 
@@ -184,18 +209,54 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
     if trust.refusal is not None or plane.read is None:
         return _Judged(refusal=trust.refusal or f"{plane.mode} mode: not read yet")
     context = node_context(given, version, plane.mode)
+    if plane.mode is not ProxyMode.IPTABLES or not evidence.cuts:
+        return _compare(given, context, plane, trust, narrowed(evidence, ()), ())
     cached = _node_local_addresses(evidence.host)
-    whole = expected_data_plane(cluster, context)
+    families = sort_offers(
+        evidence,
+        cluster,
+        context,
+        given.plain or PlainEndpoints(cluster),
+        doubtful=trust.doubtful,
+        alone={service.key for service in cluster.services if cached.intersection(service.cluster_ips)},
+        only=given.only,
+    )
+    while True:
+        judged = _compare(given, context, plane, trust, narrowed(evidence, families), families)
+        if judged.comparison is None or judged.expected is None or judged.actual is None:
+            return judged
+        said = suspects(judged.comparison, judged.expected, judged.actual)
+        # The first of a kind is not right: what is wrong with it may not be wrong with all.
+        parted = [offers.part(said[offers.family]) for offers in families]
+        if not any(parted):
+            return judged
+
+
+def _compare(
+    given: NodeInput,
+    context: NodeContext,
+    plane: Plane,
+    trust: Trust,
+    evidence: NodeEvidence,
+    families: Sequence[SortedOffers],
+) -> _Judged:
+    """Walk what is to be walked, and compare it with what ought to be there."""
+    cluster = given.cluster
+    if plane.read is None:
+        return _Judged(refusal=f"{plane.mode} mode: not read yet")
+    without = {offers.family: offers.unwalked() for offers in families}
+    cached = _node_local_addresses(evidence.host)
+    whole = expected_data_plane(cluster, context, without)
     expected = trust.expectation(_without(whole, cached))
     earlier = None
     if given.before is not cluster:
-        earlier = _without(expected_data_plane(given.before, context), cached)
+        earlier = _without(expected_data_plane(given.before, context, without), cached)
     reading = plane.read(
         evidence,
         ReadingOrder(
             expected=expected,
             networks=context.networks,
-            version=version,
+            version=context.version,
             local_ranges=_local_ranges(context),
             node_ports=_node_ports(cluster),
             settled=_settled(expected, earlier, given.young),
@@ -216,9 +277,11 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
     return _Judged(
         expected=expected,
         actual=reading.data_plane,
-        comparison=comparison,
+        comparison=replace(comparison, judged=comparison.judged + twin_frontends(families, reading.data_plane)),
         conditions=conditions,
         gaps=(*_cached_gaps(whole, cached), *reading.gaps, *_contradiction_gaps(expected)),
+        rulesets=evidence.rulesets,
+        twins=twin_ports(families),
     )
 
 

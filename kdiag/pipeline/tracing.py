@@ -11,7 +11,7 @@ from kdiag.errors import TargetError
 from kdiag.expect.dataplane import NEWEST
 from kdiag.expect.endpoints import Candidate, candidates_of
 from kdiag.model.addresses import Address, Family, parse_address
-from kdiag.model.cluster import ClusterState, Pod, Service
+from kdiag.model.cluster import ClusterState, ObjectKey, Pod, Service
 from kdiag.model.dataplane import Behaviour, Case, Frontend, FrontendKind, Position, ServicePortKey
 from kdiag.model.lookup import find_node, find_pod, find_service
 from kdiag.model.trace import (
@@ -85,6 +85,24 @@ def follow(view: View, target: TraceTarget) -> Trace:
         walk=walk,
         notes=tuple(notes),
     )
+
+
+def services_meant(cluster: ClusterState, target: TraceTarget) -> frozenset[ObjectKey]:
+    """The Services that a target may be about. Raises TargetError if it names one that is not there."""
+    match target.place:
+        case ServiceTarget(service=wanted):
+            return frozenset((find_service(cluster, wanted).key,))
+        case AddressTarget(address=address, port_number=number):
+            return frozenset(
+                service.key
+                for service in cluster.services
+                if address in (*service.cluster_ips, *service.external_ips, *(item.ip for item in service.ingress))
+                or any(port.node_port == number for port in service.ports)
+            )
+        case NodePortTarget(node_port=number):
+            return frozenset(
+                service.key for service in cluster.services if any(port.node_port == number for port in service.ports)
+            )
 
 
 def _client(view: View, target: TraceTarget) -> Client:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
+from kdiag.expect.outlook import PlainEndpoints
 from kdiag.model.addresses import Network
-from kdiag.model.cluster import ClusterState
+from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import ServicePortKey
 from kdiag.model.facts import FactKind, Facts
 from kdiag.model.host import HostFacts
@@ -36,10 +37,14 @@ def build_view(
     without_nodes: bool = False,
     reserved: tuple[Network, ...] = (),
     settle_s: float = 30.0,
+    only: Callable[[ClusterState], Collection[ObjectKey]] | None = None,
+    every_port: bool = False,
 ) -> tuple[View, tuple[Gap, ...]]:
     """Parse the snapshot, work out both data planes of every node and compare them.
 
-    `nodes` narrows the work to these; `without_nodes` leaves all of them out. The gaps are the snapshot's own and all
+    `nodes` narrows the work to these; `without_nodes` leaves all of them out. `only` names the Services that are asked
+    about: of nodes with many rules the others may be left out. With `every_port` the data planes have every Service port,
+    also those that are like another in everything (`NodeView.twins`). The gaps are the snapshot's own and all
     that came up on the way.
     """
     reason = "by --no-nodes"
@@ -67,9 +72,11 @@ def build_view(
     facts = collect_facts(cluster, hosts, configs, snapshot.api)
 
     examined = [name for name in recorded if not nodes or name in nodes]
-    evidence = {name: read_evidence(name, recorded[name], hosts[name]) for name in examined}
+    evidence = {name: read_evidence(name, recorded[name], hosts[name], cut=not every_port) for name in examined}
     from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
+    plain = PlainEndpoints(cluster)
+    asked_about = None if only is None else frozenset(only(cluster))
     two_readings = before is not cluster
     changes = last_changes(cluster)
     moved = moved_between(before, cluster)
@@ -105,6 +112,8 @@ def build_view(
             from_rules=from_rules,
             service_ranges=facts.networks(FactKind.SERVICE_RANGE),
             port_labels=labels,
+            plain=plain,
+            only=asked_about,
             young=young,
             # Which Services went together with what changed lately nothing tells but an earlier reading.
             outrun=bool(young) and not two_readings,
@@ -144,6 +153,7 @@ def _read_again(given: NodeInput, rounds: tuple[LaterRound, ...]) -> Iterator[No
                 before=item.before,
                 young=item.young,
                 came_and_went=item.came_and_went,
+                plain=PlainEndpoints(item.cluster),
                 port_labels=port_labels(item.cluster),
             )
 

@@ -15,6 +15,7 @@ from kdiag.model.proxy import ProxyMode, Version
 from kdiag.model.report import Gap
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.model.snapshot import Recording
+from kdiag.parse.iptables_cut import CutDump
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.walker import Leaf
 
@@ -34,6 +35,8 @@ class NodeEvidence:
     nft: NftRuleset | None = None
     ipvs: IpvsTable | None = None
     gaps: tuple[Gap, ...] = ()
+    cuts: Mapping[str, CutDump] = field(default_factory=dict, repr=False)
+    """The large dumps among `rulesets` by source: there `rulesets` have an excerpt, some chains of each form."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,7 +171,7 @@ def _node_port_dispatch(
         detail="chain KUBE-SERVICES of table nat has no jump to KUBE-NODEPORTS, which ought to be its last rule",
         expected="nat KUBE-SERVICES: -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS",
         actual="no such rule",
-        rules=(reference(ruleset, chain.rules[-1]),),
+        rules=(chain_reference(ruleset, "nat", chain),),
         kinds=frozenset({FrontendKind.NODE_PORT}),
         symptoms=NOT_SENT_ON,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -13,8 +14,9 @@ from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
 from kdiag.parse.ipset_save import parse_ipset_save
+from kdiag.parse.iptables_cut import ENDPOINT_KIND, CutDump, Key, cut_dump
 from kdiag.parse.iptables_list import parse_iptables_list
-from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from kdiag.parse.ipvsadm import parse_ipvsadm_list, parse_ipvsadm_save
 from kdiag.parse.nft_json import parse_nft_json
 from kdiag.parse.nft_text import parse_nft_text
@@ -27,17 +29,28 @@ TABLE_FORMS = ("save-{table}", "save-c-{table}", "S-{table}", "Lnv-{table}", "Ln
 TABLES = ("nat", "filter", "mangle", "raw")
 
 
+LARGE_BYTES = 100_000
+"""From this size on a dump is cut up (`kdiag.parse.iptables_cut`) and only an excerpt is read at first."""
+_SAMPLES = 5
+
+
 def read_rulesets(
-    node_name: str, probes: Mapping[str, Recording], iptables_version: str | None
+    node_name: str,
+    probes: Mapping[str, Recording],
+    iptables_version: str | None,
+    cuts: dict[str, CutDump] | None = None,
 ) -> tuple[tuple[Ruleset, ...], tuple[Gap, ...]]:
-    """Every rule set recorded on a node, one for each family and backend."""
+    """Every rule set recorded on a node, one for each family and backend.
+
+    Where `cuts` is given, large dumps are cut up and put there by source, and their rule sets are excerpts.
+    """
     rulesets: list[Ruleset] = []
     gaps: list[Gap] = []
     default = _backend_in(iptables_version or "")
     for family, command in COMMANDS.items():
         for infix, backend in (("", default), ("-nft", Backend.NFT), ("-legacy", Backend.LEGACY)):
             name = f"{command}{infix}"
-            found = _read_one(node_name, probes, name, family, backend, gaps)
+            found = _read_one(node_name, probes, name, family, backend, gaps, cuts)
             if found is not None and not any(_same_rules(found, other) for other in rulesets):
                 rulesets.append(found)
     return tuple(rulesets), tuple(gaps)
@@ -147,6 +160,7 @@ def _read_one(
     family: Family,
     backend: Backend,
     gaps: list[Gap],
+    cuts: dict[str, CutDump] | None,
 ) -> Ruleset | None:
     whole = probes.get(f"{name}-save")
     if whole is not None:
@@ -159,6 +173,12 @@ def _read_one(
                 )
             )
         else:
+            cut = cut_dump(whole.content) if cuts is not None and len(whole.content) >= LARGE_BYTES else None
+            if cut is not None and cuts is not None:
+                sample = sample_of(cut, family, backend, whole.source)
+                if not sample.unread:
+                    cuts[whole.source] = cut
+                    return sample
             ruleset = _parse(node_name, whole, name, None, family, backend, gaps)
             if ruleset is not None:
                 return ruleset
@@ -214,6 +234,38 @@ def _parse(
             )
         )
     return ruleset
+
+
+def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ruleset:
+    """An excerpt with some chains and some addresses of each form: it shows all that a proxy writes, but not for whom."""
+    seen: Counter[object] = Counter()
+    chains: list[bytes] = []
+    keys: list[Key] = []
+    for name in cut.chains:
+        text = cut.text(name)
+        if text is not None:
+            seen[text.form] += 1
+            if seen[text.form] <= _SAMPLES:
+                chains.append(name)
+    chains += cut.endpoints.odd
+    chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
+    for key, lines in cut.dispatch.items():
+        form = tuple([line[1:5] for line in lines])
+        seen[form] += 1
+        if seen[form] <= _SAMPLES:
+            keys.append(key)
+    return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
+
+
+def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:
+    """The rule set that the whole of a dump holds."""
+    text = cut.content.decode("utf-8", errors="replace")
+    return parse_iptables_save(text, family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
+
+
+def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: Collection[Key]) -> Ruleset:
+    """The rule set that an excerpt of a dump holds."""
+    return parse_lines(cut.excerpt(chains, keys), family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
 
 
 def _first_line(text: str) -> str:

@@ -89,7 +89,7 @@ def ipset_match(compiled: Compiled, option: Option, around: Surroundings) -> Non
         return
     match known.type, directions:
         case (("hash:ip" | "hash:net"), ("src" | "dst")):
-            chosen = _members(known, around.network.family)
+            chosen = ipset_members(known, around.network.family)
             if chosen is None:
                 compiled.tests.append(cannot_tell)
                 return
@@ -177,7 +177,7 @@ def _nested(networks: list[tuple[Network, bool]], family: Family) -> AddressSet:
     return chosen
 
 
-def _members(ipset: IpSet, family: Family) -> AddressSet | None:
+def ipset_members(ipset: IpSet, family: Family) -> AddressSet | None:
     """The addresses in a set; None if a member is not understood."""
     networks: list[tuple[Network, bool]] = []
     for member in ipset.members:

@@ -1,0 +1,278 @@
+"""What decides what a Service port gets on a node, with its own addresses and endpoints set apart.
+
+Two Service ports whose outlooks are `alike` for a kind of address ought to get the same at their addresses of this kind,
+each from its own endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from itertools import product
+
+from kdiag.expect.behaviour import ways
+from kdiag.expect.dataplane import NodeContext, detector_of, zones_of
+from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candidates_of
+from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
+from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
+from kdiag.expect.situation import Situation
+from kdiag.model.addresses import Family, SocketAddress
+from kdiag.model.cluster import ClusterState, EndpointSlice, Service, ServicePort
+from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Endpoints: their addresses as numbers, and beside each its port; `at` are both as text (`10.244.1.5:8080`), sorted."""
+
+    addresses: tuple[int, ...]
+    ports: tuple[int, ...]
+    at: tuple[bytes, ...]
+
+
+NOWHERE = Places((), (), ())
+
+
+Wanted = tuple[object, ...]
+"""What the clients of each position ought to get: see `_wanted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """One Service port in one family.
+
+    `cluster` are the endpoints that Cluster policies use, `local` those that Local ones do (none where no policy of the
+    Service is Local). `wants` is what ought to happen at the addresses of a kind, on the node or elsewhere (`True` if
+    the address is the node's own); None if the port is not of one of the usual kinds.
+    """
+
+    service_port: ServicePortKey
+    protocol: bytes
+    targets: tuple[ServiceAddress, ...]
+    cluster: Places
+    local: Places
+    affinity_s: int | None
+    wants: Mapping[tuple[FrontendKind, bool], Wanted] | None
+
+    def alike(self, kind: FrontendKind, *, is_local: bool) -> tuple[object, ...] | None:
+        """All that decides what happens at an address of this kind, but for the endpoints themselves."""
+        if self.wants is None:
+            return None
+        wanted = self.wants[kind, is_local]
+        sizes: tuple[object, ...] = (min(len(self.cluster.at), 2),)
+        if _LOCAL in wanted:
+            sizes = (*sizes, min(len(self.local.at), 2), _overlap(self.cluster.at, self.local.at))
+        return (wanted, self.service_port.protocol, self.affinity_s, sizes)
+
+
+class PlainEndpoints:
+    """The endpoints of Service ports whose slices say nothing but where ready endpoints are, and on which node.
+
+    That is the same for all nodes, so it is worked out once for a cluster.
+    """
+
+    def __init__(self, cluster: ClusterState) -> None:
+        self.cluster = cluster
+        self._known: dict[tuple[ServicePortKey, Family], tuple[Places, tuple[str | None, ...]] | None] = {}
+
+    def of(
+        self, key: ServicePortKey, service_port: ServicePort, family: Family
+    ) -> tuple[Places, tuple[str | None, ...]] | None:
+        """The endpoints, and beside each the name of its node; None if there is more to them."""
+        asked = (key, family)
+        if asked not in self._known:
+            slices = self.cluster.slices_by_service.get(key.service, ())
+            self._known[asked] = _plain(slices, service_port, family)
+        return self._known[asked]
+
+
+def outlooks(
+    cluster: ClusterState,
+    context: NodeContext,
+    family: Family,
+    plain: PlainEndpoints,
+    *,
+    endpoints: bool = True,
+) -> Iterator[Outlook]:
+    """The outlook of every Service port that the node ought to serve in a family.
+
+    Without `endpoints` these are not looked up, and every outlook is of no usual kind.
+    """
+    rules = context.rules
+    at = node_port_addresses(family, context.networks[family], context.host, context.config, rules)
+    reads_slices = rules.version > (1, 18) or "endpoints" not in cluster.seen
+    known: dict[tuple[object, ...], Mapping[tuple[FrontendKind, bool], Wanted]] = {}
+    for service in cluster.services:
+        if not is_served(service):
+            continue
+        for service_port in service.ports:
+            targets = addresses_of(service, service_port, family, rules, at)
+            if not targets:
+                continue
+            key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
+            found = None
+            wants = None
+            if reads_slices and not service.source_ranges and endpoints:
+                found = _selected(cluster, context, service, service_port, family, rules, plain, key)
+            chosen, near, has_any = found or (NOWHERE, NOWHERE, False)
+            if found is not None:
+                decisive = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
+                asked = (*decisive, bool(chosen.at), bool(near.at), has_any)
+                if asked not in known:
+                    known[asked] = _wants(service, context, family, bool(chosen.at), bool(near.at), has_any)
+                wants = known[asked]
+            yield Outlook(
+                service_port=key,
+                protocol=service_port.protocol.lower().encode(),
+                targets=targets,
+                cluster=chosen,
+                local=near,
+                affinity_s=service.affinity_s,
+                wants=wants,
+            )
+
+
+_CLUSTER, _LOCAL = "cluster", "local"
+
+
+def _wants(
+    service: Service, context: NodeContext, family: Family, some: bool, some_near: bool, has_any: bool
+) -> Mapping[tuple[FrontendKind, bool], Wanted]:
+    """What ought to happen at each kind of address of a Service, with names for its endpoints."""
+    anywhere = SocketAddress(context.networks[family].local.first(), 1)
+    one = Candidate(
+        at=anywhere,
+        ready=True,
+        serving=True,
+        terminating=False,
+        node_name=None,
+        zone_hints=frozenset(),
+        node_hints=frozenset(),
+    )
+    selection = Selection(cluster=(one,) * some, local=(one, one) * some_near, has_any=has_any)
+    detector = detector_of(family, context)
+    found = {}
+    for kind, is_local in product(FrontendKind, (True, False)):
+        wanted: list[object] = []
+        for position, is_pod in product(Position, (True, False)):
+            situation = Situation(
+                service=service,
+                target=ServiceAddress(kind=kind, address=anywhere.address, port=1),
+                position=position,
+                selection=selection,
+                rules=context.rules,
+                detector=detector,
+                masquerade_all=bool(context.config and context.config.masquerade_all),
+                target_is_local=is_local,
+            )
+            for way in ways(situation, is_pod=is_pod, in_ranges=True):
+                if way.endpoints:
+                    wanted.append(_LOCAL if way.endpoints == selection.local else _CLUSTER)
+                wanted += [position, is_pod, way.disposition, way.masquerade, way.to_proxy]
+        found[kind, is_local] = tuple(wanted)
+    return found
+
+
+def _selected(
+    cluster: ClusterState,
+    context: NodeContext,
+    service: Service,
+    service_port: ServicePort,
+    family: Family,
+    rules: ProxyRules,
+    plain: PlainEndpoints,
+    key: ServicePortKey,
+) -> tuple[Places, Places, bool] | None:
+    """The endpoints for Cluster and for Local policies, and whether any is usable; None if there are several answers."""
+    inside = uses_local_internally(service, rules)
+    wants_local = inside or uses_local_externally(service, rules.version)
+    known = plain.of(key, service_port, family)
+    if known is not None and not (inside and rules.version <= (1, 23)):
+        places, nodes = known
+        if not wants_local:
+            return places, NOWHERE, bool(places.at)
+        here = [index for index, name in enumerate(nodes) if name == context.node_name]
+        return places, _some(places, here, family), bool(places.at)
+    selections: set[Selection] = set()
+    for candidates in candidates_of(cluster, service, service_port, family, rules.version, context.node_name):
+        selections |= {select(candidates, service, zone) for zone in zones_of(rules, candidates)}
+    if len(selections) != 1:
+        return None
+    selection = selections.pop()
+    near = _places(selection.local) if wants_local else NOWHERE
+    return _places(selection.cluster), near, selection.has_any
+
+
+def _plain(
+    slices: Iterable[EndpointSlice], service_port: ServicePort, family: Family
+) -> tuple[Places, tuple[str | None, ...]] | None:
+    addresses: list[int] = []
+    texts: list[str] = []
+    ports: list[int] = []
+    nodes: list[str | None] = []
+    for item in slices:
+        if item.family is not family or any(label in item.meta.labels for label in IGNORED_LABELS):
+            continue
+        numbers = [
+            port.port
+            for port in item.ports
+            if port.name == service_port.name and port.protocol is service_port.protocol and port.port is not None
+        ]
+        if len(numbers) > 1:
+            return None
+        if not numbers:
+            continue
+        for endpoint in item.endpoints:
+            if (
+                endpoint.ready is False
+                or endpoint.serving is False
+                or endpoint.terminating
+                or endpoint.zone_hints
+                or endpoint.node_hints
+            ):
+                return None
+            addresses.append(int(endpoint.address))
+            texts.append(endpoint.address_text)
+            nodes.append(endpoint.node_name)
+        ports += numbers * (len(addresses) - len(ports))
+    if len(set(addresses)) < len(addresses):
+        return None
+    return Places(tuple(addresses), tuple(ports), _at(texts, ports, family)), tuple(nodes)
+
+
+def _at(addresses: list[str], ports: list[int], family: Family) -> tuple[bytes, ...]:
+    if not addresses:
+        return ()
+    if len(set(ports)) == 1:
+        ending = f"]:{ports[0]}\n" if family is Family.IPV6 else f":{ports[0]}\n"
+        start = "[" if family is Family.IPV6 else ""
+        joined = start + (ending + start).join(addresses) + ending
+        return tuple(sorted(joined.encode().split(b"\n")[:-1]))
+    form = "[{}]:{}" if family is Family.IPV6 else "{}:{}"
+    return tuple(sorted(form.format(*place).encode() for place in zip(addresses, ports, strict=True)))
+
+
+def _some(places: Places, indexes: list[int], family: Family) -> Places:
+    if not indexes:
+        return NOWHERE
+    addresses = [places.addresses[index] for index in indexes]
+    ports = [places.ports[index] for index in indexes]
+    make = IPv4Address if family is Family.IPV4 else IPv6Address
+    return Places(tuple(addresses), tuple(ports), _at([str(make(item)) for item in addresses], ports, family))
+
+
+def _places(candidates: Candidates) -> Places:
+    return Places(
+        tuple(int(item.at.address) for item in candidates),
+        tuple(item.at.port for item in candidates),
+        tuple(sorted(str(item.at).encode() for item in candidates)),
+    )
+
+
+def _overlap(chosen: tuple[bytes, ...], near: tuple[bytes, ...]) -> tuple[bool, bool, bool]:
+    """Whether some endpoints are in both lists, in the first only, in the second only."""
+    if not near:
+        return False, bool(chosen), False
+    one, other = set(chosen), set(near)
+    return bool(one & other), bool(one - other), bool(other - one)

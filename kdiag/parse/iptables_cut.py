@@ -1,0 +1,288 @@
+"""A large `iptables-save` dump cut into what kube-proxy writes for each Service, and the rest.
+
+Nothing is read twice and nothing is dropped: every line of the dump belongs to a chain of one Service, to the chain of
+one endpoint, to the address of a Service in a dispatch chain, or to the rest. What does not look as it ought to is left
+to `kdiag.parse.iptables_save`, which reads any dump.
+
+Holds for what iptables prints since chains are printed by name (seen from 1.8.9 in both backends): chains of one kind
+stand together. A dump of another order is not cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kdiag.parse.iptables_forms import COMMENT, LINK, ChainForms, ChainText, EndpointForms, endpoint_forms
+
+Span = tuple[int, int]
+"""From the first byte to the one behind the last; always whole lines."""
+Key = tuple[bytes, bytes, bytes]
+"""Address (empty: a NodePort), protocol and port, as iptables prints them."""
+
+SERVICE_KINDS = (b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVC-", b"KUBE-SVL-", b"KUBE-XLB-")
+ENDPOINT_KIND = b"KUBE-SEP-"
+# Chains with a rule for each address. Those without an address are for NodePorts.
+DISPATCH = {
+    (b"nat", b"KUBE-SERVICES"): False,
+    (b"nat", b"KUBE-NODEPORTS"): True,
+    (b"filter", b"KUBE-SERVICES"): False,
+    (b"filter", b"KUBE-EXTERNAL-SERVICES"): True,
+    (b"filter", b"KUBE-PROXY-FIREWALL"): False,
+}
+
+_DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
+_BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
+_DISPATCHED = re.compile(
+    rb"-A [A-Z-]+ (.*?)(?:-d ([0-9a-f.:]+)/(?:32|128) )?-p (tcp|udp|sctp)(.*?) -m \3 --dport (\d+)( .*)?"
+)
+
+
+_ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
+
+
+class DispatchLine(NamedTuple):
+    """A rule of a dispatch chain: where it stands, and what is left of it without the key and comments.
+
+    `behind` counts the rules of the rest that stand before it in its chain. `links` are the Services' chains that it
+    names, in `text` each is `\\3`.
+    """
+
+    span: Span
+    table: bytes
+    chain: bytes
+    behind: int
+    text: bytes
+    links: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class CutDump:
+    """A dump cut up. `chains` are those of Services, with their declarations in `declared` regions."""
+
+    content: bytes = field(repr=False)
+    rest: tuple[Span, ...]
+    dispatch: Mapping[Key, tuple[DispatchLine, ...]] = field(repr=False)
+    chains: Mapping[bytes, Span] = field(repr=False)
+    endpoints: EndpointForms = field(repr=False)
+    declared: Mapping[bytes, Span]
+    endpoint_region: Span | None
+    forms: ChainForms = field(default_factory=ChainForms, repr=False)
+    _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
+
+    def text(self, name: bytes) -> ChainText | None:
+        """A chain of a Service taken apart; None if the dump has no rules in it."""
+        found = self._texts.get(name)
+        if found is None and name in self.chains:
+            start, end = self.chains[name]
+            found = self._texts[name] = self.forms.read(name, self.content[start:end])
+        return found
+
+    def texts(self) -> tuple[bytes, ...]:
+        """All rules that packets may meet, with what is a Service's own taken out."""
+        lines = {line.text for found in self.dispatch.values() for line in found}
+        shared = [self.content[start:end] for name in self.reached(()) for start, end in self._spans_of(name)]
+        forms = [form for form, _ in self.endpoints.found]
+        rest = b"\n".join(line for line in self.rest_text().split(b"\n") if line.startswith(b"-A "))
+        return (rest, *shared, *sorted(lines), *self.forms.texts, *forms)
+
+    def reached(self, keys: Iterable[Key], *, endpoints: bool = True) -> set[bytes]:
+        """The chains that packets with these keys may come to, and those that the rest leads to."""
+        rest = self.rest_text()
+        queue = [*LINK.findall(rest)]
+        found = {ENDPOINT_KIND + name for name in _ENDPOINT_NAME.findall(rest)} if endpoints else set()
+        queue += [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
+        while queue:
+            name = queue.pop()
+            if name in found:
+                continue
+            found.add(name)
+            text = self.text(name)
+            if text is not None:
+                queue += text.links
+                if endpoints:
+                    found.update([ENDPOINT_KIND + item for item in text.endpoints])
+        return found
+
+    def rest_text(self) -> bytes:
+        """All lines that belong to no Service."""
+        return b"".join(self.content[start:end] for start, end in self.rest)
+
+    def excerpt(self, chains: Iterable[bytes], keys: Iterable[Key]) -> Iterator[tuple[int, str]]:
+        """The rest with these chains (endpoints' too) and keys: 1-based line number and text, in order."""
+        spans = list(self.rest)
+        for name in set(chains):
+            spans += self._spans_of(name)
+        for key in set(keys):
+            spans += [line.span for line in self.dispatch.get(key, ())]
+        position, number = 0, 1
+        for start, end in sorted(spans):
+            number += self.content.count(b"\n", position, start)
+            for raw in self.content[start:end].decode("utf-8", errors="replace").split("\n")[:-1]:
+                yield number, raw
+                number += 1
+            position = end
+
+    def _spans_of(self, name: bytes) -> Iterator[Span]:
+        kind = name[: name.rindex(b"-") + 1]
+        region = self.declared.get(kind)
+        if region is not None:
+            found = self._line_at(region, b":" + name + b" ")
+            if found is not None:
+                yield found
+        if name in self.chains:
+            yield self.chains[name]
+        elif kind == ENDPOINT_KIND and self.endpoint_region is not None:
+            beginning = b"-A " + name + b" "
+            found = self._line_at(self.endpoint_region, beginning)
+            if found is not None:
+                start, end = found
+                while self.content.startswith(beginning, end):
+                    end = self.content.index(b"\n", end) + 1
+                yield start, end
+
+    def _line_at(self, region: Span, beginning: bytes) -> Span | None:
+        """The first line of a sorted region that begins like this."""
+        content = self.content
+        low, high = region
+        while low < high:
+            middle = content.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            if content[middle : middle + len(beginning)] < beginning:
+                low = content.index(b"\n", middle) + 1
+            else:
+                high = middle
+        if not content.startswith(beginning, low):
+            return None
+        return low, content.index(b"\n", low) + 1
+
+
+def cut_dump(content: bytes) -> CutDump | None:
+    """Cut up a complete dump of `iptables-save`; None if it is not of the form that can be."""
+    tables = _tables(content)
+    if tables is None or b"nat" not in tables:
+        return None
+    taken: list[Span] = []
+    declared: dict[bytes, Span] = {}
+    chains: dict[bytes, Span] = {}
+    dispatch: dict[Key, list[DispatchLine]] = {}
+    endpoint_region: Span | None = None
+    for table, (start, end) in tables.items():
+        rules = _DECLARATIONS.match(content, start, end).end()  # type: ignore[union-attr]
+        if table == b"nat":
+            for kind in (*SERVICE_KINDS, ENDPOINT_KIND):
+                where = _pure_region(content, b":" + kind, start, rules)
+                region = _pure_region(content, b"-A " + kind, rules, end)
+                if where is None or region is None:
+                    return None
+                if where[0] < where[1]:
+                    declared[kind] = where
+                    taken.append(where)
+                if region[0] == region[1]:
+                    continue
+                taken.append(region)
+                if kind == ENDPOINT_KIND:
+                    endpoint_region = region
+                elif not _add_chains(content, region, chains):
+                    return None
+        for (name, chain), without_address in DISPATCH.items():
+            if name == table:
+                region = _pure_region(content, b"-A " + chain + b" ", rules, end)
+                if region is None:
+                    return None
+                _add_dispatch(content, region, table, chain, without_address, dispatch)
+    taken += [line.span for lines in dispatch.values() for line in lines]
+    endpoints = endpoint_forms(content, endpoint_region)
+    if endpoints is None:
+        return None
+    cut = CutDump(
+        content=content,
+        rest=_complement(taken, len(content)),
+        dispatch={key: tuple(lines) for key, lines in dispatch.items()},
+        chains=chains,
+        endpoints=endpoints,
+        declared=declared,
+        endpoint_region=endpoint_region,
+    )
+    for name in chains:
+        cut.text(name)
+    return cut if cut.forms.whole else None
+
+
+def _tables(content: bytes) -> dict[bytes, Span] | None:
+    """What stands between `*table` and COMMIT of each table; None if a table is cut off or shown twice, or if the text
+    has lines of another kind than iptables writes."""
+    if b"\r" in content or not content.endswith(b"\n"):
+        return None
+    found: dict[bytes, Span] = {}
+    start = content.find(b"*") if content.startswith(b"*") else content.find(b"\n*") + 1
+    while content.startswith(b"*", start):
+        begin = content.index(b"\n", start) + 1
+        end = content.find(b"\nCOMMIT\n", begin - 1) + 1
+        table = content[start + 1 : begin - 1]
+        if table in found or not table.isalpha() or not end:
+            return None
+        found[table] = (begin, end)
+        start = content.find(b"\n*", end) + 1
+    return found
+
+
+def _pure_region(content: bytes, beginning: bytes, start: int, end: int) -> Span | None:
+    """Where the lines with this beginning stand; an empty span if there are none, None if others stand between them."""
+    marker = b"\n" + beginning
+    first = content.find(marker, start - 1, end)
+    if first < 0:
+        return start, start
+    last = content.rfind(marker, start - 1, end)
+    stop = content.index(b"\n", last + 1) + 1
+    if content.count(b"\n", first, stop - 1) != content.count(marker, first, stop):
+        return None
+    return first + 1, stop
+
+
+def _add_chains(content: bytes, region: Span, chains: dict[bytes, Span]) -> bool:
+    """Note where each chain of a region stands. False unless chains follow each other without a line left."""
+    position = region[0]
+    for found in _BLOCK.finditer(content, *region):
+        if found.start() != position or found[1] in chains:
+            return False
+        position = found.end()
+        chains[found[1]] = found.span()
+    return position == region[1]
+
+
+def _add_dispatch(
+    content: bytes,
+    region: Span,
+    table: bytes,
+    chain: bytes,
+    without_address: bool,
+    dispatch: dict[Key, list[DispatchLine]],
+) -> None:
+    start, behind = region[0], 0
+    for raw in content[region[0] : region[1]].split(b"\n")[:-1]:
+        end = start + len(raw) + 1
+        plain = COMMENT.sub(b"", raw)
+        found = _DISPATCHED.fullmatch(plain)
+        if found is not None and (found[2] is not None or without_address) and ENDPOINT_KIND not in plain:
+            before, address, protocol, between, port, after = found.groups(b"")
+            links = tuple(LINK.findall(after))
+            text = b"%b\2%b%b" % (before, between, LINK.sub(b"\3", after))
+            line = DispatchLine((start, end), table, chain, behind, text, links)
+            dispatch.setdefault((address, protocol, port), []).append(line)
+        else:
+            behind += 1
+        start = end
+
+
+def _complement(taken: list[Span], size: int) -> tuple[Span, ...]:
+    rest = []
+    position = 0
+    for start, end in sorted(taken):
+        if position < start:
+            rest.append((position, start))
+        position = end
+    if position < size:
+        rest.append((position, size))
+    return tuple(rest)

@@ -1,0 +1,176 @@
+"""Which addresses and ports the rules and the network of a node can tell apart.
+
+Two addresses of one class lie in the same sets everywhere: no match names one and not the other, and the same interface
+leads to both. So what happens to packets to one of them happens, with the address exchanged, to packets to the other.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from kdiag.model.addresses import AddressSet, Family, Network, parse_address
+from kdiag.model.rules import IpSet
+from kdiag.walk.address_matches import ipset_members
+from kdiag.walk.network import NodeNetwork
+
+_V4 = rb"(?<![0-9.])\d{1,3}(?:\.\d{1,3}){3}"
+_V6 = rb"(?<![0-9a-fA-F:.])[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,7}(?:\.\d{1,3}){0,3}"
+_LITERAL = {
+    family: re.compile(rb"(%b)(?:-(%b)|/([0-9a-fA-F.:]+))?" % (address, address))
+    for family, address in ((Family.IPV4, _V4), (Family.IPV6, _V6))
+}
+_COMMENT = re.compile(rb' --comment (?:"(?:[^"\\\n]|\\.)*+"|\S++)')
+# `80`, `80:90`, `80-90`, `80:`, `:90`.
+_PORTS = re.compile(rb"(?<![0-9A-Za-z.])(\d{1,5})?([:-])?(?<=[0-9:-])(\d{1,5})?(?![0-9A-Za-z.])")
+_LAST_PORT = 65535
+
+
+class Distinctions:
+    """Classes of addresses and ports of one family on one node.
+
+    `texts` are all rules that packets may meet, but for what is a Service's own in them. `sets` are further addresses
+    that matter. With `apart`, rules may compare in ways that a text does not show (nftables' `<`, maps): then every
+    address that is named parts those before it from those behind.
+    """
+
+    def __init__(
+        self,
+        network: NodeNetwork,
+        texts: Iterable[bytes],
+        sets: Iterable[AddressSet],
+        ipsets: Iterable[IpSet],
+        *,
+        apart: bool,
+    ) -> None:
+        self.family = network.family
+        texts = tuple(texts)
+        clients = [item.addresses for item in (*network.pod_clients, *network.external_clients)]
+        told = [network.local, network.own, network.pods, *clients, *sets]
+        told += [found for item in ipsets if (found := ipset_members(item, self.family)) is not None]
+        literals = dict.fromkeys(pair for text in texts for pair in _literals(text, self.family))
+        top = (1 << self.family.bits) - 1
+        for low, high in literals:
+            told.append(AddressSet.span(self.family, low, high))
+            if apart:
+                told += [AddressSet.span(self.family, low, top), AddressSet.span(self.family, high, top)]
+        self._starts, self._classes = _segments(told, network, self.family)
+        named = [pair for text in texts for pair in _port_literals(text)]
+        named += [pair for item in ipsets for member in item.members for pair in _port_literals(member.encode())]
+        if apart:
+            named += [(low, _LAST_PORT) for low, _ in named] + [(high, _LAST_PORT) for _, high in named]
+        self._ports, self._port_classes = _stretches([((low, high),) for low, high in dict.fromkeys(named)], [])
+
+    def of_address(self, address: int) -> int:
+        """The class of an address."""
+        return self._classes[bisect_right(self._starts, address) - 1]
+
+    def of_all(self, addresses: Sequence[int]) -> frozenset[int]:
+        """The classes of some addresses."""
+        low = bisect_right(self._starts, min(addresses))
+        if bisect_right(self._starts, max(addresses)) == low:
+            return frozenset((self._classes[low - 1],))
+        return frozenset([self._classes[bisect_right(self._starts, address) - 1] for address in addresses])
+
+    def of_port(self, port: int) -> int:
+        """The class of a port."""
+        return self._port_classes[bisect_right(self._ports, port) - 1]
+
+
+def _literals(text: bytes, family: Family) -> Iterable[tuple[int, int]]:
+    for first, last, mask in set(_LITERAL[family].findall(text)):
+        address = parse_address(first.decode())
+        if address is None:
+            continue
+        low = high = int(address)
+        if last:
+            other = parse_address(last.decode())
+            high = low if other is None else int(other)
+        elif mask:
+            bits = _mask_bits(mask.decode(), family)
+            if bits is None:
+                # A mask with holes may tell any two addresses apart that differ: no class is safe.
+                yield from ((bit, bit) for bit in (low, high))
+                continue
+            size = (1 << (family.bits - bits)) - 1
+            low, high = low & ~size, low | size
+        yield min(low, high), max(low, high)
+
+
+def _mask_bits(text: str, family: Family) -> int | None:
+    if text.isdigit():
+        return min(int(text), family.bits)
+    mask = parse_address(text)
+    if mask is None:
+        return None
+    bits = bin(int(mask))[2:].rstrip("0")
+    return len(bits) if "0" not in bits and (int(mask) == 0 or int(mask).bit_length() == family.bits) else None
+
+
+def _port_literals(text: bytes) -> Iterable[tuple[int, int]]:
+    """Every number that may be a port, and every range of such."""
+    for first, between, last in set(_PORTS.findall(_COMMENT.sub(b"", text))):
+        low = int(first or 0)
+        high = int(last or _LAST_PORT) if between else low
+        if (first or last) and low <= high <= _LAST_PORT:
+            yield low, high
+        for single in (first, last):
+            if single and int(single) <= _LAST_PORT:
+                yield int(single), int(single)
+
+
+def _segments(told: Iterable[AddressSet], network: NodeNetwork, family: Family) -> tuple[list[int], list[int]]:
+    """The first address of each stretch of one class, and the classes."""
+    return _stretches([addresses.ranges for addresses in dict.fromkeys(told)], _ways(network))
+
+
+def _stretches(
+    sets: Iterable[Sequence[tuple[int, int]]], ways: Sequence[tuple[int, str | None]]
+) -> tuple[list[int], list[int]]:
+    """Where stretches of numbers begin that lie in the same sets and have the same way, and a class for each."""
+    toggles: dict[int, int] = {0: 0}
+    for number, ranges in enumerate(sets):
+        for low, high in ranges:
+            toggles[low] = toggles.get(low, 0) ^ 1 << number
+            toggles[high + 1] = toggles.get(high + 1, 0) ^ 1 << number
+    known: dict[tuple[int, str | None], int] = {}
+    starts: list[int] = []
+    classes: list[int] = []
+    inside, way, next_way = 0, None, 0
+    for border in sorted({*toggles, *(low for low, _ in ways)}):
+        inside ^= toggles.get(border, 0)
+        while next_way < len(ways) and ways[next_way][0] <= border:
+            way = ways[next_way][1]
+            next_way += 1
+        number = known.setdefault((inside, way), len(known))
+        if not classes or classes[-1] != number:
+            starts.append(border)
+            classes.append(number)
+    return starts, classes
+
+
+def _ways(network: NodeNetwork) -> list[tuple[int, str | None]]:
+    """From which address on which interface leads there, by the most specific route."""
+    if not network.routes:
+        return []
+    spans: dict[tuple[int, int], str | None] = {}
+    for route in network.routes:
+        spans.setdefault(_span(route.network), route.interface)
+    ways: list[tuple[int, str | None]] = []
+    around: list[tuple[int, str | None]] = []
+    # Networks are nested or apart: the wider one of two that begin together comes first.
+    for (low, high), interface in sorted(spans.items(), key=lambda item: (item[0][0], -item[0][1])):
+        while around and around[-1][0] < low:
+            end, _ = around.pop()
+            ways.append((end + 1, around[-1][1] if around else None))
+        ways.append((low, interface))
+        around.append((high, interface))
+    while around:
+        end, _ = around.pop()
+        ways.append((end + 1, around[-1][1] if around else None))
+    return ways
+
+
+def _span(network: Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)

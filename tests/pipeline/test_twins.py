@@ -1,0 +1,118 @@
+"""Service ports that are alike are judged once: the report is the one that judging each of them gives."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+
+import pytest
+
+from kdiag.model.cluster import ObjectKey
+from kdiag.model.report import Report
+from kdiag.model.snapshot import Snapshot
+from kdiag.model.trace import ServiceTarget, TraceTarget
+from kdiag.pipeline.flow import Scope, diagnose, trace
+from kdiag.pipeline.twins import SortedOffers, sort_offers
+from kdiag.planes import rulesets
+from tests.corpus_fixtures import FAULTS, FAULTS_DUAL, cluster, fault
+
+CLUSTERS = (
+    "v1.20.2-iptables-legacy",
+    "v1.30.3-iptables-nft-masqall",
+    "v1.36.2-iptables-nft",
+    "dual-v1.36.2-iptables-nft",
+)
+NODE = "node01"
+_LINE = re.compile(r"^-A KUBE.*$", re.MULTILINE)
+
+
+@pytest.fixture
+def cutting(monkeypatch: pytest.MonkeyPatch) -> list[SortedOffers]:
+    """Every dump counts as large; what was sorted is listed."""
+    seen: list[SortedOffers] = []
+
+    def listed(*given: object, **named: object) -> list[SortedOffers]:
+        found = sort_offers(*given, **named)  # type: ignore[arg-type]
+        seen.extend(found)
+        return found
+
+    monkeypatch.setattr(rulesets, "LARGE_BYTES", 0)
+    monkeypatch.setattr("kdiag.pipeline.nodes.sort_offers", listed)
+    return seen
+
+
+def judged_one_by_one(snapshot: Snapshot) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
+        return diagnose(snapshot, Scope())
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_healthy_cluster(name: str, cutting: list[SortedOffers]) -> None:
+    snapshot = cluster(name)
+    assert diagnose(snapshot, Scope()) == judged_one_by_one(snapshot)
+    assert cutting
+    for offers in cutting:
+        assert len(list(offers.twins())) > len(offers.kinds)
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *FAULTS_DUAL])
+def test_a_fault(name: str, cutting: list[SortedOffers]) -> None:
+    snapshot = fault(name)
+    assert diagnose(snapshot, Scope()) == judged_one_by_one(snapshot)
+    assert cutting
+
+
+def edited(snapshot: Snapshot, seed: int) -> Snapshot:
+    """One line of a node's rules deleted, doubled, swapped with the next, or changed in one number or word."""
+    chance = random.Random(seed)
+    probes = dict(snapshot.nodes[NODE])
+    recording = probes["iptables-save"]
+    lines = recording.content.decode().split("\n")
+    rules = [index for index, line in enumerate(lines[:-2]) if line.startswith("-A ")]
+    index = chance.choice(rules)
+    line = lines[index]
+    match chance.randrange(5):
+        case 0:
+            del lines[index]
+        case 1:
+            lines.insert(index, line)
+        case 2:
+            lines[index : index + 2] = [lines[index + 1], line] if lines[index + 1].startswith("-A ") else [line]
+        case 3:
+            place = chance.choice(list(re.finditer(r"[0-9]+", line)) or [re.match("-A", line)])
+            if place is not None:
+                lines[index] = f"{line[: place.start()]}{chance.randrange(256)}{line[place.end() :]}"
+        case _:
+            other = lines[chance.choice(rules)]
+            words, others = line.split(" "), other.split(" ")
+            words[chance.randrange(2, len(words))] = others[chance.randrange(2, len(others))]
+            lines[index] = " ".join(words)
+    probes["iptables-save"] = replace(recording, content="\n".join(lines).encode())
+    return replace(snapshot, nodes={NODE: probes})
+
+
+@pytest.mark.parametrize("name", CLUSTERS[:3])
+@pytest.mark.parametrize("seed", range(12))
+def test_an_edited_line(name: str, seed: int, cutting: list[SortedOffers]) -> None:
+    snapshot = edited(cluster(name), seed)
+    assert diagnose(snapshot, Scope(nodes=(NODE,))) == judged_of(snapshot)
+
+
+def judged_of(snapshot: Snapshot) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
+        return diagnose(snapshot, Scope(nodes=(NODE,)))
+
+
+@pytest.mark.parametrize("name", CLUSTERS[:3])
+def test_a_trace(name: str, cutting: list[SortedOffers]) -> None:
+    target = TraceTarget(
+        text="svc/seven-eps", place=ServiceTarget(service=ObjectKey(namespace="default", name="seven-eps"))
+    )
+    found = trace(cluster(name), target, Scope())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
+        assert found == trace(cluster(name), target, Scope())
+    assert found.verdicts
