@@ -85,6 +85,12 @@ def _option_hint(error: click.NoSuchOption) -> str:
         return _help_hint(error)
     from kdiag.model.lookup import did_you_mean
 
+    if isinstance(error.ctx.command, click.Group) and any(
+        error.option_name in parameter.opts
+        for command in error.ctx.command.commands.values()
+        for parameter in command.params
+    ):
+        return f"it belongs behind the command, as in '{error.ctx.command_path} preflight {error.option_name}'"
     known = [option for parameter in error.ctx.command.get_params(error.ctx) for option in parameter.opts]
     return did_you_mean(error.option_name, [option for option in known if option.startswith("--")]) or _help_hint(error)
 

@@ -32,6 +32,7 @@ from tests.cli.conftest import Kdiag
         (["preflight", "a", "b"], "got unexpected extra argument (b)", "see 'kdiag preflight --help'"),
         (["preflight", "--settle", "-1"], "invalid value for '--settle': -1.0 is not in the range x>=0", None),
         (["--nonsense"], "there is no option --nonsense", "see 'kdiag --help'"),
+        (["-v", "preflight"], "there is no option -v", "it belongs behind the command, as in 'kdiag preflight -v'"),
         (["preflight", "\x1b[2J", "--snapshot"], "option '--snapshot' requires an argument", None),
         (["\x1b[2J"], "there is no command \\x1b[2J", None),
     ],

@@ -45,10 +45,13 @@ function chosenRows() {
   for (const finding of shownFindings()) {
     for (let at = 1; at < finding.places.length; at += 3) found.add(finding.places[at]);
   }
-  const narrowed = filter.search || filter.code || filter.severities.size < SEVERITIES.length;
+  const narrowed = filter.code || filter.severities.size < SEVERITIES.length;
+  // Who types the name of a Service wants its row, and not those of all others that a finding names beside it.
+  const named = new Set(filter.search ? judgeable.filter((service) => serviceName(service).toLowerCase().includes(filter.search)) : []);
   const rows = judgeable.filter((service) => {
     if (filter.namespace && namespaceOf(service) !== filter.namespace) return false;
-    if (narrowed) return found.has(service) || (filter.search && serviceName(service).toLowerCase().includes(filter.search));
+    if (named.size) return named.has(service) && (!narrowed || found.has(service));
+    if (narrowed || filter.search) return found.has(service);
     return everything || hasFinding(service);
   });
   return sorted(rows, rowState, serviceName);

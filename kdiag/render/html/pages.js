@@ -25,13 +25,16 @@ function drawServices() {
   const found = new Set();
   for (const finding of shownFindings()) for (let at = 1; at < finding.places.length; at += 3) found.add(finding.places[at]);
   const narrowed = filter.code || filter.severities.size < SEVERITIES.length;
-  const rows = content.services.map((_, service) => service).filter((service) => {
+  const all = content.services.map((_, service) => service);
+  // As in the matrix: what has the words itself, else what the findings with the words name.
+  const named = new Set(filter.search ? all.filter((service) => {
+    const facts = content.serviceFacts[service];
+    return [serviceName(service), ...(facts ? facts.addresses : [])].join("\n").toLowerCase().includes(filter.search);
+  }) : []);
+  const rows = all.filter((service) => {
     if (filter.namespace && namespaceOf(service) !== filter.namespace) return false;
     if (narrowed && !found.has(service)) return false;
-    if (!filter.search || found.has(service)) return true;
-    const facts = content.serviceFacts[service];
-    const text = [serviceName(service), ...(facts ? facts.addresses : [])].join("\n").toLowerCase();
-    return text.includes(filter.search);
+    return !filter.search || (named.size ? named : found).has(service);
   });
   const list = byId("service-list");
   byId("services-title").textContent = isFiltered()
