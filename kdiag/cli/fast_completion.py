@@ -7,10 +7,13 @@ and click would offer, and printed as typer's completion scripts want it (tests/
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from kdiag.cli import offers
+
+TYPE_CHECKING = False  # importing typing, and what else only annotations need, would be a third of the time
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 SHELLS = ("complete_bash", "complete_zsh", "complete_fish")
 """The values of _KDIAG_COMPLETE that `answer` speaks for."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False  # importing what only annotations need takes time, too
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEADLINE_S = 0.3
 """Seconds from the start of the process, Python's own start included, until the prompt has its answer or none."""
 
-_RESERVE_S = 0.02
+_RESERVE_S = 0.04
 """Seconds of them that are left for ending the process; the kernel tells the start of a process in ticks of 0.01 s."""
 
 

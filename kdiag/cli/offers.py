@@ -7,11 +7,13 @@ How long it may take is decided where the process starts (`kdiag.cli.in_time`). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+TYPE_CHECKING = False  # as in kdiag.cli.fast_completion
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
 
-Given = Mapping[str, Any]
+    Given = Mapping[str, Any]
 
 
 def services(given: Given, incomplete: str) -> list[str]:
@@ -90,6 +92,8 @@ def _services(given: Given, incomplete: str, *, with_kind: bool = False) -> list
 
 
 def _names(given: Given, kind: str, namespace: str | None = None) -> list[tuple[str, str]]:
+    from pathlib import Path
+
     from kdiag.gather.names import live_names, recorded_names
 
     recorded = _path(given, "snapshot")
@@ -104,5 +108,7 @@ def _names(given: Given, kind: str, namespace: str | None = None) -> list[tuple[
 
 
 def _path(given: Given, parameter: str) -> Path | None:
+    from pathlib import Path
+
     path = given.get(parameter)
     return None if path is None else Path(path).expanduser()
