@@ -76,10 +76,26 @@ class Index(Generic[Held]):
 
     def find(self, flow: Flow) -> list[Hit[Held]] | None:
         """The elements that have the flow's key; None where this cannot be told."""
+        hits = self._hits(flow)
+        if hits is None or self._source_at is None or flow.rewritten is None:
+            return hits
+        if not flow.rewritten:
+            return None if hits else []
+        # Which of these addresses the source has become is not known: it can be told if it does not matter.
+        touched = [hit for hit in hits if hit.sources is None or hit.sources & flow.rewritten]
+        if not touched:
+            return []
+        first = touched[0]
+        if len(touched) > 1 or (first.sources is not None and flow.rewritten - first.sources):
+            return None
+        return [Hit(first.key, first.held, None)]
+
+    def _hits(self, flow: Flow) -> list[Hit[Held]] | None:
+        """The elements that have the flow's key for some source, whatever has become of it."""
         values = tuple(read(flow) for read in self._reads)
         if Lack.ABSENT in values:
             return []
-        if Lack.UNKNOWN in values or (self._source_at is not None and flow.rewritten is not None):
+        if Lack.UNKNOWN in values:
             return None if self._exact or self._ranged or self._default or self.vague else []
         hits = list(self._exact.get(values, ()))
         for constants, hit in self._ranged:
@@ -99,7 +115,7 @@ class Index(Generic[Held]):
 
     def sources_of(self, flow: Flow) -> AddressSet | None:
         """Of a key with a source in it: the sources with which the flow is in the set; None where this cannot be told."""
-        hits = self.find(flow)
+        hits = self._hits(flow)
         return None if hits is None else self._joined(hits)
 
     def everything(self) -> AddressSet:

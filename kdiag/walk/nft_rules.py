@@ -160,6 +160,8 @@ class _TableCompiler:
                 draft.ways = self._deeds.verdicts(rule, statement)
                 draft.ended = True
             case nft.Assign():
+                if _may_lack(statement.value):
+                    tests.append(self._deeds.has_value(statement.value))
                 draft.actions += self._deeds.assign(statement)
             case nft.Translate():
                 if not self._deeds.is_for_this_family(statement):
@@ -190,13 +192,26 @@ class _TableCompiler:
 
 def _asks(statement: nft.Statement) -> bool:
     """True for what may not hold, so that the rule ends there: `dnat ip to …` asks for IPv4, `reject with tcp reset` for
-    TCP."""
+    TCP, `meta mark set ct mark` for a connection."""
     match statement:
         case nft.Match() | nft.VerdictMap() | nft.Limit() | nft.UnknownStatement():
             return True
+        case nft.Assign(value=value):
+            return _may_lack(value)
         case nft.Translate(address=address, family=family):
             return isinstance(address, nft.MapLookup) or family is not None
         case nft.Reject(type=kind):
             return kind != "icmpx"
+        case _:
+            return False
+
+
+def _may_lack(value: nft.Expression) -> bool:
+    """True if there are packets that have no such thing."""
+    match value:
+        case nft.Ct():
+            return True
+        case nft.Binary(left=left, right=right):
+            return _may_lack(left) or _may_lack(right)
         case _:
             return False

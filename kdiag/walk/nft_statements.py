@@ -12,9 +12,9 @@ from kdiag.model.addresses import AddressSet, Family, parse_address
 from kdiag.model.dataplane import Effect, Met
 from kdiag.walk.actions import Accept, Action, Change, Drop, Jump, Return, Rewrite, Translate, Unclear, Way
 from kdiag.walk.flow import Flow
-from kdiag.walk.meaning import Surroundings
+from kdiag.walk.meaning import Surroundings, Test
 from kdiag.walk.nft_sets import Held, TableSets
-from kdiag.walk.nft_values import FULL, number_of, parts_of
+from kdiag.walk.nft_values import FULL, Lack, number_of, parts_of
 from kdiag.walk.nft_words import key_text, socket_words, table_name, verdict_words
 from kdiag.walk.targets import LOOPBACK
 
@@ -52,6 +52,11 @@ class Deeds:
                 return ()
             case _:
                 return (Unclear(),)
+
+    def has_value(self, value: nft.Expression) -> Test:
+        """Whether a packet has what a mark is set to: without a connection the rule ends there (nft_ct_get_eval)."""
+        read = number_of(value, self._around)
+        return lambda flow: read(flow) is not Lack.ABSENT
 
     def is_for_this_family(self, statement: nft.Translate | nft.Reject) -> bool:
         """False for what a rule of an inet table does to the other family alone: it then asks for that family too."""

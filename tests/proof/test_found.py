@@ -23,9 +23,9 @@ SERVICE = "10.96.0.1"
 STATE = {"ct": {"key": "state"}}
 
 
-def _chain(name: str, kind: str, priority: int, *rules: list[object]) -> list[object]:
+def _chain(name: str, kind: str, priority: int, *rules: list[object], hook: str = "prerouting") -> list[object]:
     where = {"family": "ip", "table": "t"}
-    base = {**where, "name": name, "type": kind, "hook": "prerouting", "prio": priority, "policy": "accept"}
+    base = {**where, "name": name, "type": kind, "hook": hook, "prio": priority, "policy": "accept"}
     return [
         {"chain": base},
         *({"rule": {**where, "chain": name, "handle": at, "expr": expr}} for at, expr in enumerate(rules, 2)),
@@ -35,7 +35,8 @@ def _chain(name: str, kind: str, priority: int, *rules: list[object]) -> list[ob
 def _ends(*chains: list[object]) -> set[tuple[Disposition, str | None]]:
     pod_cidr = parse_network("10.244.1.0/24")
     assert pod_cidr is not None
-    node = Node(meta=Metadata(key=ObjectKey(namespace="", name="node")), pod_cidrs=(pod_cidr,))
+    meta = Metadata(key=ObjectKey(namespace="", name="node"))
+    node = Node(meta=meta, pod_cidrs=(pod_cidr,), addresses=(("InternalIP", "192.168.50.1"),))
     network = node_network(Family.IPV4, HostFacts(), node, ())
     objects = [{"table": {"family": "ip", "name": "t"}}, *(item for chain in chains for item in chain)]
     ruleset = parse_nft_json(json.dumps({"nftables": objects}), source="found")
@@ -77,6 +78,37 @@ def test_before_connection_tracking_there_is_no_connection_mark(priority: int, d
     rule: list[object] = [{"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 0}}, {"drop": None}]
     ends = _ends(_chain("early", "filter", priority, rule))
     assert ({disposition for disposition, _ in ends} == {Disposition.DROPPED}) is dropped
+
+
+CT_MARK = {"ct": {"key": "mark"}}
+META_MARK = {"meta": {"key": "mark"}}
+
+
+@pytest.mark.parametrize(("priority", "ends"), [(-300, Disposition.UNTRANSLATED), (-150, Disposition.DROPPED)])
+def test_a_rule_ends_where_it_sets_a_mark_to_that_of_a_connection_that_is_not_there(
+    priority: int, ends: Disposition
+) -> None:
+    # nft_ct_get_eval again: NFT_BREAK, so neither the mark is set nor is the verdict behind it reached.
+    rule: list[object] = [{"mangle": {"key": META_MARK, "value": CT_MARK}}, {"drop": None}]
+    assert _ends(_chain("early", "filter", priority, rule)) == {(ends, None)}
+
+
+@pytest.mark.parametrize(
+    ("network", "ends"),
+    [("10.96.0.0/16", Disposition.UNTRANSLATED), ("192.168.50.0/24", Disposition.DROPPED)],
+)
+def test_a_source_that_was_masqueraded_is_looked_up_where_all_it_may_be_gives_the_same(
+    network: str, ends: Disposition
+) -> None:
+    # Which of the node's addresses it is, is not known; that none of them, or all, are in the network is.
+    address, _, length = network.partition("/")
+    key = {"payload": {"protocol": "ip", "field": "saddr"}}
+    elements = {"set": [[{"prefix": {"addr": address, "len": int(length)}}, {"drop": None}]]}
+    chains = (
+        _chain("source", "nat", 100, [{"masquerade": None}], hook="postrouting"),
+        _chain("later", "filter", 300, [{"vmap": {"key": key, "data": elements}}], hook="postrouting"),
+    )
+    assert {disposition for disposition, _ in _ends(*chains)} == {ends}
 
 
 # -- mutations -----------------------------------------------------------------------------------------------------------

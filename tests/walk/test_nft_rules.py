@@ -276,8 +276,10 @@ def test_after_a_source_translation_the_source_is_not_one_address() -> None:
     late = "\tchain late {\n\t\ttype filter hook postrouting priority 200; policy accept;\n\t\tRULE\n\t}\n"
     text = masquerading("masquerade").replace("\tchain p {", late + "\tchain p {")
     assert one(text.replace("RULE", f"ip saddr {POD} drop")) == [f"{A}:80 masquerade-proxy"]
-    pair = text.replace("RULE", f"ip saddr . tcp dport {{ {POD} . 80 }} drop")
-    assert one(pair) == [f"{A}:80 masquerade-proxy", f"dropped after {A}:80"]
+    pair = text.replace("RULE", "ip saddr . tcp dport { SOURCE . 80 } drop")
+    assert one(pair.replace("SOURCE", "10.244.1.1")) == [f"{A}:80 masquerade-proxy", f"dropped after {A}:80"]
+    # It is none of the node's addresses.
+    assert one(pair.replace("SOURCE", POD)) == [f"{A}:80 masquerade-proxy"]
     assert one(text.replace("RULE", "ct status snat drop")) == [f"{A}:80 masquerade-proxy", f"dropped after {A}:80"]
 
 
