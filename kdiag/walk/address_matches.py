@@ -99,7 +99,8 @@ def ipset_match(compiled: Compiled, option: Option, around: Surroundings) -> Non
             test: Test = lambda flow: any(low <= flow.destination <= high for low, high in chosen.ranges)  # noqa: E731
         case "bitmap:port", "dst":
             numbers = {read_number(member.split()[0]) for member in known.members}
-            test = lambda flow: flow.port in numbers  # noqa: E731
+            # Only TCP and UDP have ports to it (ip_set_get_ip_port).
+            test = lambda flow: flow.protocol in ("tcp", "udp") and flow.port in numbers  # noqa: E731
         case "hash:ip,port", "dst,dst":
             pairs = {_socket(member.split()[0]) for member in known.members}
             test = lambda flow: (flow.destination, flow.protocol, flow.port) in pairs  # noqa: E731

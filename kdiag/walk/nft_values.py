@@ -170,7 +170,7 @@ def _connection(key: str, direction: str | None, network: NodeNetwork) -> Part:
         case "proto-dst":
             return Part(lambda flow: flow.original_port if flow.seen and not flow.untracked else Lack.ABSENT, _ports)
         case "protocol" | "l4proto":
-            return Part(lambda flow: flow.protocol, _protocols)
+            return Part(lambda flow: flow.protocol if flow.seen and not flow.untracked else Lack.ABSENT, _protocols)
         case _:
             return Part(_unknown, _words)
 

@@ -171,8 +171,9 @@ def _outer_addresses(item: Object) -> Iterator[tuple[str, Change]]:
     held = spec.get("externalIPs") or []
     fresh = "203.0.113.222" if "." in spec["clusterIP"] else "2001:db8::222"
     yield "external IP added", _set("spec", "externalIPs", to=[*held, fresh])
-    if held:
-        yield "external IP removed", _set("spec", "externalIPs", to=held[1:])
+    for at, address in enumerate(held):
+        other = "" if (":" in address) == (":" in spec["clusterIP"]) else " of the other family"
+        yield f"external IP{other} removed", _set("spec", "externalIPs", to=[*held[:at], *held[at + 1 :]])
     ingress = item.get("status", {}).get("loadBalancer", {}).get("ingress") or []
     for at, entry in enumerate(ingress):
         if entry.get("ip"):

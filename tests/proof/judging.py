@@ -59,9 +59,9 @@ class Look:
         return self.node.expected or DataPlane(node=self.node.name, behaviours={})
 
 
-def look_at(snapshot: Snapshot, node: str) -> Look:
-    """What `diagnose` does, with its view kept."""
-    view, gaps = build_view(snapshot, nodes=(node,))
+def look_at(snapshot: Snapshot, node: str, settle_s: float = 30.0) -> Look:
+    """What `diagnose` does, with its view kept. `settle_s` as in `Scope`."""
+    view, gaps = build_view(snapshot, nodes=(node,), settle_s=settle_s)
     found = sorted((item for check in CHECKS for item in check.run(view)), key=finding_order)
     return Look(view=view, node=view.node_by_name[node], findings=tuple(found), gaps=gaps)
 
@@ -74,6 +74,7 @@ class Subject:
     node: str
     snapshot: Snapshot
     sound: Look
+    settle_s: float = 30.0
     walked: dict[Frontend, Behaviour] = field(default_factory=dict)
     """Frontends beside the expected ones, walked once through the sound rules."""
 
@@ -93,9 +94,10 @@ class Subject:
         return dataclasses.replace(self.snapshot, nodes={**self.snapshot.nodes, self.node: changed})
 
 
-def subject_of(name: str, snapshot: Snapshot, node: str) -> Subject:
+def subject_of(name: str, snapshot: Snapshot, node: str, settle_s: float = 30.0) -> Subject:
     """A node of a sound recording."""
-    return Subject(name=name, node=node, snapshot=snapshot, sound=look_at(snapshot, node))
+    sound = look_at(snapshot, node, settle_s)
+    return Subject(name=name, node=node, snapshot=snapshot, sound=sound, settle_s=settle_s)
 
 
 # -- ground truth --------------------------------------------------------------------------------------------------------
@@ -322,7 +324,7 @@ class Judgement:
 def judge(subject: Subject, probe: str, edit: Edit) -> Judgement:
     """Damage a file, and hold what is told against what changed."""
     snapshot = subject.damaged(probe, edit.make())
-    now = look_at(snapshot, subject.node)
+    now = look_at(snapshot, subject.node, subject.settle_s)
     told = news(subject.sound, now)
     if probe.startswith(API) or probe == "configz":
         changed = _asked_otherwise(subject, now)

@@ -335,6 +335,11 @@ class Lab:
         _run("ip", "netns", "exec", self.node, "nft", "-j", "-f", "-", text=text)
         return _run("ip", "netns", "exec", self.node, "nft", "-j", "list", "ruleset")
 
+    def make_sets(self, text: str) -> str:
+        """Make ipsets on the node, if it has none yet; return what `ipset save` prints then."""
+        _run("ip", "netns", "exec", self.node, "ipset", "-exist", "restore", text=text)
+        return _run("ip", "netns", "exec", self.node, "ipset", "save")
+
     def accepts(self, family: Family, backend: str, text: str) -> bool:
         """True if the kernel and the tools here know all that the rules use."""
         try:

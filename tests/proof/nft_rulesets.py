@@ -88,6 +88,14 @@ def _match(rng: random.Random, table: _Table, hook: str, proto: str) -> str:
         f"ct state {{ {rng.choice(('new, established', 'invalid, untracked'))} }}",
         f"ct status {rng.choice(('dnat', '& dnat == 0', '& dnat == dnat'))}",
         "ct direction original",
+        f"ct original protocol {rng.choice(('tcp', 'udp', 'sctp'))}",
+        # Of the other family nft 1.0.6 does not print it back where an address is asked beside it.
+        f"meta protocol {ip}",
+        f"{'ip protocol' if ip == 'ip' else 'ip6 nexthdr'} {_negated(rng)}{rng.choice(('tcp', 'udp', 'sctp'))}",
+        f"{ip} version {4 if ip == 'ip' else 6}",
+        f"meta skuid {_negated(rng)}0",
+        f"meta skgid {_negated(rng)}4242",
+        "log",
         f"ct original {ip} daddr {rng.choice(table.destinations)}",
         f"meta l4proto {proto} ct original proto-dst 80",
         f"fib daddr type {_negated(rng)}{rng.choice(('local', 'unicast', '{ local, multicast }'))}",
@@ -105,8 +113,12 @@ def _match(rng: random.Random, table: _Table, hook: str, proto: str) -> str:
     if hook in ("prerouting", "input", "forward"):
         names = f'{{ "{rng.choice(INTERFACES)}", "{rng.choice(INTERFACES)}" }}'
         words += [f'iifname {_negated(rng)}"{rng.choice((*INTERFACES, "eth*"))}"', f"iifname {_negated(rng)}{names}"]
+        words += [f'iif {_negated(rng)}"{rng.choice(("cni0", "eth0", "lo"))}"']
     if hook in ("output", "forward", "postrouting"):
         words += [f'oifname {_negated(rng)}"{rng.choice((*INTERFACES, "eth*"))}"']
+        words += [f'oif {_negated(rng)}"{rng.choice(("cni0", "eth0", "lo"))}"']
+    if hook == "prerouting":
+        words += ["fib saddr . iif oif exists", 'fib saddr . iif oifname != "docker0"']
     word = rng.choice(words)
     return "" if word.startswith("comment_") else word
 
@@ -156,7 +168,7 @@ def _verdict(rng: random.Random, table: _Table, hook: str, kind: str, proto: str
                 f"meta l4proto vmap {{ tcp : jump {one}, udp : jump {other}, sctp : accept }}",
             )
         )
-    words = ["accept", "return", "counter", _mark(rng), _mark(rng), f"{_mark(rng)} {_mark(rng)}"]
+    words = ["accept", "return", "continue", "counter", _mark(rng), _mark(rng), f"{_mark(rng)} {_mark(rng)}"]
     if kind == "filter":
         refuse = rng.choice(("reject", "reject with icmpx host-unreachable", "reject with icmpx port-unreachable"))
         words += ["drop", "drop"]

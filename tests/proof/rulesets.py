@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from kdiag.model.addresses import Family
-from tests.proof.lab import PORTS, SITES, Site
+from tests.proof.lab import SITES, Site
+from tests.proof.match_words import MATCHES, WITH_PROTOCOL, Place, port_number
 
 HOOKS = {
     "raw": ("PREROUTING", "OUTPUT"),
@@ -19,9 +19,6 @@ HOOKS = {
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
-NO_IN = ("OUTPUT", "POSTROUTING")
-NO_OUT = ("PREROUTING", "INPUT")
-INTERFACES = ("cni0", "eth0", "eth1", "lo", "eth+", "cni+", "veth1", "docker0")
 
 
 def empty(tables: Collection[str] = tuple(HOOKS)) -> str:
@@ -30,196 +27,6 @@ def empty(tables: Collection[str] = tuple(HOOKS)) -> str:
     for table in tables:
         lines += [f"*{table}", *(f":{hook} ACCEPT [0:0]" for hook in HOOKS[table]), "COMMIT"]
     return "\n".join(lines) + "\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a rule is written: its table, and the hooks that may lead there."""
-
-    table: str
-    hooks: tuple[str, ...]
-    built_in: bool
-
-
-Word = Callable[[random.Random, Site, Place], str]
-
-
-def _negated(rng: random.Random) -> str:
-    return "! " if rng.random() < 0.25 else ""
-
-
-def _destinations(site: Site) -> tuple[str, ...]:
-    wide = (
-        ("10.96.0.0/16", "10.244.0.0/16", "10.0.0.0/8") if site.family is Family.IPV4 else ("fd00:96::/32", "fd00::/8")
-    )
-    return (*site.services, *site.services, *site.services, *site.node_addresses, site.server, *site.backends, *wide)
-
-
-def _sources(site: Site) -> tuple[str, ...]:
-    wide = ("10.244.1.0/24", "192.168.50.0/24") if site.family is Family.IPV4 else ("fd00:244:1::/64", "fd00:50::/64")
-    return (*site.pods, *site.outside, site.node_outside, *wide)
-
-
-def _source(rng: random.Random, site: Site, _: Place) -> str:
-    return f"{_negated(rng)}-s {rng.choice(_sources(site))}"
-
-
-def _destination(rng: random.Random, site: Site, _: Place) -> str:
-    return f"{_negated(rng)}-d {rng.choice(_destinations(site))}"
-
-
-def _in_interface(rng: random.Random, _: Site, place: Place) -> str:
-    if place.built_in and place.hooks[0] in NO_IN:
-        return ""
-    return f"{_negated(rng)}-i {rng.choice(INTERFACES)}"
-
-
-def _out_interface(rng: random.Random, _: Site, place: Place) -> str:
-    if place.built_in and place.hooks[0] in NO_OUT:
-        return ""
-    return f"{_negated(rng)}-o {rng.choice(INTERFACES)}"
-
-
-def _protocol(rng: random.Random, _: Site, __: Place) -> str:
-    return rng.choice(("-p tcp", "-p tcp", "! -p udp", "! -p tcp", "-p udp"))
-
-
-def _port(rng: random.Random) -> str:
-    return str(rng.choice(PORTS))
-
-
-def _destination_port(rng: random.Random, _: Site, __: Place) -> str:
-    value = rng.choice((_port(rng), _port(rng), "80:81", ":1000", "8000:"))
-    return f"-p tcp -m tcp {_negated(rng)}--dport {value}"
-
-
-def _source_port(rng: random.Random, _: Site, __: Place) -> str:
-    return f"-p tcp -m tcp {rng.choice(('--sport 1:65535', '! --sport 22', '--sport 1024:65535'))}"
-
-
-def _several_ports(rng: random.Random, _: Site, __: Place) -> str:
-    value = rng.choice((f"{_port(rng)},{_port(rng)}", "79:81,9000", "443,8443"))
-    option = rng.choice(("--dports", "--dports", "--ports"))
-    return f"-p tcp -m multiport {_negated(rng)}{option} {value}"
-
-
-def _flags(rng: random.Random, _: Site, __: Place) -> str:
-    words = (
-        "--syn",
-        "! --syn",
-        "--tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE",
-        "--tcp-flags SYN,ACK SYN",
-        "! --tcp-flags SYN,RST SYN",
-        "--tcp-flags ALL SYN",
-        "--tcp-flags RST RST",
-    )
-    return f"-p tcp -m tcp {rng.choice(words)}"
-
-
-def _mark(rng: random.Random, _: Site, place: Place) -> str:
-    return (
-        f"-m mark {_negated(rng)}--mark {rng.choice(('0x1/0x1', '0x2/0x2', '0x0/0x4', '0x3', '0x4000/0x4000', '0x0'))}"
-    )
-
-
-def _connection_mark(rng: random.Random, _: Site, place: Place) -> str:
-    return f"-m connmark {_negated(rng)}--mark {rng.choice(('0x1/0x1', '0x2/0x2', '0x0/0x4', '0x3', '0x0'))}"
-
-
-def _state(rng: random.Random, _: Site, __: Place) -> str:
-    states = ("NEW", "NEW", "NEW,ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "DNAT", "UNTRACKED", "NEW,UNTRACKED")
-    if rng.random() < 0.2:
-        return f"-m state {_negated(rng)}--state {rng.choice(('NEW', 'RELATED,ESTABLISHED', 'INVALID', 'UNTRACKED'))}"
-    return f"-m conntrack {_negated(rng)}--ctstate {rng.choice(states)}"
-
-
-def _connection(rng: random.Random, site: Site, _: Place) -> str:
-    words = (
-        f"--ctorigdst {rng.choice(site.services)}",
-        f"--ctorigdst {rng.choice(site.node_addresses)}",
-        f"--ctorigsrc {rng.choice(_sources(site))}",
-        f"--ctorigdstport {_port(rng)}",
-        "--ctdir ORIGINAL",
-        "--ctdir REPLY",
-    )
-    word = rng.choice(words)
-    # iptables has no negated --ctdir.
-    return f"-m conntrack {'' if 'ctdir' in word else _negated(rng)}{word}"
-
-
-def _address_type(rng: random.Random, site: Site, place: Place) -> str:
-    kinds = ("LOCAL", "LOCAL", "UNICAST", "MULTICAST", "LOCAL,MULTICAST", "LOCAL,UNICAST")
-    return f"-m addrtype {_negated(rng)}--{rng.choice(('dst', 'dst', 'src'))}-type {rng.choice(kinds)}"
-
-
-def _address_range(rng: random.Random, site: Site, _: Place) -> str:
-    if rng.random() < 0.5:
-        return f"-m iprange {_negated(rng)}--src-range {rng.choice(site.pods)}-{site.server}"
-    return f"-m iprange {_negated(rng)}--dst-range {site.services[0]}-{site.services[1]}"
-
-
-def _chance(rng: random.Random, _: Site, __: Place) -> str:
-    value = rng.choice(("0.5", "0.33333333349", "1", "0"))
-    return f"-m statistic --mode random {_negated(rng)}--probability {value}"
-
-
-def _packet_type(rng: random.Random, _: Site, __: Place) -> str:
-    return f"-m pkttype {_negated(rng)}--pkt-type {rng.choice(('unicast', 'multicast'))}"
-
-
-def _bridge_port(rng: random.Random, _: Site, place: Place) -> str:
-    if place.hooks[0] != "PREROUTING":
-        return ""
-    return f"-m physdev {_negated(rng)}--physdev-is-in"
-
-
-def _reverse_path(rng: random.Random, _: Site, place: Place) -> str:
-    if place.hooks != ("PREROUTING",) or place.table == "nat":
-        return ""
-    return f"-m rpfilter{rng.choice(('', ' --invert', ' --loose'))}"
-
-
-def _security_policy(rng: random.Random, _: Site, place: Place) -> str:
-    if place.hooks not in (("PREROUTING",), ("INPUT",), ("FORWARD",)):
-        return ""
-    return f"-m policy --dir in --pol {rng.choice(('none', 'ipsec'))}"
-
-
-def _comment(rng: random.Random, _: Site, __: Place) -> str:
-    return '-m comment --comment "said in passing; -j DROP"'
-
-
-def _undecidable(rng: random.Random, _: Site, __: Place) -> str:
-    return rng.choice(("-m length --length 0:9000", "-m length --length 9001", "-m limit --limit 5000/sec"))
-
-
-MATCHES: dict[str, tuple[Word, int]] = {
-    "source": (_source, 8),
-    "destination": (_destination, 8),
-    "in interface": (_in_interface, 4),
-    "out interface": (_out_interface, 4),
-    "protocol": (_protocol, 3),
-    "dport": (_destination_port, 6),
-    "sport": (_source_port, 1),
-    "multiport": (_several_ports, 2),
-    "tcp flags": (_flags, 2),
-    "mark": (_mark, 5),
-    "connmark": (_connection_mark, 2),
-    "state": (_state, 4),
-    "conntrack": (_connection, 3),
-    "addrtype": (_address_type, 4),
-    "iprange": (_address_range, 2),
-    "statistic": (_chance, 1),
-    "pkttype": (_packet_type, 1),
-    "physdev": (_bridge_port, 1),
-    "rpfilter": (_reverse_path, 1),
-    "policy": (_security_policy, 1),
-    "comment": (_comment, 1),
-    "undecidable": (_undecidable, 1),
-}
-"""Matches by name: how to write one, and how often it is wanted."""
-# These give `-p` themselves.
-WITH_PROTOCOL = {"protocol", "dport", "sport", "multiport", "tcp flags"}
 
 
 def _matches(rng: random.Random, site: Site, place: Place, known: Collection[str]) -> str:
@@ -259,6 +66,35 @@ def _connection_mark_target(rng: random.Random) -> str:
     return rng.choice(words)
 
 
+def _harmless(rng: random.Random, site: Site, place: Place, *, tcp: bool) -> str:
+    """A target after which the packet goes on as it came."""
+    names = ["TOS", "DSCP", "AUDIT", "TTL", "CHECKSUM"]
+    if set(place.hooks) <= {"FORWARD", "OUTPUT", "POSTROUTING"}:
+        names.append("CLASSIFY")
+    names += ["TCPOPTSTRIP", "ECN"] if tcp else []
+    return _word_of(rng.choice(names), site)
+
+
+def _word_of(name: str, site: Site) -> str:
+    """A harmless target with its options; IPv6 has others for two of them."""
+    options = {
+        "TOS": "--set-tos 0x10/0xff",
+        "DSCP": "--set-dscp 0x01",
+        "AUDIT": "--type accept",
+        "TTL": "--ttl-inc 1",
+        "HL": "--hl-inc 1",
+        "CHECKSUM": "--checksum-fill",
+        "CLASSIFY": "--set-class 1:1",
+        "TCPOPTSTRIP": "--strip-options 8",
+        "ECN": "--ecn-tcp-remove",
+    }
+    if site.family is Family.IPV6:
+        name = {"TTL": "HL", "ECN": "TOS"}.get(name, name)
+    elif name == "HL":
+        name = "TTL"
+    return f"{name} {options[name]}"
+
+
 def _place(site: Site, rng: random.Random) -> str:
     address = rng.choice((*site.backends, site.server))
     bracketed = f"[{address}]" if site.family is Family.IPV6 else address
@@ -266,8 +102,8 @@ def _place(site: Site, rng: random.Random) -> str:
     if form < 0.15:
         return address
     if form < 0.2:
-        return f":{_port(rng)}"
-    return f"{bracketed}:{_port(rng)}"
+        return f":{port_number(rng)}"
+    return f"{bracketed}:{port_number(rng)}"
 
 
 def _target(rng: random.Random, site: Site, place: Place, matches: str, known: Collection[str]) -> str:
@@ -275,17 +111,17 @@ def _target(rng: random.Random, site: Site, place: Place, matches: str, known: C
     options: list[tuple[str, int]] = [("ACCEPT", 2), ("RETURN", 2), ("", 1)]
     options += [(_mark_target(rng), 5 if place.table == "mangle" else 2)] if place.table != "raw" else []
     if place.table == "mangle":
-        options += [(_connection_mark_target(rng), 3), ("DROP", 1), ("TOS --set-tos 0x10/0xff", 1)]
+        options += [(_connection_mark_target(rng), 3), ("DROP", 1), (_harmless(rng, site, place, tcp=tcp), 2)]
     if place.table == "raw":
-        options += [("CT --notrack", 1), ("DROP", 1), ("TRACE", 1)]
+        options += [("CT --notrack", 1), ("CT --zone 0", 1), ("DROP", 1), ("TRACE", 1)]
     if place.table == "filter":
-        refusal = "icmp-port-unreachable" if site.family is Family.IPV4 else "icmp6-port-unreachable"
-        options += [("DROP", 3), (f"REJECT --reject-with {refusal}", 3), ("NFLOG --nflog-group 7", 1)]
+        refusal = rng.choice(REFUSALS[site.family])
+        options += [("DROP", 3), (f"REJECT --reject-with {refusal}", 3), ("NFLOG --nflog-group 7", 1), ("LOG", 1)]
         options += [("REJECT --reject-with tcp-reset", 3)] if tcp else []
     if place.table == "nat":
         if set(place.hooks) <= {"PREROUTING", "OUTPUT"}:
             options += [(f"DNAT --to-destination {_place(site, rng)}", 8)] if tcp else []
-            options += [("REDIRECT --to-ports " + _port(rng), 2), ("REDIRECT", 1)] if tcp else []
+            options += [("REDIRECT --to-ports " + port_number(rng), 2), ("REDIRECT", 1)] if tcp else []
         elif place.hooks == ("POSTROUTING",):
             options += [("MASQUERADE", 6), (f"SNAT --to-source {site.node_outside}", 2)]
         elif place.hooks == ("INPUT",):
@@ -294,6 +130,18 @@ def _target(rng: random.Random, site: Site, place: Place, matches: str, known: C
     return rng.choices([text for text, _ in options], [weight for _, weight in options])[0]
 
 
+REFUSALS = {
+    Family.IPV4: tuple(
+        f"icmp-{word}"
+        for word in ("port-unreachable", "port-unreachable", "host-unreachable", "net-unreachable", "admin-prohibited")
+    ),
+    Family.IPV6: tuple(
+        f"icmp6-{word}"
+        for word in ("port-unreachable", "port-unreachable", "addr-unreachable", "no-route", "adm-prohibited")
+    ),
+}
+# Targets after which the packet goes on as it came, beside LOG and NFLOG.
+HARMLESS = ("TOS", "DSCP", "AUDIT", "TTL", "HL", "CHECKSUM", "CLASSIFY", "TCPOPTSTRIP", "ECN")
 TARGETS = (
     "MARK",
     "CONNMARK",
@@ -301,8 +149,9 @@ TARGETS = (
     "REJECT",
     "CT",
     "TRACE",
-    "TOS",
+    *HARMLESS,
     "NFLOG",
+    "LOG",
     "DNAT",
     "REDIRECT",
     "MASQUERADE",
@@ -395,8 +244,8 @@ def _sample(target: str, site: Site, rng: random.Random) -> tuple[str, str, str]
             return "raw", "PREROUTING", "CT --notrack"
         case "TRACE":
             return "raw", "PREROUTING", target
-        case "TOS":
-            return "mangle", "PREROUTING", "TOS --set-tos 0x10/0xff"
+        case name if name in HARMLESS:
+            return "mangle", "FORWARD", _word_of(name, site)
         case "NFLOG":
             return "filter", "INPUT", "NFLOG --nflog-group 7"
         case "DNAT":

@@ -11,9 +11,12 @@ from kdiag.model.cluster import Metadata, Node, ObjectKey
 from kdiag.model.dataplane import Disposition, Position
 from kdiag.model.host import HostFacts
 from kdiag.model.report import Severity
+from kdiag.model.rules import IpSet
+from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.parse.nft_json import parse_nft_json
 from kdiag.pipeline.flow import Scope, diagnose
-from kdiag.walk.network import node_network
+from kdiag.walk.iptables_rules import IptablesSpace
+from kdiag.walk.network import NodeNetwork, node_network
 from kdiag.walk.nft_rules import NftSpace
 from tests.corpus_fixtures import cluster, variant
 from tests.proof.packets import Packet
@@ -32,18 +35,21 @@ def _chain(name: str, kind: str, priority: int, *rules: list[object], hook: str 
     ]
 
 
-def _ends(*chains: list[object]) -> set[tuple[Disposition, str | None]]:
+def _network() -> NodeNetwork:
     pod_cidr = parse_network("10.244.1.0/24")
     assert pod_cidr is not None
     meta = Metadata(key=ObjectKey(namespace="", name="node"))
     node = Node(meta=meta, pod_cidrs=(pod_cidr,), addresses=(("InternalIP", "192.168.50.1"),))
-    network = node_network(Family.IPV4, HostFacts(), node, ())
+    return node_network(Family.IPV4, HostFacts(), node, ())
+
+
+def _ends(*chains: list[object]) -> set[tuple[Disposition, str | None]]:
     objects = [{"table": {"family": "ip", "name": "t"}}, *(item for chain in chains for item in chain)]
     ruleset = parse_nft_json(json.dumps({"nftables": objects}), source="found")
     assert not ruleset.unread
     packet = Packet(position=Position.POD, source="10.244.1.10", destination=SERVICE, protocol=Protocol.TCP, port=80)
     assert parse_address(SERVICE) is not None
-    leaves = leaves_of(walker_for(NftSpace(ruleset, Family.IPV4), network), packet)
+    leaves = leaves_of(walker_for(NftSpace(ruleset, Family.IPV4), _network()), packet)
     return {(leaf.fate.disposition, str(leaf.fate.backend) if leaf.fate.backend else None) for leaf in leaves}
 
 
@@ -80,6 +86,13 @@ def test_before_connection_tracking_there_is_no_connection_mark(priority: int, d
     assert ({disposition for disposition, _ in ends} == {Disposition.DROPPED}) is dropped
 
 
+@pytest.mark.parametrize(("priority", "dropped"), [(-300, False), (-150, True)])
+def test_before_connection_tracking_no_connection_has_a_protocol(priority: int, dropped: bool) -> None:
+    rule: list[object] = [{"match": {"op": "==", "left": {"ct": {"key": "protocol"}}, "right": "tcp"}}, {"drop": None}]
+    ends = _ends(_chain("early", "filter", priority, rule))
+    assert ({disposition for disposition, _ in ends} == {Disposition.DROPPED}) is dropped
+
+
 CT_MARK = {"ct": {"key": "mark"}}
 META_MARK = {"meta": {"key": "mark"}}
 
@@ -109,6 +122,24 @@ def test_a_source_that_was_masqueraded_is_looked_up_where_all_it_may_be_gives_th
         _chain("later", "filter", 300, [{"vmap": {"key": key, "data": elements}}], hook="postrouting"),
     )
     assert {disposition for disposition, _ in _ends(*chains)} == {ends}
+
+
+@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP, Protocol.SCTP])
+def test_a_bitmap_of_ports_knows_no_port_of_sctp(protocol: Protocol) -> None:
+    # ip_set_get_ip_port; kube-proxy's IPVS mode keeps its SCTP ports in a hash for that.
+    text = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A FORWARD -m set --match-set ports dst -j DROP
+COMMIT
+"""
+    ruleset = parse_iptables_save(text, family=Family.IPV4, source="found")
+    ports = IpSet(name="ports", type="bitmap:port", members=frozenset({"80"}))
+    walker = walker_for(IptablesSpace(ruleset), _network(), {"ports": ports})
+    packet = Packet(position=Position.POD, source="10.244.1.10", destination=SERVICE, protocol=protocol, port=80)
+    (leaf,) = leaves_of(walker, packet)
+    assert (leaf.fate.disposition is Disposition.DROPPED) is (protocol is not Protocol.SCTP)
 
 
 # -- mutations -----------------------------------------------------------------------------------------------------------
