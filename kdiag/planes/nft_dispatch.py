@@ -13,6 +13,7 @@ from kdiag.walk.network import NodeNetwork
 
 ADDRESS_MAPS = ("service-ips", "no-endpoint-services")
 PORT_MAPS = ("service-nodeports", "no-endpoint-nodeports")
+REFUSING = "reject-chain"
 # `service-NWBZK7IH-kube-system/kube-dns/tcp/dns-tcp` (servicePortChainNameBase of pkg/proxy/nftables/proxier.go).
 _CHAIN = re.compile(r"(service|local|external|firewall)-[A-Z2-7]{8}-([^/]+)/([^/]+)/(tcp|udp|sctp)/(.*)")
 
@@ -42,13 +43,14 @@ def unexpected_frontends(
         (frontend.protocol, frontend.port) for frontend in expected if frontend.kind is FrontendKind.NODE_PORT
     }
     opened = _node_port_address(table, network)
+    refused_anyway = _refused_anyway(table)
     found: dict[Frontend, ServicePortKey | None] = {}
     for address, protocol, number, verdict in _elements(table):
         if address is None:
             if (protocol, number) in node_ports or opened is None:
                 continue
             address, kind = opened, FrontendKind.NODE_PORT
-        elif (address, protocol, number) in known:
+        elif (address, protocol, number) in known or (verdict.chain == REFUSING and address in refused_anyway):
             continue
         else:
             external = verdict.chain is not None and verdict.chain.startswith("external-")
@@ -67,6 +69,15 @@ def _node_port_address(table: nft.NftTable, network: NodeNetwork) -> Address | N
         if address is not None and address in network.own:
             return address
     return network.own.first() if network.own else None
+
+
+def _refused_anyway(table: nft.NftTable) -> frozenset[Address]:
+    """The ClusterIPs of which every port is refused that nothing serves: refusing one of them by name changes nothing."""
+    check, held = table.chains.get("cluster-ips-check"), table.sets.get("cluster-ips")
+    if check is None or not check.rules or held is None:
+        return frozenset()
+    found = (parse_address(str(key.value)) for key, _ in held.elements if isinstance(key, nft.Value))
+    return frozenset(address for address in found if address is not None)
 
 
 def _elements(table: nft.NftTable) -> Iterator[tuple[Address | None, Protocol, int, nft.Verdict]]:

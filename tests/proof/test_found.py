@@ -174,3 +174,20 @@ def test_masquerade_under_another_name_is_no_error() -> None:
     for item in found:
         assert "No Service was found to suffer from it now" in item.message
         assert "the connection hangs" not in item.message
+
+
+def test_refusing_a_port_that_is_refused_anyway_is_no_finding() -> None:
+    """An element of no-endpoint-services for another port of a ClusterIP: chain cluster-ips-check refuses that port, too."""
+
+    def moved(text: str) -> str:
+        whole = json.loads(text)
+        for item in whole["nftables"]:
+            found = item.get("map", {})
+            if found.get("name") == "no-endpoint-services":
+                for key, _ in found["elem"]:
+                    concat = key["elem"]["val"]["concat"]
+                    concat[2] += concat[0] == "10.96.100.9"
+        return json.dumps(whole)
+
+    edited = variant(cluster("v1.36.2-nftables-nft"), node="node01", probe="nft-j-list-ruleset", edit=moved)
+    assert [item for item in diagnose(edited, Scope(nodes=("node01",))).findings if item.code.startswith("KD2")] == []
