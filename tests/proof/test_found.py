@@ -183,7 +183,7 @@ def test_refusing_a_port_that_is_refused_anyway_is_no_finding() -> None:
         whole = json.loads(text)
         for item in whole["nftables"]:
             found = item.get("map", {})
-            if found.get("name") == "no-endpoint-services":
+            if (found.get("family"), found.get("name")) == ("ip", "no-endpoint-services"):
                 for key, _ in found["elem"]:
                     concat = key["elem"]["val"]["concat"]
                     concat[2] += concat[0] == "10.96.100.9"
