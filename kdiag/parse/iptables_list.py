@@ -19,7 +19,7 @@ from kdiag.parse.iptables_remarks import not_a_dump, read_remark
 from kdiag.parse.iptables_rule import FRAGMENT, rule_network
 
 _CHAIN = re.compile(r"Chain (\S+) \((?:policy ([A-Z]+)\b[^()]*|[^()]*)\)")
-_COLUMNS = re.compile(r"(?:num +)?(?:pkts +bytes +)?target +prot .*")
+_COLUMNS = re.compile(r" *(?:num +)?(?:pkts +bytes +)?target +prot .*")
 _WORD = re.compile(r"\S+")
 _COUNTER = re.compile(r"\d+[KMGTP]?")
 _PROTOCOL = re.compile(r"!?(?:\d+|[A-Za-z][\w.-]*)")

@@ -11,8 +11,22 @@ from kdiag.render.interface import Format
 
 def _yaml(document: Document) -> str:
     # The dumper in Python on purpose: the one in C breaks long lines elsewhere, and not every build of PyYAML has it.
-    text: str = yaml.safe_dump(msgspec.to_builtins(document), sort_keys=False, allow_unicode=False, width=120)
+    text: str = yaml.safe_dump(_whole(msgspec.to_builtins(document)), sort_keys=False, allow_unicode=False, width=120)
     return text
+
+
+def _whole(value: object) -> object:
+    """The value with U+FFFD for half a surrogate pair, which JSON can hold and YAML cannot (1.2.2, section 5.1)."""
+    match value:
+        case str():
+            if value.isascii():
+                return value
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case dict():
+            return {_whole(key): _whole(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_whole(item) for item in value]
+    return value
 
 
 YAML = Format(

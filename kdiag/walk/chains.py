@@ -38,7 +38,8 @@ from kdiag.walk.network import NodeNetwork
 from kdiag.walk.program import Chains, CompiledRule, Program
 from kdiag.walk.targets import Verdict
 
-# Deeper than any sane rule set (the kernel forbids loops); a dump that goes deeper is not followed to the end.
+# Deeper than any sane rule set; a dump that goes deeper is not followed to the end. Nor is a jump into a chain that the
+# packet is in: the kernel takes no rules with loops (ELOOP), so that it is not known what such a dump is of.
 MAX_DEPTH = 64
 # Undecided rules are followed both ways; with this many on one way the answer could only be "cannot tell".
 MAX_ASSUMPTIONS = 6
@@ -88,14 +89,16 @@ class ChainWalker:
         self._hook = ""
         self._kind = ""
         self._steps = 0
+        self._entered: set[tuple[str, str]] = set()
         self._max_steps = MAX_STEPS + MAX_STEPS_PER_RULE * program.rule_count
 
     def _chain(self, chains: Chains, table: str, name: str, flow: Flow, accepted: list[Flow], depth: int) -> list[Flow]:
         """Walk one chain. Returns the flows that fall off its end or RETURN; accepted ones go to `accepted`."""
         chain = chains.chain(table, name)
-        if chain is None or depth > MAX_DEPTH:
+        if chain is None or depth > MAX_DEPTH or (table, name) in self._entered:
             self._end(flow, Verdict.UNKNOWN)
             return []
+        self._entered.add((table, name))
         fallen: list[Flow] = []
         flows = [flow]
         for compiled in chain.candidates(flow.destination, flow.port):
@@ -113,6 +116,7 @@ class ChainWalker:
             flows = remaining
             if not flows:
                 break
+        self._entered.discard((table, name))
         fallen.extend(flows)
         return fallen
 

@@ -527,3 +527,14 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_spacing_never_matters_outside_comments(tail: str, blanks: int) -> None:
     spaced = tail.replace(" ", " " * blanks)
     assert read_words(spaced, "ACCEPT") == read_words(tail, "ACCEPT")
+
+
+def test_verbose_listing_without_line_numbers() -> None:
+    text = (
+        "Chain KUBE-SVC-A (1 references)\n"
+        " pkts bytes target     prot opt in     out     source               destination         \n"
+        "    0     0 KUBE-SEP-A  6    --  *      *       0.0.0.0/0            10.96.0.1            tcp dpt:80\n"
+    )
+    ruleset = parse_iptables_list(text, family=Family.IPV4, table="nat", source="s")
+    assert ruleset.unread == ()
+    assert [rule.target for rule in ruleset.tables["nat"].chains["KUBE-SVC-A"].rules] == ["KUBE-SEP-A"]

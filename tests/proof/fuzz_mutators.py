@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import marshal
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 
 HOSTILE = (
@@ -112,57 +114,72 @@ def mutated_bytes(content: bytes, random: Random) -> bytes:
 
 def mutated_json(source: bytes, others: Sequence[bytes], random: Random) -> bytes:
     """JSON with values of the wrong kind, members gone, doubled or renamed; sometimes no JSON any more."""
-    if random.random() < 0.15:
+    packed = _packed(source) if random.random() > 0.15 else None
+    if packed is None:
         return mutated_bytes(source, random)
-    try:
-        tree: object = json.loads(source)
-    except (ValueError, RecursionError):
-        return mutated_bytes(source, random)
-    box: list[object] = [tree]
+    box: list[object] = [marshal.loads(packed)]
     for _ in range(1 + int(random.random() ** 3 * 4)):
-        spots: list[tuple[list[object] | dict[str, object], object]] = []
-        _spots(box, spots)
-        parent, key = random.choice(spots)
-        how = random.randrange(7)
-        if isinstance(parent, dict):
-            assert isinstance(key, str)
-            if how == 0:
-                del parent[key]
-            elif how == 1:
-                parent[random.choice((*parent, "x", ""))] = parent.pop(key)
-            elif how == 2:
-                parent[key] = [parent[key]]
-            else:
-                parent[key] = _value(parent[key], random, how)
-        else:
-            assert isinstance(key, int)
-            if how == 0 and parent is not box:
-                del parent[key]
-            elif how == 1 and parent is not box:
-                parent.insert(key, copy.deepcopy(parent[key]))
-            elif how == 2:
-                parent[key] = {"x": parent[key]}
-            else:
-                parent[key] = _value(parent[key], random, how)
+        _change(box, random)
     try:
-        return json.dumps(box[0], ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
+        return (_ASCII if random.random() < 0.7 else _ANY).encode(box[0]).encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return mutated_bytes(source, random)
+
+
+_ASCII = json.JSONEncoder(ensure_ascii=True)
+_ANY = json.JSONEncoder(ensure_ascii=False)
+
+
+@cache
+def _packed(source: bytes) -> bytes | None:
+    """A document as `marshal` holds it, which makes copies of it faster than anything else; None if it is no JSON."""
+    try:
+        return marshal.dumps(json.loads(source))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _change(box: list[object], random: Random) -> None:
+    """One change at some place of the tree in the box."""
+    parent: list[object] | dict[str, object] = box
+    while True:
+        if isinstance(parent, dict):
+            key: object = random.choice(list(parent))
+            child = parent[key]  # type: ignore[index]
+        else:
+            key = random.randrange(len(parent))
+            child = parent[key]
+        if not isinstance(child, (list, dict)) or not child or random.random() < 0.12:
+            break
+        parent = child
+    how = random.randrange(7)
+    if isinstance(parent, dict):
+        assert isinstance(key, str)
+        if how == 0:
+            del parent[key]
+        elif how == 1:
+            parent[random.choice((*parent, "x", ""))] = parent.pop(key)
+        elif how == 2:
+            parent[key] = [child]
+        else:
+            parent[key] = _value(child, random, how)
+        return
+    assert isinstance(key, int)
+    if how == 0 and parent is not box:
+        del parent[key]
+    elif how == 1 and parent is not box:
+        parent.insert(key, copy.deepcopy(child))
+    elif how == 2:
+        parent[key] = {"x": child}
+    else:
+        parent[key] = _value(child, random, how)
+
+
+_STRINGS = HOSTILE + NUMBERS
 
 
 def _value(value: object, random: Random, how: int) -> object:
     if isinstance(value, str) and how < 5:
         place = random.randrange(len(value) + 1)
-        return value[:place] + random.choice(HOSTILE + NUMBERS) + value[place + random.choice((0, 1, 99)) :]
+        return value[:place] + random.choice(_STRINGS) + value[place + random.choice((0, 1, 99)) :]
     return copy.deepcopy(random.choice(VALUES))
-
-
-def _spots(node: object, out: list[tuple[list[object] | dict[str, object], object]]) -> None:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            out.append((node, key))
-            _spots(value, out)
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            out.append((node, index))
-            _spots(value, out)

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from tests.corpus_fixtures import cluster
-from tests.proof.noise import NOISES, compared, shuffled_dispatch, with_counters
+from tests.proof import noise_forms
+from tests.proof.noise import FORMS, NOISES, compared, shuffled_dispatch, with_counters
 
 SLICE = ("v1.36.2-iptables-nft", "c-sep-dnat-deleted")
 
@@ -16,6 +17,13 @@ SLICE = ("v1.36.2-iptables-nft", "c-sep-dnat-deleted")
 @pytest.mark.parametrize("name", SLICE)
 def test_noise_changes_nothing(name: str, noise: str) -> None:
     assert compared(name, noise, Random(1), {}) is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_prints_of_the_same_rules_tell_the_same(form: str) -> None:
+    if noise_forms.why_not() is not None:
+        pytest.skip(str(noise_forms.why_not()))
+    assert compared("v1.36.2-iptables-nft", form, Random(1), {}) is None
 
 
 def test_the_edits_edit() -> None:

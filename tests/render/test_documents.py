@@ -178,3 +178,10 @@ def test_control_characters_survive_as_escapes() -> None:
 def test_a_format_that_is_not_made_for_an_answer_says_so() -> None:
     with pytest.raises(TypeError, match="not made for Trace"):
         format_named("junit").trace(TRACE, STYLE)
+
+
+def test_yaml_of_half_a_surrogate_pair_can_be_read() -> None:
+    hostile = replace(REPORT, cluster="a\ud800b", modes={"n\udfff": "\ud83d\ude00"})
+    read = yaml.safe_load(YAML.report(hostile, STYLE))["cluster"]
+    assert read["name"] == "a\ufffdb"
+    assert read["proxy_modes"] == {"n\ufffd": "\U0001f600"}
