@@ -84,6 +84,10 @@ def split_words(text: str) -> list[str]:
     return words
 
 
+MAX_MODULES = 64
+"""More matches than any sane rule has. What is behind them is unknown: each would be looked up among all the others."""
+
+
 def parse_rule(text: str, words: list[str], *, six: bool, table: str, chain: str, line: int) -> Rule:
     """The rule that `words` (those behind the chain's name, from `split_words`) spell. Raises nothing.
 
@@ -127,7 +131,7 @@ def parse_rule(text: str, words: list[str], *, six: bool, table: str, chain: str
             if not value:
                 pass
             elif kind == "m":
-                if not negated:
+                if not negated and len(modules) < MAX_MODULES:
                     modules = _with_module(modules, value)
                     in_target = False
                     continue
