@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -21,13 +22,18 @@ _TRUE = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "no", "off"})
 
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+# Every node of a cluster has the same one.
+@lru_cache(maxsize=256)
 def parse_config_yaml(text: str, source: str) -> ProxyConfig | None:
     """A KubeProxyConfiguration file (`config.conf`); None if it is empty and so says nothing.
 
     Raises ParseError if it is not YAML or not a mapping.
     """
     try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParseError(f"{source} is not YAML", hint="it ought to be a KubeProxyConfiguration") from error
     if not documents:
