@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +42,7 @@ def watch_looks(
     while count is None or number < count:
         if number:
             wait(max(0.0, interval_s - (now() - started).total_seconds()))
+            gc.collect()
         number += 1
         started = now()
         try:
