@@ -221,7 +221,7 @@ def _tables(content: bytes) -> dict[bytes, Span] | None:
         begin = content.index(b"\n", start) + 1
         end = content.find(b"\nCOMMIT\n", begin - 1) + 1
         table = content[start + 1 : begin - 1]
-        if table in found or not table.isalpha() or not end:
+        if table in found or not table.isalpha() or not end or content.find(b"\n*", begin, end) >= 0:
             return None
         found[table] = (begin, end)
         start = content.find(b"\n*", end) + 1

@@ -174,11 +174,13 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointFo
             whole = sum(len(block[0]) for block in blocks) == end - start
             if not whole or _unordered([last, *listed]):
                 return None
-            known = {chain[0] for chain in chains}
-            unlike = [block for block in blocks if block[1][-_HASH:] not in known]
+            # A chain may have the usual rules and others beside them.
+            unlike = [block for block in blocks if _ENDPOINT.fullmatch(block[0]) is None]
             if any(LINK.search(block[0]) for block in unlike):
                 return None
             odd += [block[1] for block in unlike]
+            left = {block[1][-_HASH:] for block in unlike}
+            chains = [chain for chain in chains if chain[0] not in left]
         names = [chain[0] for chain in chains]
         if _unordered([last, *names]):
             return None

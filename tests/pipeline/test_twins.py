@@ -24,7 +24,7 @@ CLUSTERS = (
     "dual-v1.36.2-iptables-nft",
 )
 NODE = "node01"
-_LINE = re.compile(r"^-A KUBE.*$", re.MULTILINE)
+VERDICTS = ("-j ACCEPT", "-j DROP", "-j RETURN", "-s 10.244.0.0/17 -j ACCEPT", "-p udp -j DROP", "-j KUBE-MARK-MASQ")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_fault(name: str, cutting: list[SortedOffers]) -> None:
 
 
 def edited(snapshot: Snapshot, seed: int) -> Snapshot:
-    """One line of a node's rules deleted, doubled, swapped with the next, or changed in one number or word."""
+    """A node's rules with one line deleted, doubled, swapped with the next, added, or changed in one number or word."""
     chance = random.Random(seed)
     probes = dict(snapshot.nodes[NODE])
     recording = probes["iptables-save"]
@@ -73,7 +73,7 @@ def edited(snapshot: Snapshot, seed: int) -> Snapshot:
     rules = [index for index, line in enumerate(lines[:-2]) if line.startswith("-A ")]
     index = chance.choice(rules)
     line = lines[index]
-    match chance.randrange(5):
+    match chance.randrange(6):
         case 0:
             del lines[index]
         case 1:
@@ -84,6 +84,9 @@ def edited(snapshot: Snapshot, seed: int) -> Snapshot:
             place = chance.choice(list(re.finditer(r"[0-9]+", line)) or [re.match("-A", line)])
             if place is not None:
                 lines[index] = f"{line[: place.start()]}{chance.randrange(256)}{line[place.end() :]}"
+        case 4:
+            words = line.split(" ")[:2]
+            lines.insert(index + chance.randrange(2), " ".join([*words, chance.choice(VERDICTS)]))
         case _:
             other = lines[chance.choice(rules)]
             words, others = line.split(" "), other.split(" ")
