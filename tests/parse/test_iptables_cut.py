@@ -7,7 +7,7 @@ import random
 import pytest
 
 from kdiag.model.addresses import Family
-from kdiag.parse.iptables_cut import CutDump, cut_dump
+from kdiag.parse.iptables_cut import CutDump, Key, cut_dump
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from tests.corpus_fixtures import cluster
 
@@ -28,7 +28,7 @@ def cut(content: bytes) -> CutDump:
     return found
 
 
-def everything(found: CutDump) -> tuple[list[bytes], list[bytes]]:
+def everything(found: CutDump) -> tuple[list[bytes], list[Key]]:
     hashes = [b"KUBE-SEP-" + name for places in found.endpoints.found.values() for name in places]
     return [*found.chains, *hashes, *found.endpoints.odd], list(found.dispatch)
 
