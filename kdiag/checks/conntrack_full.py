@@ -37,7 +37,7 @@ def run(view: View) -> Iterable[Finding]:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 CHECK = Check(

@@ -126,7 +126,11 @@ def _ephemeral_ports(node: NodeView) -> tuple[int, int, str] | None:
     """First and last port of outgoing connections and the reserved ones; None if the node did not tell both."""
     words = node.host.sysctls.get(_EPHEMERAL, "").split()
     reserved = node.host.sysctls.get(_RESERVED)
-    if reserved is None or len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
+    if (
+        reserved is None
+        or len(words) != 2
+        or not all(word.isascii() and word.isdigit() and len(word) < 20 for word in words)
+    ):
         return None
     return int(words[0]), int(words[1]), reserved
 

@@ -189,7 +189,7 @@ def node(item: raw.Node, complain: Complain) -> Node:
         kubelet_version=system.kubelet_version or "",
         os=system.operating_system or meta.labels.get("kubernetes.io/os") or "linux",
         provider_id=spec.provider_id or "",
-        pod_capacity=int(capacity) if capacity.isascii() and capacity.isdigit() else None,
+        pod_capacity=int(capacity) if capacity.isascii() and capacity.isdigit() and len(capacity) < 20 else None,
         taints=tuple(
             f"{taint.key}{'=' + taint.value if taint.value else ''}:{taint.effect or ''}" for taint in spec.taints or ()
         ),

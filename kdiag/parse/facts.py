@@ -174,7 +174,7 @@ def _mask_facts(command: ComponentCommand, *, source: str, line: int, node: str 
         value = command.flag(*names)
         flag = next((f"--{item}" for item in names if command.flag(item) is not None), DEFAULT)
         text = (value or default).strip()
-        if text.isascii() and text.isdigit():
+        if text.isascii() and text.isdigit() and len(text) < 20:
             yield Fact(
                 kind=FactKind.NODE_CIDR_MASK,
                 component=command.component,

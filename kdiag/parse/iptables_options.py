@@ -121,7 +121,7 @@ def protocol_name(text: str) -> str | None:
     """One spelling for each protocol: lower case, known numbers as names; None for any protocol."""
     lowered = text.lower()
     if lowered.isdigit():
-        lowered = str(int(lowered)) if lowered.isascii() else lowered
+        lowered = str(int(lowered)) if lowered.isascii() and len(lowered) < 20 else lowered
     return None if lowered in _ANY_PROTOCOL else _PROTOCOL_NAMES.get(lowered, lowered)
 
 

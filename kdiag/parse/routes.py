@@ -97,7 +97,7 @@ def _route(entry: dict[str, Any], hop: dict[str, Any], network: Network) -> Rout
         preferred_source=parse_address(str(entry.get("prefsrc", ""))),
         protocol=_text(entry.get("protocol")),
         scope=_text(entry.get("scope")),
-        metric=int(metric) if metric.isascii() and metric.isdigit() else 0,
+        metric=int(metric) if metric.isascii() and metric.isdigit() and len(metric) < 20 else 0,
         type=_text(entry.get("type")) or "unicast",
     )
 

@@ -62,7 +62,7 @@ def port_number(word: str) -> str | None:
 
     `http-alt` is 8080 on Debian (IANA gives it to 8008 too).
     """
-    if word.isascii() and word.isdigit():
+    if word.isascii() and word.isdigit() and len(word) < 20:
         return word
     number = PORT_BY_NAME.get(word)
     return None if number is None else str(number)

@@ -48,7 +48,7 @@ def _parse_line(line: str, cells: list[str]) -> ListeningSocket | None:
     if len(cells) < 4 or cells[0] not in _STATES:
         return None
     host, _, port_text = cells[3].rpartition(":")
-    if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
+    if not (port_text.isascii() and port_text.isdigit() and len(port_text) < 20) or int(port_text) > 65535:
         return None
     process = _PROCESS.search(line)
     process_name = process.group(1) if process else None

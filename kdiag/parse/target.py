@@ -107,7 +107,7 @@ def parse_client(text: str, *, namespace: str | None = None, any_namespace: bool
 
 def parse_service_port(text: str) -> str | int:
     """A Service port by number or by name (`80`, `http`). Raises UsageError."""
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < 20:
         return _port_number(text, text)
     # IANA service names: at most 15 of these characters (validated so by the API for port names).
     if re.fullmatch(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", text) is None:

@@ -99,8 +99,11 @@ def _protocol_and_port(rule: Rule) -> tuple[Protocol | None, int | None]:
     except ValueError:
         return None, None
     for option in rule.matches:
-        if option.name == "dport" and not option.negated and option.values and option.values[0].isdigit():
-            return protocol, int(option.values[0])
+        if option.name == "dport" and not option.negated and option.values:
+            number = option.values[0]
+            # "²" is a digit and no number.
+            if number.isascii() and number.isdigit() and len(number) <= 5:
+                return protocol, int(number)
     return protocol, None
 
 

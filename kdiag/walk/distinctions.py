@@ -99,7 +99,7 @@ def _literals(text: bytes, family: Family) -> Iterable[tuple[int, int]]:
 
 
 def _mask_bits(text: str, family: Family) -> int | None:
-    if text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < 20:
         return min(int(text), family.bits)
     mask = parse_address(text)
     if mask is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import math
 import multiprocessing
@@ -48,6 +49,8 @@ class _Watchdog:
         self._ends_s = math.inf
         signal.signal(signal.SIGPROF, self._look)
         signal.setitimer(signal.ITIMER_PROF, 1.0, 1.0)
+        # Python takes its handlers away when it ends, and without one the signal kills.
+        atexit.register(signal.setitimer, signal.ITIMER_PROF, 0)
 
     def allow(self, seconds: float) -> None:
         """What comes now may take so long."""

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import sys
 import tarfile
 import tempfile
 import xml.etree.ElementTree as ET
@@ -52,6 +53,7 @@ from kdiag.parse.routes import parse_routes
 from kdiag.parse.sockets import parse_sockets
 from kdiag.parse.target import parse_client, parse_reserved, parse_service_name, parse_service_port, parse_trace_target
 from kdiag.pipeline.flow import Scope, diagnose
+from kdiag.planes import rulesets
 from kdiag.render import FORMATS
 from kdiag.render.style import Style
 from tests.corpus_fixtures import cluster
@@ -471,8 +473,27 @@ def _diagnose(name: str, probe: str | None, kind: str | None) -> Callable[[bytes
     return ask
 
 
+def _cut_or_whole(content: bytes) -> None:
+    """A dump that is cut up gives the report of the same dump read to the end."""
+    base = _small("v1.36.2-iptables-nft")
+    probes = base.nodes["node01"]
+    changed = replace(base, nodes={"node01": {**probes, "iptables-save": replace(probes["iptables-save"], content=content)}})  # fmt: skip
+    reports = []
+    for rulesets.LARGE_BYTES in (0, sys.maxsize):
+        try:
+            reports.append(diagnose(changed, Scope()))
+        finally:
+            rulesets.LARGE_BYTES = _LARGE_BYTES
+    cut, whole = ({(item.code, item.severity, item.affected) for item in report.findings} for report in reports)
+    assert cut == whole, f"cut up: {sorted(map(str, cut - whole))[:1]}, whole: {sorted(map(str, whole - cut))[:1]}"
+
+
+_LARGE_BYTES = rulesets.LARGE_BYTES
+
+
 def _whole_way() -> list[Subject]:
-    out = []
+    dump = _small("v1.36.2-iptables-nft").nodes["node01"]["iptables-save"].content
+    out = [Subject(name="dump cut up or whole", seeds=(dump,), ask=_cut_or_whole, weight=1, grows=False)]
     for name, probe in (("v1.36.2-iptables-nft", "iptables-save"), ("v1.36.2-nftables-nft", "nft-j-list-ruleset"),
                         ("v1.36.2-ipvs-nft", "ipvsadm-save-n")):  # fmt: skip
         probes = cluster(name).nodes["node01"]
