@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.entries import api, gather, rules, startup
+from bench.entries import api, digest, gather, rules, startup
 from bench.measure import Row
 from bench.rig import Rig
 
@@ -29,6 +29,7 @@ ENTRIES: tuple[tuple[tuple[str, ...], Callable[[Rig], Iterator[Row]]], ...] = (
     (("B3",), rules.memory),
     (("B4",), api.reading),
     (("B5",), startup.starting),
+    (("B6",), digest.on_the_node),
     (("B7",), gather.real_servers),
     (("B8",), rules.nftables),
     (("B9",), rules.tracing),

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from statistics import median
 
-from bench.measure import PYTHON, Gate, Row
+from bench.entries.rules import large
+from bench.measure import PYTHON, Gate, Row, run
 from bench.rig import Rig
 
 _MIB = 1024
@@ -49,6 +50,45 @@ def real_servers(rig: Rig) -> Iterator[Row]:
             ),
         ),
         note=f"memory grows by {growth:.0f} MiB",
+    )
+    yield from _simulated(rig, theirs)
+
+
+def _simulated(rig: Rig, bare_ms: float) -> Iterator[Row]:
+    """B7 at the transport seam: what 5,000 nodes of one class cost beside the connect and exec that each needs anyway."""
+    nodes, few = rig.size(5_000), rig.size(500)
+    dump = large(rig) / "nodes/node-0000/iptables-save.txt"
+    snapshot = rig.directory / "simulated"
+    play = [PYTHON, "-m", "bench.simulate", str(dump)]
+    one = json.loads(run([*play, str(few)], keep=True).output)
+    all_nodes = json.loads(run([*play, str(nodes), "--write", str(snapshot)], keep=True).output)
+    rig.forget("simulated")
+    theirs = bare_ms / 1000 * nodes
+    ours = theirs + all_nodes["cpu_s"]
+    growth = all_nodes["rss_bytes"] / one["rss_bytes"]
+    yield Row(
+        id="B7",
+        what=f"{nodes:,} nodes of one class, played at the transport seam, and as many bare connects and execs : the latter",
+        ours=ours,
+        theirs=theirs,
+        ratio=ours / theirs,
+        must=2,
+        goal=1.2,
+        gates=(
+            Gate(
+                name="one dump was sent and held for all, without a gap",
+                holds=all_nodes["answered"] == nodes
+                and all_nodes["alike"] == all_nodes["sent"] == 1
+                and not all_nodes["gaps"],
+                detail=f"{all_nodes['answered']:,} nodes, {all_nodes['sent']} dumps sent",
+            ),
+            Gate(
+                name=f"memory does not grow with nodes, snapshot written (peak RSS against {few:,} nodes)",
+                holds=growth < 1.5,
+                detail=f"{growth:.2f}, {all_nodes['rss_bytes'] / (1 << 20):.0f} MiB",
+            ),
+        ),
+        note=f"writing the snapshot took {all_nodes['write_cpu_s']:.0f} s",
     )
 
 

@@ -20,7 +20,8 @@ def _judge(snapshot: Path, *nodes: str) -> Cost:
     return kdiag("check-rules", "--snapshot", str(snapshot), *chosen, "-o", "json", keep=True)
 
 
-def _large(rig: Rig, nodes: int = 10) -> Path:
+def large(rig: Rig, nodes: int = 10) -> Path:
+    """The largest cluster: ten nodes, of which all but the first differ in 0.5 % of their lines."""
     options = Options(services=rig.size(10_000), endpoints=25, nodes=nodes, diff=0.005, plant=_PLANTED)
     return rig.cluster("large", options)
 
@@ -34,7 +35,7 @@ def one_dump(rig: Rig) -> Iterator[Row]:
         ("B1b", 1_000, 10, 1.5, 0.6),
     ):
         if row_id == "B1":
-            snapshot = _large(rig)
+            snapshot = large(rig)
         else:
             options = Options(services=rig.size(services), endpoints=endpoints, plant=_PLANTED)
             snapshot = rig.cluster(f"{services}x{endpoints}", options)
@@ -61,7 +62,7 @@ def one_dump(rig: Rig) -> Iterator[Row]:
 
 def next_node(rig: Rig) -> Iterator[Row]:
     """B2: what one more node costs that differs in 0.5 % of its lines."""
-    snapshot = _large(rig)
+    snapshot = large(rig)
     several = [f"node-{number:04}" for number in range(4)]
     dump = snapshot / "nodes" / several[1] / "iptables-save.txt"
     hashing = f"import hashlib,time;d=open({str(dump)!r},'rb').read();hashlib.sha256(d[:999]);" + (
@@ -94,7 +95,7 @@ def next_node(rig: Rig) -> Iterator[Row]:
 
 def memory(rig: Rig) -> Iterator[Row]:
     """B3: peak RSS of one dump against its size, and of ten dumps against two."""
-    snapshot = _large(rig)
+    snapshot = large(rig)
     nodes = [f"node-{number:04}" for number in range(10)]
     size_bytes = (snapshot / "nodes" / _FIRST / "iptables-save.txt").stat().st_size
     one, two, ten = (_judge(snapshot, *nodes[:count]) for count in (1, 2, 10))
@@ -147,7 +148,7 @@ def nftables(rig: Rig) -> Iterator[Row]:
 
 def tracing(rig: Rig) -> Iterator[Row]:
     """B9: `kdiag trace` of one Service in the largest snapshot, against judging it."""
-    snapshot = _large(rig)
+    snapshot = large(rig)
     service = "team-001/service-00001"
     trace = ("trace", service, "--snapshot", str(snapshot), "--node", _FIRST, "-o", "json")
     jobs = {"ours": lambda: kdiag(*trace, keep=True), "theirs": lambda: _judge(snapshot, _FIRST)}

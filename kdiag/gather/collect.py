@@ -19,7 +19,7 @@ from kdiag.gather.api import Reading, read_all, read_moving
 from kdiag.gather.api_connection import ApiConnection
 from kdiag.gather.fanout import MAX_BYTES, Progress, gather_nodes
 from kdiag.gather.framing import parse_output
-from kdiag.gather.redact import printable, redact, redact_recordings
+from kdiag.gather.redact import printable, redact, redact_nodes, redact_recordings
 from kdiag.gather.script import Sudo
 from kdiag.gather.snapshot_layout import CLUSTER_AFTER, cluster_again, gap_order, nodes_again
 from kdiag.gather.ssh_settings import SshSettings
@@ -35,6 +35,9 @@ NORMAL_LAG_S = 2.5
 """Pause between the API and the nodes: with less, healthy proxies at 5 changes a second agreed with neither list."""
 
 _AFTER_SYNC_S = 1.5
+_LARGE_BYTES = 1 << 20
+"""From how many bytes of EndpointSlices on nodes may ask whether their dumps are wanted: below, to ask costs more."""
+
 _CLOCK_TOLERANCE_S = 2.0
 """Clocks that differ by less are taken for equal: the server tells whole seconds, some time after it took them."""
 
@@ -127,7 +130,7 @@ class Collector:
         lag_s = self._pause_s = min(self._order.settle_s, _normal_lag_s(before))
         self._pause("waiting for the proxies to follow")
         taken_at = self._now()
-        nodes, node_gaps = self._nodes(addresses)
+        nodes, node_gaps = self._nodes(addresses, before)
         for node, content in self._saved.items():
             found, saved_gaps = parse_output(content, node=node)
             nodes = {**nodes, **({node: found} if found else {})}
@@ -140,7 +143,7 @@ class Collector:
             taken_at=taken_at,
             api=redact_recordings(before.recordings),
             api_after=redact_recordings(after.recordings),
-            nodes={node: redact_recordings(probes) for node, probes in sorted(nodes.items())},
+            nodes=redact_nodes(nodes),
             manifest={
                 "kdiag_version": __version__,
                 "api_server": self._connection.server,
@@ -168,7 +171,7 @@ class Collector:
         if self._stop.is_set() or not addresses:
             return snapshot
         taken_at = self._now()
-        found, gaps = self._nodes(addresses)
+        found, gaps = self._nodes(addresses, before)
         after = self._after(before, cluster_again(number))
         directory = nodes_again(number)
         moved = {
@@ -177,7 +180,7 @@ class Collector:
         }
         later = Round(
             taken_at=taken_at,
-            nodes={node: redact_recordings(probes) for node, probes in moved.items()},
+            nodes=redact_nodes(moved),
             api_after=redact_recordings(after.recordings),
         )
         # What concerns no single node was told by the first round.
@@ -210,7 +213,9 @@ class Collector:
         )
         return addresses, left_out, gaps
 
-    def _nodes(self, addresses: Sequence[NodeAddress]) -> tuple[dict[str, dict[str, Recording]], tuple[Gap, ...]]:
+    def _nodes(
+        self, addresses: Sequence[NodeAddress], before: Reading
+    ) -> tuple[dict[str, dict[str, Recording]], tuple[Gap, ...]]:
         if not addresses:
             return {}, ()
         order = self._order
@@ -227,6 +232,7 @@ class Collector:
                 progress=self._watch,
                 sudo=order.sudo,
                 cancelled=self._stop,
+                asks=len(addresses) > 1 and _has_large_dumps(before),
             )
         finally:
             transport.close()
@@ -258,6 +264,12 @@ class Collector:
         if abs(ahead_s) >= _CLOCK_TOLERANCE_S:
             moment += timedelta(seconds=ahead_s)
         return moment.replace(microsecond=0)
+
+
+def _has_large_dumps(before: Reading) -> bool:
+    """True if dumps of rules have megabytes: there are about as many bytes of EndpointSlices as of rules for them."""
+    slices = [item for kind, item in before.recordings.items() if kind.startswith("endpointslices")]
+    return any(len(item.content) > _LARGE_BYTES for item in slices)
 
 
 def _normal_lag_s(before: Reading) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kdiag.errors import KdiagError
+from kdiag.gather.dump_classes import Conversation, DumpClasses
 from kdiag.gather.framing import encodings, parse_output
 from kdiag.gather.script import Sudo, new_nonce, node_script
 from kdiag.gather.transports.interface import FailureKind, NodeAddress, NodeFailure, Output, Transport
@@ -52,6 +53,7 @@ class _Run:
     sudo: Sudo
     timeout_s: float
     check_only: bool
+    asks: bool
     max_bytes: int
     encodings: tuple[str, ...]
     stop_at: float | None
@@ -60,6 +62,7 @@ class _Run:
     waiting: queue.SimpleQueue[NodeAddress]
     working: int
     """Threads that have not ended."""
+    classes: DumpClasses = field(default_factory=DumpClasses)
     outcomes: dict[str, NodeOutcome] = field(default_factory=dict)
     remarks: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,6 +92,7 @@ def gather_nodes(
     sudo: Sudo,
     cancelled: threading.Event,
     check_only: bool = False,
+    asks: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[dict[str, dict[str, Recording]], tuple[Gap, ...]]:
     """Run the script on all nodes, `parallel` of them at a time.
@@ -96,6 +100,7 @@ def gather_nodes(
     Returns the recordings by node and probe, of nodes that could be read, and what could not be had: a node that
     failed is one gap, and a remark on the way to several of them is one for all. `timeout_s` is for each node (see Transport.run), `deadline_s` for all of them. Setting
     `cancelled`, or Ctrl-C, which sets it, ends the runs under way: what had come from other nodes is returned.
+    `asks` lets nodes ask whether their dumps are wanted (see kdiag.gather.dump_classes): worth it where dumps are large.
     `check_only` asks only what each node can do (the probe `kdiag-node`). `max_bytes` is what one node may send.
     """
     waiting: queue.SimpleQueue[NodeAddress] = queue.SimpleQueue()
@@ -107,6 +112,7 @@ def gather_nodes(
         sudo=sudo,
         timeout_s=timeout_s,
         check_only=check_only,
+        asks=asks,
         max_bytes=max_bytes,
         encodings=encodings(),
         stop_at=None if deadline_s is None else time.monotonic() + deadline_s,
@@ -196,7 +202,10 @@ def _ask(run: _Run, address: NodeAddress) -> NodeOutcome:
 
 def _outcome(run: _Run, address: NodeAddress) -> NodeOutcome:
     nonce = new_nonce()
-    script = node_script(nonce=nonce, encodings=run.encodings, sudo=run.sudo, guarded=True, check_only=run.check_only)
+    conversation = Conversation(run.classes, nonce)
+    script = node_script(
+        nonce=nonce, encodings=run.encodings, sudo=run.sudo, guarded=True, asks=run.asks, check_only=run.check_only
+    )
 
     def on_bytes(count: int) -> None:
         reason = run.stop_reason()
@@ -207,7 +216,14 @@ def _outcome(run: _Run, address: NodeAddress) -> NodeOutcome:
 
     failure: NodeFailure | None = None
     try:
-        output = run.transport.run(address, script, timeout_s=run.timeout_s, max_bytes=run.max_bytes, on_bytes=on_bytes)
+        output = run.transport.run(
+            address,
+            script,
+            timeout_s=run.timeout_s,
+            max_bytes=run.max_bytes,
+            on_bytes=on_bytes,
+            answer=conversation.hear,
+        )
     except NodeFailure as error:
         failure = error
         output = error.output or Output(stdout=b"")
@@ -216,7 +232,14 @@ def _outcome(run: _Run, address: NodeAddress) -> NodeOutcome:
     if output.remarks:
         with run.lock:
             run.remarks.update(output.remarks)
-    return parse_output(output.stdout, node=address.node, nonce=nonce, failure=failure, stderr=output.stderr)
+    return parse_output(
+        output.stdout,
+        node=address.node,
+        nonce=nonce,
+        failure=failure,
+        stderr=output.stderr,
+        conversation=conversation,
+    )
 
 
 def _unread(run: _Run, address: NodeAddress) -> Gap:

@@ -8,12 +8,14 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Protocol
 
 from kdiag.errors import KdiagError
+from kdiag.gather.dump_classes import Conversation
 from kdiag.gather.script import PART_LIMIT
+from kdiag.gather.transports.interface import FailureKind, NodeFailure
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 
@@ -33,6 +35,11 @@ _BANNER_LIMIT = 1024 * 1024
 _ZSTD_MODULES = ("compression.zstd", "zstandard") if sys.version_info >= (3, 14) else ("zstandard",)
 """The standard library's from Python 3.14 on, else the package. Looking for what cannot be there costs, for every node."""
 
+_SLOW = re.compile(r"ip6?tables(?:-nft)?-save\.(?:own|txt)")
+_SLOW_HINT = (
+    "where iptables works through nftables, printing rules takes four times as long for twice as many chains: minutes "
+    "from about 50,000 chains on"
+)
 _NEEDS_ROOT = re.compile(
     r"iptables(?:-nft|-legacy)?-save|ip6tables(?:-nft|-legacy)?-save|nft-.*|ipset-save|ipvsadm-.*|proc-net-.*"
 )
@@ -84,7 +91,13 @@ def encodings() -> tuple[str, ...]:
 
 
 def parse_output(
-    data: bytes, *, node: str, nonce: str | None = None, failure: KdiagError | None = None, stderr: str = ""
+    data: bytes,
+    *,
+    node: str,
+    nonce: str | None = None,
+    failure: KdiagError | None = None,
+    stderr: str = "",
+    conversation: Conversation | None = None,
 ) -> tuple[dict[str, Recording], tuple[Gap, ...]]:
     """The recordings of one node by probe, and what could not be had.
 
@@ -92,11 +105,14 @@ def parse_output(
     the output ends early, if that is known, and `stderr` what the script said meanwhile. Output that ends before all
     dumps of rules are there is not used at all: rules that stand in the dump that is missing would seem to be missing
     themselves. It is one gap then, and so it is if the output ends later, but with what had come until then.
+    `conversation` is what was said to the node meanwhile: dumps that it did not send come from there.
     """
     try:
         stream = read_stream(data, nonce=nonce)
     except _MalformedError as error:
         return {}, (_failure_gap(node, failure or KdiagError(str(error))),)
+    if conversation is not None:
+        stream = replace(stream, parts=tuple(conversation.dumps(stream.parts)))
     recordings, gaps = _recordings(stream, node)
     if stream.complete:
         return recordings, gaps
@@ -105,6 +121,9 @@ def parse_output(
     during = f" while it read {where.rpartition('.')[0]}" if where is not None and _FILE.fullmatch(where) else ""
     if failure is None:
         failure = KdiagError("the output ends before its end mark", hint="was the connection cut, or the file?")
+    if where is not None and _SLOW.fullmatch(where) and isinstance(failure, NodeFailure):
+        if failure.kind is FailureKind.HUNG:
+            failure = NodeFailure(failure.kind, failure.message, hint=f"{failure.hint}; {_SLOW_HINT}")
     gap = _failure_gap(node, failure, during=during)
     return (recordings, (gap, *gaps)) if stream.rules_complete else ({}, (gap,))
 
@@ -123,7 +142,7 @@ def read_stream(data: bytes, *, nonce: str | None = None) -> NodeStream:
             break
     else:
         raise _MalformedError(_what_was_printed(data))
-    inflated = _inflate(data, match.end(), match[2].decode())
+    inflated = _inflate(data, match.end(), match[2].decode(), b"kdiag:" + match[1] + b":")
     if match[3] == b"\r\n":  # saved from a terminal
         inflated = inflated.replace(b"\r\n", b"\n")
     return _frames(inflated, b"kdiag:" + match[1] + b":")
@@ -315,10 +334,11 @@ class _Inflater(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _inflate(data: bytes, start: int, encoding: str) -> bytes:
+def _inflate(data: bytes, start: int, encoding: str, token: bytes) -> bytes:
     """What follows `start`, decompressed as far as it goes: a stream that was cut gives what had come.
 
-    There may be several compressed streams one after the other. A damaged one just ends, and then has no end mark.
+    There may be several compressed streams one after the other, and plain text between two marks in between. A damaged
+    stream just ends, and then has no end mark.
     """
     if encoding == "plain":
         return data[start:]
@@ -326,7 +346,15 @@ def _inflate(data: bytes, start: int, encoding: str) -> bytes:
     pieces: list[bytes] = []
     size = 0
     offset = start
-    while data.startswith(magic, offset):
+    plain, packed = b"\n" + token + b"plain\n", token + b"packed\n"
+    while data.startswith((magic, plain), offset):
+        if data.startswith(plain, offset):
+            end = data.find(packed, offset)
+            following = end + len(packed) if end >= 0 else len(data)
+            pieces.append(data[offset:following])
+            size += following - offset
+            offset = following
+            continue
         inflater = make()
         while offset < len(data) and not inflater.eof:
             block = data[offset : offset + _BLOCK]

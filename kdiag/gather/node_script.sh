@@ -1,5 +1,5 @@
 # Read-only commands, each framed, so that kdiag can tell what printed what. POSIX sh; nothing is written anywhere.
-# kdiag sets in front: nonce encodings use_sudo watch only limit.
+# kdiag sets in front: nonce encodings use_sudo watch asks only limit.
 LC_ALL=C
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin:/opt/bin:/var/lib/rancher/k3s/data/current/bin/aux"
 export LC_ALL PATH
@@ -42,6 +42,114 @@ part() {
     } 4>&1 | tail -c 4000
   )
   printf '\nkdiag:%s:end:%s\n%s\nkdiag:%s:done\n' "$nonce" "${got##*"$newline"}" "${got%"$newline"*}" "$nonce"
+}
+
+# Takes a dump apart by lines. The chains that kube-proxy makes for Services and endpoints, which are the same on all
+# nodes, go to standard output in their order; those that lead to them, whose order is by chance, to descriptor 4; all else
+# to descriptor 3, without dates and counters. The last rule of KUBE-SERVICES has to stay the last and goes there, too.
+# A chain KUBE-EXT is the node's own, as a whole, where traffic is kept on the node (externalTrafficPolicy Local).
+# shellcheck disable=SC2016
+apart='
+function own(text) { print text > "/dev/fd/3" }
+function external_ends(    i) {
+  for (i = 1; i <= external; i++) if (keeps_local) own(line[i]); else print line[i]
+  external = keeps_local = 0
+  chain = ""
+}
+nat && /^(-A |:)KUBE-S(EP|VC)-/ { if (external) external_ends(); print; next }
+nat && /^-A KUBE-EXT-/ {
+  if ($2 != chain) external_ends()
+  chain = $2
+  line[++external] = $0
+  if (/ --src-type LOCAL | -j KUBE-SVL-/) keeps_local = 1
+  next
+}
+external { external_ends() }
+nat && /^-A KUBE-SERVICES / { if (held) print last > "/dev/fd/4"; last = $0; held = 1; next }
+held { own(last); held = 0 }
+nat && /^-A KUBE-NODEPORTS / { print > "/dev/fd/4"; next }
+nat && /^:KUBE-EXT-/ { print; next }
+/^#/ { next }
+/^[*]/ { nat = $0 == "*nat" }
+/^:/ { sub(/ [[][0-9]+:[0-9]+[]]$/, " [0:0]") }
+{ own($0) }
+END {
+  external_ends()
+  if (held) own(last)
+  close("/dev/fd/3")
+}
+'
+
+# Reads a dump and prints what is the node's own of it, then the digests of the rest; nothing of what is no dump, which may
+# have lines without end. Where there is very much of its own the digests are missing, and the dump will be wanted.
+digests() {
+  first=$(dd bs=1 count=1 2>/dev/null)
+  case $first in
+    '#' | '*') { printf '%s' "$first" && cat; } | taken_apart | { head -c 8388608 && cat >/dev/null; } ;;
+    *) cat >/dev/null ;;
+  esac
+}
+
+taken_apart() {
+  {
+    { awk "$apart" 3>&8 | sha256sum | sed -e 's/ .*//' -e 's/^/ordered=/' >&8; } 4>&1 | sort | sha256sum |
+      sed -e 's/ .*//' -e 's/^/unordered=/' >&8
+  } 8>&1
+}
+
+# Says every few seconds that a dump is being made, as long as that uses the processor: nothing else is sent meanwhile, and
+# iptables-nft-save takes four times as long for twice as many chains.
+busy() {
+  before=
+  while sleep 2 3>&- 4>&- 5>&- 6>&-; do
+    now=$(cat /proc/[0-9]*/stat 2>/dev/null | grep -E '^[0-9]+ [(](ip6?tables|xtables|head|[a-z]*awk|sort|sha256sum)' |
+      cut -d ' ' -f 1,14,15)
+    [ "$now" = "$before" ] || printf 'kdiag:%s:busy:%s\n' "$nonce" "$file" >&5
+    before=$now
+  done
+}
+
+# dump FILE COMMAND...: a part in two steps. First what is the node's own and digests of the rest; the dump itself is held
+# in memory, and sent if the answer is `send`.
+dump() {
+  if [ "$asks" = no ]; then
+    part "$@"
+    return
+  fi
+  file=$1
+  shift
+  echo "kdiag: $file" >&2
+  {
+    busy </dev/null >/dev/null 2>&1 7>&- 9<&- &
+    ticking=$!
+    said=$(
+      {
+        printf 'kdiag:%s:begin:%s\n' "$nonce" "${file%.txt}.own"
+        got=$(
+          {
+            {
+              "$@" 2>&4 </dev/null
+              printf '\n%s\n' "$?" >&4
+            } | head -c "$limit" | tee /dev/fd/7 | digests >&6
+          } 4>&1 | tail -c 4000
+        )
+        printf '\nkdiag:%s:end:%s\n%s\nkdiag:%s:done\n' "$nonce" "${got##*"$newline"}" "${got%"$newline"*}" "$nonce"
+      } 6>&1
+    )
+    kill "$ticking"
+    printf '%s\nkdiag:%s:ask:%s\n' "$said" "$nonce" "$file" >&5
+  } 7>&1 | tail -c "$limit" | {
+    read -r answer <&9
+    if [ "$answer" = send ]; then
+      printf 'kdiag:%s:packed\n' "$nonce" >&5
+      {
+        printf '\nkdiag:%s:begin:%s\n' "$nonce" "$file"
+        cat
+        printf '\nkdiag:%s:end:\n\nkdiag:%s:done\n' "$nonce" "$nonce"
+      } | pack >&5
+      printf '\nkdiag:%s:plain\n' "$nonce" >&5
+    fi
+  }
 }
 
 # note FILE TEXT: a part that could not be had, or that is known to be empty without asking.
@@ -156,17 +264,17 @@ rules() {
   elif [ "$default" = legacy ] && [ "$legacy" = no ]; then
     note "$1-save.txt" 'empty:there are no legacy tables, so there are no rules'
   else
-    part "$1-save.txt" root "$1-save"
+    dump "$1-save.txt" root "$1-save"
   fi
   if [ "$default" != legacy ] && [ "$legacy" = yes ]; then
     if has "$1-legacy-save"; then
-      part "$1-legacy-save.txt" root "$1-legacy-save"
+      dump "$1-legacy-save.txt" root "$1-legacy-save"
     elif [ "$default" = nft ]; then
       note "$1-legacy-save.txt" missing
     fi
   fi
   if [ "$default" != nft ] && [ "$nft" = yes ] && has "$1-nft-save"; then
-    part "$1-nft-save.txt" root "$1-nft-save"
+    dump "$1-nft-save.txt" root "$1-nft-save"
   fi
 }
 
@@ -315,21 +423,38 @@ proxy_log() {
   fi
 }
 
-# Two streams one after the other, so that all of the rules have been sent when something after them hangs: what
-# compresses keeps back what it has until its input ends.
-essential() {
+# Streams one after the other, so that all of the rules have been sent when something after them hangs: what compresses
+# keeps back what it has until its input ends. Between them is plain text, where something is asked.
+surroundings() {
   part kdiag-node.txt about
-  if [ "$only" = all ]; then
-    network
-    part sysctls.txt sysctls
-    [ ! -r /proc/modules ] || part proc-modules.txt modules
-    has iptables && part iptables-version.txt iptables --version
-    rules iptables /proc/net/ip_tables_names
-    rules ip6tables /proc/net/ip6_tables_names
-    nftables
-    virtual_servers
-    printf 'kdiag:%s:rules\n' "$nonce"
-  fi
+  [ "$only" = all ] || return 0
+  network
+  part sysctls.txt sysctls
+  [ ! -r /proc/modules ] || part proc-modules.txt modules
+  has iptables && part iptables-version.txt iptables --version
+  [ "$asks" = yes ] || both_families
+}
+
+both_families() {
+  rules iptables /proc/net/ip_tables_names
+  rules ip6tables /proc/net/ip6_tables_names
+}
+
+asked() {
+  printf '\nkdiag:%s:plain\n' "$nonce"
+  both_families 3>&1 5>&1
+  printf 'kdiag:%s:packed\n' "$nonce"
+}
+
+other_rules() {
+  nftables
+  virtual_servers
+  printf 'kdiag:%s:rules\n' "$nonce"
+}
+
+essential() {
+  surroundings
+  [ "$only" != all ] || [ "$asks" = yes ] || other_rules
 }
 
 supplement() {
@@ -344,17 +469,20 @@ supplement() {
   printf 'kdiag:%s:stop\n' "$nonce"
 }
 
-compressed() {
+pack() {
   case $encoding in
-    zstd) { exec 3>&1; "$1"; } | zstd -q -c -1 ;;
-    gzip) { exec 3>&1; "$1"; } | gzip -c -1 ;;
-    *) { exec 3>&1; "$1"; } ;;
+    zstd) zstd -q -c -1 ;;
+    gzip) gzip -c -1 ;;
+    *) cat ;;
   esac
 }
 
-# Ends everything that was started here once the other side has gone: its end of standard input is then closed.
+compressed() { { exec 3>&1; "$1"; } | pack; }
+
+# Ends everything that was started here once the other side has gone: its end of standard input is then closed. Until then
+# it hands its answers on.
 guard() {
-  while read -r _; do :; done
+  while read -r answer; do echo "$answer"; done
   if [ "$by_sudo" = yes ] && has sudo && has pkill; then
     read -r stat </proc/self/stat
     stat=${stat##*) }
@@ -373,13 +501,6 @@ main() {
     *) by_sudo=yes ;;
   esac
   [ -n "$nonce" ] || nonce=$(od -A n -N 16 -t x1 /dev/urandom | tr -d ' \n')
-  guardian=
-  if [ "$watch" = yes ]; then
-    exec 9<&0 </dev/null
-    guard <&9 >/dev/null 2>&1 &
-    guardian=$!
-    exec 9<&-
-  fi
   encoding=plain
   for candidate in $encodings; do
     if has "$candidate"; then
@@ -387,12 +508,34 @@ main() {
       break
     fi
   done
+  for needed in awk dd head sed sha256sum sort tail tee; do has "$needed" || asks=no; done
+  { [ "$watch" = yes ] && [ -e /dev/fd ] && [ "$only" = all ]; } || asks=no
+  if [ "$watch" = yes ]; then
+    exec 9<&0 </dev/null
+    {
+      guard <&9 2>/dev/null &
+      echo "$!"
+    } | {
+      exec 9<&0 </dev/null
+      read -r guardian <&9
+      report
+      kill "$guardian"
+    }
+  else
+    report
+  fi
+  exit 0
+}
+
+report() {
   printf '\nkdiag:%s:stream:%s\n' "$nonce" "$encoding"
   [ "$only" = check ] || find_tables
   compressed essential
+  if [ "$asks" = yes ]; then
+    asked
+    compressed other_rules
+  fi
   compressed supplement
-  [ -z "$guardian" ] || kill "$guardian"
-  exit 0
 }
 
 main

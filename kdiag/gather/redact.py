@@ -56,11 +56,26 @@ def redact(content: bytes) -> bytes:
     return content
 
 
-def redact_recordings(recordings: Mapping[str, Recording]) -> dict[str, Recording]:
-    """Recordings with their contents and error texts redacted, sorted by name; those that had nothing are not copied."""
+def redact_nodes(nodes: Mapping[str, Mapping[str, Recording]]) -> dict[str, dict[str, Recording]]:
+    """The recordings of nodes redacted, sorted. What several nodes have alike is gone through once, and stays alike."""
+    known: dict[bytes, bytes] = {}
+    return {node: redact_recordings(probes, known) for node, probes in sorted(nodes.items())}
+
+
+def redact_recordings(
+    recordings: Mapping[str, Recording], known: dict[bytes, bytes] | None = None
+) -> dict[str, Recording]:
+    """Recordings with their contents and error texts redacted, sorted by name; those that had nothing are not copied.
+
+    `known` maps contents to what they were redacted to, and is added to.
+    """
     out: dict[str, Recording] = {}
     for name, recording in sorted(recordings.items()):
-        content = redact(recording.content)
+        content = None if known is None else known.get(recording.content)
+        if content is None:
+            content = redact(recording.content)
+            if known is not None:
+                known[recording.content] = content
         stderr = redact(recording.stderr.encode(errors="replace")).decode()
         changed = content != recording.content or stderr != recording.stderr
         out[name] = replace(recording, content=content, stderr=stderr) if changed else recording

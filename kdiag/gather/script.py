@@ -63,6 +63,7 @@ def node_script(
     encodings: Sequence[str] = (),
     sudo: Sudo = Sudo.IF_NEEDED,
     guarded: bool = False,
+    asks: bool = False,
     check_only: bool = False,
     part_limit: int = PART_LIMIT,
 ) -> str:
@@ -71,7 +72,8 @@ def node_script(
     Without `nonce` the node draws one, and the output describes itself: this is what `--print-script` prints.
     `encodings` are the compressions that the reader knows, best first (`zstd`, `gzip`); the first one that the node has
     is used, none sends plain text. `guarded` makes the script end, with all that it started, when its standard input is
-    closed: only for a transport that holds it open. `check_only` asks only what the node can do. `part_limit` is in
+    closed: only for a transport that holds it open. `asks` makes it send digests of dumps first and ask whether they are
+    wanted (see kdiag.gather.dump_classes): only for a transport that answers, and where the node has what it takes. `check_only` asks only what the node can do. `part_limit` is in
     bytes, for each command.
     """
     if nonce is not None and not _NONCE.fullmatch(nonce):
@@ -84,6 +86,7 @@ def node_script(
         "encodings": " ".join(encodings),
         "use_sudo": sudo.value,
         "watch": "yes" if guarded else "no",
+        "asks": "yes" if asks and guarded else "no",
         "only": "check" if check_only else "all",
         "limit": str(part_limit),
     }

@@ -16,6 +16,12 @@ CLUSTER = "cluster"
 CLUSTER_AFTER = "cluster-after"
 NODES = "nodes"
 
+SAME_AS = "same_as"
+"""Key of the manifest's facts on a file that is not there: the path of another node's file with the same content."""
+
+LEAST_SHARED_BYTES = 4096
+"""Smaller files are stored for each node: a person who looks at one finds them there."""
+
 PathParts = tuple[str, ...]
 
 _DEPTHS = {MANIFEST: 1, f"{MANIFEST}.gz": 1, CLUSTER: 2, CLUSTER_AFTER: 2, NODES: 3}

@@ -17,6 +17,7 @@ from kdiag.gather.snapshot_layout import (
     FORMAT,
     MANIFEST,
     NODES,
+    SAME_AS,
     PathParts,
     cluster_again,
     depth_of,
@@ -47,6 +48,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
     gaps = [_gap_at(problem.path, problem.reason) for problem in contents.problems]
     manifest = _manifest(contents, gaps)
     stated = _FileFacts(manifest, gaps)
+    _add_shared(contents, stated, limits, gaps)
     api = _api(contents, CLUSTER, stated, gaps)
     api_after = _api(contents, CLUSTER_AFTER, stated, gaps)
     nodes = _nodes(contents, NODES, stated, gaps)
@@ -86,6 +88,13 @@ class _FileFacts:
             gaps.append(_gap_at((MANIFEST,), "`files` is not an object: exit statuses are unknown"))
         self._files: Mapping[object, object] = files if isinstance(files, Mapping) else {}
 
+    def shared(self) -> Iterator[tuple[PathParts, PathParts]]:
+        """Files that stand at another node: their paths, and where they stand."""
+        for name, entry in self._files.items():
+            target = entry.get(SAME_AS) if isinstance(entry, Mapping) else None
+            if isinstance(name, str) and isinstance(target, str):
+                yield tuple(name.split("/")), tuple(target.split("/"))
+
     def recording(self, source: PathParts, content: bytes, *, stderr: bytes = b"") -> Recording:
         """The recording of one file."""
         name = "/".join(source)
@@ -99,6 +108,29 @@ class _FileFacts:
             stderr=stated if isinstance(stated, str) else stderr.decode("utf-8", errors="replace"),
             http_status=_integer(facts.get("http_status")),
         )
+
+
+def _add_shared(contents: Contents, stated: _FileFacts, limits: Limits, gaps: list[Gap]) -> None:
+    """Gives nodes the files that are stored at another one: the same bytes, which are there once."""
+    found: dict[PathParts, bytes] = {}
+    for path, target in stated.shared():
+        if not all(_is_node_file(item) for item in (path, target)) or path[-1] != target[-1]:
+            gaps.append(_gap_at((MANIFEST,), f"`{SAME_AS}` of a file does not name another node's file of that name"))
+        elif target not in contents.files:
+            gaps.append(_gap_at(path, f"it is the same as {printable('/'.join(target))}, which is not there"))
+        elif len(contents.files) + len(found) >= limits.max_files:
+            gaps.append(_gap_at((), f"it holds more than {limits.max_files} files: the rest was not read"))
+            break
+        elif path not in contents.files:
+            found[path] = contents.files[target]
+    contents.files.update(found)
+    contents.directories.update(path[:-1] for path in found)
+
+
+def _is_node_file(path: PathParts) -> bool:
+    """True for a path below a node, as one in a snapshot may be."""
+    in_place = len(path) == depth_of(NODES) == depth_of(path[0])
+    return in_place and all(part and not part.startswith(".") and part.isprintable() for part in path)
 
 
 def _manifest(contents: Contents, gaps: list[Gap]) -> Mapping[str, object]:

@@ -16,15 +16,18 @@ from pathlib import Path
 
 from kdiag.errors import SnapshotError
 from kdiag.gather.archive import Limits, size_words
-from kdiag.gather.redact import redact, redact_recordings
+from kdiag.gather.redact import redact, redact_nodes, redact_recordings
 from kdiag.gather.snapshot_layout import (
     CLUSTER,
     CLUSTER_AFTER,
     FORMAT,
+    LEAST_SHARED_BYTES,
     MANIFEST,
     NODES,
+    SAME_AS,
     PathParts,
     cluster_again,
+    depth_of,
     gap_order,
     nodes_again,
 )
@@ -83,11 +86,12 @@ def write_snapshot(snapshot: Snapshot, path: Path, *, limits: Limits = Limits())
         raise SnapshotError(f"cannot write snapshot {path} in this form", hint="name a .tar.gz file or a directory")
     stored = _Shrinking(limits).snapshot(_without_secrets(snapshot))
     files = _files(stored)
+    filled = {file_path[:-1] for file_path in files}
     empty: list[PathParts] = [
         (directory, node)
         for directory, nodes in _node_directories(stored)
-        for node, probes in sorted(nodes.items())
-        if not probes
+        for node in sorted(nodes)
+        if (directory, node) not in filled
     ]
     for file_path in [*files, *empty]:
         _check_path(file_path)
@@ -109,9 +113,9 @@ def _without_secrets(snapshot: Snapshot) -> Snapshot:
         snapshot,
         api=_api_without_secrets(snapshot.api),
         api_after=_api_without_secrets(snapshot.api_after),
-        nodes=_redacted_nodes(snapshot.nodes),
+        nodes=redact_nodes(snapshot.nodes),
         again=tuple(
-            replace(item, nodes=_redacted_nodes(item.nodes), api_after=_api_without_secrets(item.api_after))
+            replace(item, nodes=redact_nodes(item.nodes), api_after=_api_without_secrets(item.api_after))
             for item in snapshot.again
         ),
     )
@@ -119,10 +123,6 @@ def _without_secrets(snapshot: Snapshot) -> Snapshot:
 
 def _api_without_secrets(recordings: Mapping[str, Recording]) -> dict[str, Recording]:
     return redact_recordings({kind: item for kind, item in recordings.items() if not _is_secret(kind, item)})
-
-
-def _redacted_nodes(nodes: Mapping[str, Mapping[str, Recording]]) -> dict[str, dict[str, Recording]]:
-    return {node: redact_recordings(probes) for node, probes in sorted(nodes.items())}
 
 
 def _is_secret(kind: str, recording: Recording) -> bool:
@@ -139,6 +139,7 @@ class _Shrinking:
         self._bytes_left = limits.max_total_bytes - limits.max_total_bytes // 16
         self._files_left = limits.max_files - _TOP_LEVEL
         self._gaps: list[Gap] = []
+        self._counted: set[tuple[str, bytes]] = set()
 
     def snapshot(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot without what is too large. The API comes first: without it nothing can be judged."""
@@ -189,18 +190,27 @@ class _Shrinking:
 
     def _too_much(self, recordings: list[Recording]) -> str:
         """Takes recordings off what is left, or says why they do not fit."""
-        size_bytes = sum(len(recording.content) for recording in recordings)
+        # What several nodes have alike is stored once.
+        large = {(item.source.rpartition("/")[2], item.content): item for item in recordings if _is_shared(item)}
+        size_bytes = sum(len(item.content) for item in recordings if not _is_shared(item))
+        size_bytes += sum(len(content) for name, content in large if (name, content) not in self._counted)
         if size_bytes > self._bytes_left or len(recordings) >= self._files_left:
             return (
                 f"left out: the snapshot is full, which may have {size_words(self._limits.max_total_bytes)} of text and "
                 f"{self._limits.max_files} files"
             )
+        self._counted.update(large)
         self._bytes_left -= size_bytes
         self._files_left -= len(recordings) + 1
         return ""
 
 
 # Files
+
+
+def _is_shared(recording: Recording) -> bool:
+    """True for what is stored once if several nodes have it alike."""
+    return recording.source.startswith(NODES) and len(recording.content) >= LEAST_SHARED_BYTES
 
 
 def _files(snapshot: Snapshot) -> dict[PathParts, bytes]:
@@ -217,17 +227,24 @@ def _files(snapshot: Snapshot) -> dict[PathParts, bytes]:
                 _place(placed, (directory, node), recording)
     files: dict[PathParts, bytes] = {}
     facts: dict[str, dict[str, object]] = {}
+    written: dict[tuple[str, bytes], str] = {}
     for file_path, recording in sorted(placed.items()):
         content = recording.content
-        files[file_path] = gzip.compress(content, mtime=0) if file_path[-1].endswith(".gz") else content
+        name = "/".join(file_path)
+        first = name
+        if len(file_path) == depth_of(NODES) and len(content) >= LEAST_SHARED_BYTES:
+            first = written.setdefault((file_path[-1], content), name)
+        if first == name:
+            files[file_path] = gzip.compress(content, mtime=0) if file_path[-1].endswith(".gz") else content
         entry: dict[str, object] = {
             "exit_status": recording.exit_status,
             "http_status": recording.http_status,
             "stderr": recording.stderr or None,
+            SAME_AS: first if first != name else None,
         }
         stated = {key: value for key, value in entry.items() if value is not None}
         if stated:
-            facts["/".join(file_path)] = stated
+            facts[name] = stated
     return {(MANIFEST,): _manifest_bytes(snapshot, facts), **files}
 
 

@@ -34,6 +34,7 @@ class Played:
         timeout_s: float,
         max_bytes: int,
         on_bytes: Callable[[int], None],
+        answer: Callable[[bytes], bytes] | None = None,
     ) -> Output:
         with self.lock:
             self.running += 1
@@ -165,7 +166,7 @@ def test_every_node_has_its_own_nonce_and_the_settings() -> None:
     gather("well", "well", transport=transport, sudo=Sudo.NEVER)
     assert len({script.partition("nonce='")[2][:32] for script in transport.scripts}) == 2
     for script in transport.scripts:
-        assert "use_sudo='never'\nwatch='yes'\nonly='all'\n" in script
+        assert "use_sudo='never'\nwatch='yes'\nasks='no'\nonly='all'\n" in script
         assert "gzip'\n" in script
 
 

@@ -105,6 +105,7 @@ FAILURES = (
         "it is longer than 256 MiB and was cut off there",
         subject="nodes/5-gb-of-zeros/iptables-save.txt",
         node=save("head -c 5000000000 /dev/zero"),
+        timeout_s=20,
         limit_s=60,
         is_used=True,
     ),

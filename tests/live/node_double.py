@@ -63,6 +63,7 @@ class NodeDouble:
         timeout_s: float,
         max_bytes: int,
         on_bytes: Callable[[int], None],
+        answer: Callable[[bytes], bytes] | None = None,
     ) -> Output:
         """See Transport.run."""
         with self._lock:

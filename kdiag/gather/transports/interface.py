@@ -12,6 +12,15 @@ from kdiag.errors import KdiagError
 LEAST_BYTES_PER_S = 32 * 1024
 """A run may take longer than its time-out by one second for every so many bytes that have come."""
 
+BUSY_MARK = b":busy:"
+"""Stands in a line by which the script says that a command which prints nothing yet is at work."""
+
+BUSY_S = 5.0
+"""By how much such a line prolongs a run: the script prints one every two seconds."""
+
+MOST_BUSY_S = 1800.0
+"""How much longer such lines can make a run in all."""
+
 TICK_S = 0.5
 """How often a transport that waits calls `on_bytes`."""
 
@@ -81,12 +90,14 @@ class Transport(Protocol):
         timeout_s: float,
         max_bytes: int,
         on_bytes: Callable[[int], None],
+        answer: Callable[[bytes], bytes] | None = None,
     ) -> Output:
         """Give `script` to `sh` on the node's standard input, hold that open, and return what was printed.
 
         `timeout_s` is for connecting and for the run together, which gets more time while bytes flow (one second for
-        every LEAST_BYTES_PER_S). More than `max_bytes` of standard output is a failure. `on_bytes` is called with the
-        number of bytes that have come, and with 0 every TICK_S while none come; what it raises ends the run.
+        every LEAST_BYTES_PER_S, and BUSY_S for every line of the script that says it is at work). More than `max_bytes` of standard output is a failure. `on_bytes` is called with the
+        number of bytes that have come, and with 0 every TICK_S while none come; what it raises ends the run. `answer` is
+        called with each block of standard output, and what it returns is written to the script's standard input.
         Raises NodeFailure, with what had come if the run had begun. However it ends, the node's end of standard input
         is closed, which ends the script there.
         """
@@ -104,17 +115,20 @@ class Patience:
         self.timeout_s = timeout_s
         self._started = now
         self._received = 0
+        self._busy_s = 0.0
         self._last = now
 
-    def received(self, count: int, now: float) -> None:
-        """Note that bytes have come."""
+    def received(self, count: int, now: float, block: bytes = b"") -> None:
+        """Note that bytes have come: so many, and which if they are known."""
+        if BUSY_MARK in block:
+            self._busy_s = min(self._busy_s + BUSY_S, MOST_BUSY_S)
         if count:
             self._received += count
             self._last = now
 
     def is_over(self, now: float) -> bool:
         """True if the run has taken too long, or nothing has come for `timeout_s`."""
-        allowed = self.timeout_s + self._received / LEAST_BYTES_PER_S
+        allowed = self.timeout_s + self._received / LEAST_BYTES_PER_S + self._busy_s
         return now - self._started > allowed or now - self._last > self.timeout_s
 
     def hung(self, output: Output, now: float) -> NodeFailure:

@@ -33,6 +33,7 @@ class LocalTransport:
         timeout_s: float,
         max_bytes: int,
         on_bytes: Callable[[int], None],
+        answer: Callable[[bytes], bytes] | None = None,
     ) -> Output:
         """See Transport.run. `address` is not looked at."""
         try:
@@ -50,7 +51,9 @@ class LocalTransport:
                 hint="kdiag needs a POSIX sh there",
             ) from None
         try:
-            return _converse(process, script, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes)
+            return _converse(
+                process, script, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes, answer=answer
+            )
         finally:
             _end(process)
 
@@ -65,6 +68,7 @@ def _converse(
     timeout_s: float,
     max_bytes: int,
     on_bytes: Callable[[int], None],
+    answer: Callable[[bytes], bytes] | None,
 ) -> Output:
     assert process.stdin is not None
     assert process.stdout is not None
@@ -95,6 +99,11 @@ def _converse(
                 elif key.fileobj is process.stdout:
                     chunks.append(block)
                     count += len(block)
+                    said = answer(block) if answer is not None else b""
+                    if said:
+                        with contextlib.suppress(BrokenPipeError):
+                            process.stdin.write(said)
+                            process.stdin.flush()
                 else:
                     errors = (errors + block)[-_STDERR_LIMIT:]
             received += count
@@ -102,7 +111,7 @@ def _converse(
                 raise too_much(max_bytes)
             on_bytes(count)
             now = time.monotonic()
-            patience.received(count, now)
+            patience.received(count, now, chunks[-1] if count else b"")
             if patience.is_over(now):
                 raise patience.hung(output(), now)
     with contextlib.suppress(subprocess.TimeoutExpired):

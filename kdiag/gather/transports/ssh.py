@@ -34,11 +34,14 @@ class SshTransport:
         timeout_s: float,
         max_bytes: int,
         on_bytes: Callable[[int], None],
+        answer: Callable[[bytes], bytes] | None = None,
     ) -> Output:
         """See Transport.run."""
         login = self._login.login_for(address)
         try:
-            output = self._run(login, script, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes)
+            output = self._run(
+                login, script, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes, answer=answer
+            )
         except NodeFailure as error:
             if not login.remarks:
                 raise
@@ -47,7 +50,14 @@ class SshTransport:
         return replace(output, remarks=login.remarks) if login.remarks else output
 
     def _run(
-        self, login: Login, script: str, *, timeout_s: float, max_bytes: int, on_bytes: Callable[[int], None]
+        self,
+        login: Login,
+        script: str,
+        *,
+        timeout_s: float,
+        max_bytes: int,
+        on_bytes: Callable[[int], None],
+        answer: Callable[[bytes], bytes] | None,
     ) -> Output:
         on_bytes(0)
         with self._login.connection(login, timeout_s=timeout_s) as connection:
@@ -55,7 +65,9 @@ class SshTransport:
             with _begin(connection, login, timeout_s) as channel:
                 with contextlib.suppress(OSError):  # what it printed instead says why it did not read the script
                     channel.sendall(script.encode())
-                return _converse(connection, channel, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes)
+                return _converse(
+                    connection, channel, timeout_s=timeout_s, max_bytes=max_bytes, on_bytes=on_bytes, answer=answer
+                )
 
     def close(self) -> None:
         """Close the connections to jump hosts."""
@@ -93,6 +105,7 @@ def _converse(
     timeout_s: float,
     max_bytes: int,
     on_bytes: Callable[[int], None],
+    answer: Callable[[bytes], bytes] | None,
 ) -> Output:
     patience = Patience(timeout_s, time.monotonic())
     chunks: list[bytes] = []
@@ -118,11 +131,15 @@ def _converse(
         if block:
             chunks.append(block)
             received += count
+            said = answer(block) if answer is not None else b""
+            if said:
+                with contextlib.suppress(OSError):  # its output ends, too, and says how
+                    channel.sendall(said)
         if received > max_bytes:
             raise too_much(max_bytes)
         on_bytes(count)
         now = time.monotonic()
-        patience.received(count, now)
+        patience.received(count, now, block or b"")
         if patience.is_over(now):
             raise patience.hung(output(), now)
     channel.status_event.wait(_END_S)
