@@ -43,7 +43,7 @@ def unexpected_frontends(
         (frontend.protocol, frontend.port) for frontend in expected if frontend.kind is FrontendKind.NODE_PORT
     }
     opened = _node_port_address(table, network)
-    refused_anyway = _refused_anyway(table)
+    refused_anyway = _refused_anyway(table) & {frontend.address for frontend in expected}
     found: dict[Frontend, ServicePortKey | None] = {}
     for address, protocol, number, verdict in _elements(table):
         if address is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.network import NodeNetwork, node_network
 from kdiag.walk.nft_rules import NftSpace
-from tests.corpus_fixtures import cluster, variant
+from tests.corpus_fixtures import cluster, variant, variant_api
 from tests.proof.packets import Packet
 from tests.proof.referee import leaves_of, walker_for
 
@@ -191,3 +192,14 @@ def test_refusing_a_port_that_is_refused_anyway_is_no_finding() -> None:
 
     edited = variant(cluster("v1.36.2-nftables-nft"), node="node01", probe="nft-j-list-ruleset", edit=moved)
     assert [item for item in diagnose(edited, Scope(nodes=("node01",))).findings if item.code.startswith("KD2")] == []
+
+
+def test_refusing_an_address_that_no_service_has_is_a_finding() -> None:
+    def headless(services: dict[str, Any]) -> None:
+        (found,) = (item for item in services["items"] if item["metadata"]["name"] == "no-eps")
+        found["spec"].update(clusterIP="None", clusterIPs=["None"])
+
+    edited = variant_api(cluster("v1.36.2-nftables-nft"), "services", headless)
+    found = [item for item in diagnose(edited, Scope(nodes=("node01",))).findings if item.code.startswith("KD2")]
+    assert [(item.code, item.node) for item in found] == [("KD202", "node01")]
+    assert "10.96.100.9:80" in found[0].message
