@@ -55,6 +55,10 @@ def printed(snapshot: Snapshot, backend: str, form: str) -> Snapshot | None:
             tables = _tables(probes[probe].text(), sets, probe.removesuffix("-save"), backend, form)
             if tables is None:
                 return None
+            if "nat" not in tables:
+                # Prints of single tables cannot say that there is no other.
+                found[probe] = probes[probe]
+                continue
             for table, text in tables.items():
                 name = f"{probe.removesuffix('-save')}-{FORMS[form].format(table=table)}"
                 found[name] = Recording(source=f"nodes/{node}/{name}.txt", content=text.encode(), exit_status=0)
