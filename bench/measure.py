@@ -95,7 +95,11 @@ def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if keep else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
+        # As a user has it: what was compiled is kept.
+        env={
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+            **(environment or {}),
+        },
     )
     output = process.stdout.read().decode() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
