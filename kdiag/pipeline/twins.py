@@ -99,8 +99,8 @@ def sort_offers(
     """Sort the Service ports of each family whose dump was cut up.
 
     Ports of `doubtful` Services are not among them, those of `alone` are judged by themselves. With `only`, the ports of
-    these Services are, and the others not at all. A family of which two backends
-    serve, or whose packets meet virtual servers, is not sorted.
+    these Services are, and the others not at all. A family that two backends serve, or whose packets meet virtual
+    servers, is not sorted.
     """
     found = []
     for family, network in context.networks.items():
@@ -111,12 +111,9 @@ def sort_offers(
         cut = evidence.cuts.get(ruleset.source)
         if cut is None or any(serves(other) for other in others):
             continue
-        around = [
-            recording.content
-            for name, recording in evidence.probes.items()
-            if recording.source in {other.source for other in others}
-            or (evidence.nft is not None and name.startswith("nft-"))
-        ]
+        around = [_text_of(other) for other in others]
+        if evidence.nft is not None:
+            around += [item.content for name, item in evidence.probes.items() if name.startswith("nft-")]
         local = detector_of(family, context).network
         distinctions = Distinctions(
             network,
@@ -135,6 +132,11 @@ def sort_offers(
         sorter.sort(offers, known, alone=alone, only=only)
         found.append(offers)
     return found
+
+
+def _text_of(ruleset: Ruleset) -> bytes:
+    rules = [rule.text for table in ruleset.tables.values() for chain in table.chains.values() for rule in chain.rules]
+    return "\n".join([*rules, *(line.text for line in ruleset.unread)]).encode()
 
 
 class _Sorter:

@@ -45,10 +45,13 @@ class Distinctions:
         apart: bool,
     ) -> None:
         self.family = network.family
-        texts = tuple(texts)
+        # The members of a set that are not plain addresses (`10.96.0.1,tcp:80`) count one by one.
+        read = [(item, ipset_members(item, self.family)) for item in ipsets]
+        mixed = ["\n".join(item.members).encode() for item, found in read if found is None]
+        texts = (*texts, *mixed)
         clients = [item.addresses for item in (*network.pod_clients, *network.external_clients)]
         told = [network.local, network.own, network.pods, *clients, *sets]
-        told += [found for item in ipsets if (found := ipset_members(item, self.family)) is not None]
+        told += [found for _, found in read if found is not None]
         literals = dict.fromkeys(pair for text in texts for pair in _literals(text, self.family))
         top = (1 << self.family.bits) - 1
         for low, high in literals:
@@ -57,7 +60,7 @@ class Distinctions:
                 told += [AddressSet.span(self.family, low, top), AddressSet.span(self.family, high, top)]
         self._starts, self._classes = _segments(told, network, self.family)
         named = [pair for text in texts for pair in _port_literals(text)]
-        named += [pair for item in ipsets for member in item.members for pair in _port_literals(member.encode())]
+        named += [pair for item, _ in read for member in item.members for pair in _port_literals(member.encode())]
         if apart:
             named += [(low, _LAST_PORT) for low, _ in named] + [(high, _LAST_PORT) for _, high in named]
         self._ports, self._port_classes = _stretches([((low, high),) for low, high in dict.fromkeys(named)], [])

@@ -59,6 +59,14 @@ def test_members_of_one_set_are_one_class() -> None:
     assert same(found, "172.16.1.2", "172.31.1.2")
 
 
+def test_members_with_a_port_are_apart() -> None:
+    members = IpSet(name="x", type="hash:ip,port", members=frozenset(("172.16.1.1,tcp:80", "172.31.1.1,tcp:81")))
+    found = told(ipsets=[members])
+    assert not same(found, "172.16.1.1", "172.31.1.1")
+    assert not same(found, "172.16.1.1", "172.16.1.2")
+    assert len({found.of_port(port) for port in (80, 81, 82)}) == 3
+
+
 def test_the_node_its_pods_and_its_interfaces_are_apart() -> None:
     found = told()
     texts = ["192.168.56.11", "127.0.0.1", "10.244.1.7", "10.244.2.7", "8.8.8.8", "192.168.56.12"]
