@@ -9,6 +9,7 @@ of the usual kinds, is judged by itself.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -113,7 +114,9 @@ def sort_offers(
             continue
         around = [_text_of(other) for other in others]
         if evidence.nft is not None:
-            around += [item.content for name, item in evidence.probes.items() if name.startswith("nft-")]
+            around += [
+                _prefixes_spelled(item.content) for name, item in evidence.probes.items() if name.startswith("nft-")
+            ]
         local = detector_of(family, context).network
         distinctions = Distinctions(
             network,
@@ -137,6 +140,14 @@ def sort_offers(
 def _text_of(ruleset: Ruleset) -> bytes:
     rules = [rule.text for table in ruleset.tables.values() for chain in table.chains.values() for rule in chain.rules]
     return "\n".join([*rules, *(line.text for line in ruleset.unread)]).encode()
+
+
+_NFT_PREFIX = re.compile(rb'"addr":\s*"([0-9a-fA-F.:]+)",\s*"len":\s*(\d+)')
+
+
+def _prefixes_spelled(content: bytes) -> bytes:
+    """What nft printed, and the prefixes of its JSON as text (`10.0.0.0/8`)."""
+    return b"\n".join([content, *(b"%b/%b" % found for found in _NFT_PREFIX.findall(content))])
 
 
 class _Sorter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from dataclasses import replace
@@ -10,10 +11,10 @@ import pytest
 
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.report import Report
-from kdiag.model.snapshot import Snapshot
+from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
 from kdiag.pipeline.flow import Scope, diagnose, trace
-from kdiag.pipeline.twins import SortedOffers, sort_offers
+from kdiag.pipeline.twins import SortedOffers, _prefixes_spelled, sort_offers
 from kdiag.planes import rulesets
 from tests.corpus_fixtures import FAULTS, FAULTS_DUAL, cluster, fault
 
@@ -119,3 +120,35 @@ def test_a_trace(name: str, cutting: list[SortedOffers]) -> None:
         patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
         assert found == trace(cluster(name), target, Scope())
     assert found.verdicts
+
+
+NFT = '{"nftables": [{"rule": {"expr": [{"match": {"right": {"prefix": {"addr": "10.99.0.0", "len": 16}}}}]}}]}'
+
+
+def test_prefixes_of_nft_json_are_spelled_as_in_its_text() -> None:
+    assert _prefixes_spelled(NFT.encode()).endswith(b"\n10.99.0.0/16")
+
+
+def test_a_table_of_others_that_takes_a_part_of_the_services(cutting: list[SortedOffers]) -> None:
+    """A foreign nft rule that drops what goes to half of the ClusterIPs: each of these is told, and no other."""
+    snapshot = cluster("v1.36.2-iptables-nft")
+    probes = dict(snapshot.nodes[NODE])
+    table = {"family": "inet", "name": "mine"}
+    chain = {**table, "name": "in", "table": "mine", "type": "filter", "hook": "prerouting", "prio": -300}
+    match = {
+        "op": "==",
+        "left": {"payload": {"protocol": "ip", "field": "daddr"}},
+        "right": {"prefix": {"addr": "10.96.100.0", "len": 27}},
+    }
+    rule = {"family": "inet", "table": "mine", "chain": "in", "handle": 9, "expr": [{"match": match}, {"drop": None}]}
+    items = [{"table": table}, {"chain": {**chain, "handle": 1, "policy": "accept"}}, {"rule": rule}]
+    listed = json.dumps({"nftables": [{"metainfo": {"json_schema_version": 1}}, *items]})
+    probes.pop("nft-list-ruleset", None)
+    source = "nodes/node01/nft-j-list-ruleset.json"
+    probes["nft-j-list-ruleset"] = Recording(source=source, content=listed.encode())
+    edited_snapshot = replace(snapshot, nodes={NODE: probes})
+    found = diagnose(edited_snapshot, Scope(nodes=(NODE,)))
+    assert found == judged_of(edited_snapshot)
+    (finding,) = [item for item in found.findings if item.code.startswith("KD2")]
+    assert finding.evidence[0].source == source
+    assert len(finding.affected) > 10
