@@ -210,12 +210,11 @@ def _pieces(content: bytes, region: tuple[int, int]) -> Iterator[tuple[int, int]
     start, stop = region
     while start < stop:
         end = min(start + _PIECE_BYTES, stop)
-        while end < stop:
+        if end < stop:
             line = content.rindex(b"\n", start, end) + 1
             beginning = content[line : content.index(b" ", line + 3) + 1]
             end = content.index(b"\n", line) + 1
             while content.startswith(beginning, end):
                 end = content.index(b"\n", end) + 1
-            break
         yield start, end
         start = end

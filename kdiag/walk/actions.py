@@ -13,9 +13,6 @@ from kdiag.walk.flow import Flow
 if TYPE_CHECKING:
     from kdiag.walk.program import CompiledRule
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, slots=True)
 class Accept:
