@@ -122,9 +122,13 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One of several things that a rule may do: for these clients (None: all), with this share (0 to 1)."""
+    """One of several things that a rule may do: for these clients (None: all), with this share (0 to 1).
+
+    Unless `certain`, the packets may as well go on to the next rule; it then is the only way.
+    """
 
     met: Met
     actions: tuple[Action, ...]
     sources: AddressSet | None = None
     share: float = 1.0
+    certain: bool = True

@@ -195,6 +195,8 @@ class ChainWalker:
             elif not ways:
                 remaining.append(matched)
                 return
+            elif not ways[0].certain:
+                decided = False
         if not decided:
             followed = dict(matched.assumptions).get(compiled.number)
             if followed is False:

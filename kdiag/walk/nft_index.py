@@ -16,11 +16,12 @@ Held = TypeVar("Held")
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[Held]):
-    """An element that has a flow's key, and for which of its sources (None: all of them)."""
+    """An element that has a flow's key, and for which of its sources (None: all of them). Unless `certain` it may not."""
 
     key: nft.Expression
     held: Held
     sources: AddressSet | None
+    certain: bool = True
 
 
 class Index(Generic[Held]):
@@ -86,9 +87,10 @@ class Index(Generic[Held]):
         if not touched:
             return []
         first = touched[0]
-        if len(touched) > 1 or (first.sources is not None and flow.rewritten - first.sources):
+        if len(touched) > 1:
             return None
-        return [Hit(first.key, first.held, None)]
+        certain = first.sources is None or not flow.rewritten - first.sources
+        return [Hit(first.key, first.held, None, certain)]
 
     def _hits(self, flow: Flow) -> list[Hit[Held]] | None:
         """The elements that have the flow's key for some source, whatever has become of it."""

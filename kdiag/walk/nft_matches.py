@@ -105,7 +105,9 @@ def _in_index(index: Elements, negated: bool) -> Test:
         if index.is_absent(flow):
             return False
         hits = index.find(flow)
-        return None if hits is None else bool(hits) is not negated
+        if hits is None or not all(hit.certain for hit in hits):
+            return None
+        return bool(hits) is not negated
 
     return test
 

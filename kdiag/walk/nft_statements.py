@@ -6,6 +6,7 @@ Sources: nft(8) 1.0.6 and the kernel's net/netfilter/nft_*.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kdiag.model import nft
 from kdiag.model.addresses import AddressSet, Family, parse_address
@@ -114,7 +115,8 @@ class Deeds:
             if hits is None:
                 return None
             # An element for some sources hides no other: their keys are disjoint.
-            return [way(rule, f"{named} {key_text(hit.key)}", hit.held, hit.sources, 1.0) for hit in hits]
+            found = [way(rule, f"{named} {key_text(hit.key)}", hit.held, hit.sources, 1.0) for hit in hits]
+            return found if all(hit.certain for hit in hits) else [replace(item, certain=False) for item in found]
 
         return find
 

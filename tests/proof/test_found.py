@@ -36,21 +36,23 @@ def _chain(name: str, kind: str, priority: int, *rules: list[object], hook: str 
     ]
 
 
-def _network() -> NodeNetwork:
+def _network(*own: str) -> NodeNetwork:
     pod_cidr = parse_network("10.244.1.0/24")
     assert pod_cidr is not None
     meta = Metadata(key=ObjectKey(namespace="", name="node"))
-    node = Node(meta=meta, pod_cidrs=(pod_cidr,), addresses=(("InternalIP", "192.168.50.1"),))
+    node = Node(
+        meta=meta, pod_cidrs=(pod_cidr,), addresses=tuple(("InternalIP", text) for text in own or ("192.168.50.1",))
+    )
     return node_network(Family.IPV4, HostFacts(), node, ())
 
 
-def _ends(*chains: list[object]) -> set[tuple[Disposition, str | None]]:
+def _ends(*chains: list[object], own: tuple[str, ...] = ()) -> set[tuple[Disposition, str | None]]:
     objects = [{"table": {"family": "ip", "name": "t"}}, *(item for chain in chains for item in chain)]
     ruleset = parse_nft_json(json.dumps({"nftables": objects}), source="found")
     assert not ruleset.unread
     packet = Packet(position=Position.POD, source="10.244.1.10", destination=SERVICE, protocol=Protocol.TCP, port=80)
     assert parse_address(SERVICE) is not None
-    leaves = leaves_of(walker_for(NftSpace(ruleset, Family.IPV4), _network()), packet)
+    leaves = leaves_of(walker_for(NftSpace(ruleset, Family.IPV4), _network(*own)), packet)
     return {(leaf.fate.disposition, str(leaf.fate.backend) if leaf.fate.backend else None) for leaf in leaves}
 
 
@@ -123,6 +125,18 @@ def test_a_source_that_was_masqueraded_is_looked_up_where_all_it_may_be_gives_th
         _chain("later", "filter", 300, [{"vmap": {"key": key, "data": elements}}], hook="postrouting"),
     )
     assert {disposition for disposition, _ in _ends(*chains)} == {ends}
+
+
+def test_a_source_that_was_masqueraded_and_may_be_in_a_map_is_followed_both_ways() -> None:
+    # One of the node's addresses is in the network and the others are not: the packets are dropped, or they pass.
+    key = {"payload": {"protocol": "ip", "field": "saddr"}}
+    elements = {"set": [[{"prefix": {"addr": "10.99.0.0", "len": 16}}, {"drop": None}]]}
+    chains = (
+        _chain("source", "nat", 100, [{"masquerade": None}], hook="postrouting"),
+        _chain("later", "filter", 300, [{"vmap": {"key": key, "data": elements}}], hook="postrouting"),
+    )
+    found = _ends(*chains, own=("192.168.50.1", "10.99.0.1"))
+    assert {disposition for disposition, _ in found} == {Disposition.DROPPED, Disposition.UNTRANSLATED}
 
 
 @pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP, Protocol.SCTP])
