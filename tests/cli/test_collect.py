@@ -74,8 +74,13 @@ def test_rounds_are_told(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactor
     assert "3 nodes, 1 round more, " in outcome.out
     manifest = json.loads((tmp_path / "stored" / "manifest.json").read_text())
     assert len(manifest["again"]) == 1
-    assert (tmp_path / "stored" / "nodes-again-1" / "node01" / "iptables-save.txt").is_file()
     assert (tmp_path / "stored" / "cluster-again-1" / "services.json").is_file()
+    # A dump that is as it was is stored once.
+    stored = read_snapshot(tmp_path / "stored")
+    assert not (tmp_path / "stored" / "nodes-again-1" / "node01" / "iptables-save.txt").is_file()
+    again = stored.again[0].nodes["node01"]["iptables-save"]
+    assert again.content
+    assert again.content == stored.nodes["node01"]["iptables-save"].content
 
 
 def test_prints_the_script(kdiag: Kdiag, tmp_path: Path) -> None:
