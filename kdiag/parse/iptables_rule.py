@@ -339,7 +339,7 @@ def rule_network(text: str, family: Family) -> Network | None:
     """
     address, slash, mask = text.partition("/")
     if slash and not mask.isdigit():
-        length = _mask_length(mask)
+        length = mask_length(mask)
         if length is None:
             return None
         text = f"{address}/{length}"
@@ -347,7 +347,7 @@ def rule_network(text: str, family: Family) -> Network | None:
     return network if network is not None and family_of(network) is family else None
 
 
-def _mask_length(mask: str) -> int | None:
+def mask_length(mask: str) -> int | None:
     """Ones at the head of a written-out mask; None if it is no mask or has holes."""
     try:
         parsed = ipaddress.ip_address(mask)

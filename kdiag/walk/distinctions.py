@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from kdiag.model.addresses import AddressSet, Family, Network, parse_address
 from kdiag.model.rules import IpSet
+from kdiag.parse.iptables_forms import COMMENT
+from kdiag.parse.iptables_rule import mask_length
 from kdiag.walk.address_matches import ipset_members
 from kdiag.walk.network import NodeNetwork
 
@@ -21,7 +23,6 @@ _LITERAL = {
     family: re.compile(rb"(%b)(?:-(%b)|/([0-9a-fA-F.:]+))?" % (address, address))
     for family, address in ((Family.IPV4, _V4), (Family.IPV6, _V6))
 }
-_COMMENT = re.compile(rb' --comment (?:"(?:[^"\\\n]|\\.)*+"|\S++)')
 # `80`, `80:90`, `80-90`, `80:`, `:90`.
 _PORTS = re.compile(rb"(?<![0-9A-Za-z.])(\d{1,5})?([:-])?(?<=[0-9:-])(\d{1,5})?(?![0-9A-Za-z.])")
 _LAST_PORT = 65535
@@ -102,18 +103,12 @@ def _literals(text: bytes, family: Family) -> Iterable[tuple[int, int]]:
 
 
 def _mask_bits(text: str, family: Family) -> int | None:
-    if text.isascii() and text.isdigit() and len(text) < 20:
-        return min(int(text), family.bits)
-    mask = parse_address(text)
-    if mask is None:
-        return None
-    bits = bin(int(mask))[2:].rstrip("0")
-    return len(bits) if "0" not in bits and (int(mask) == 0 or int(mask).bit_length() == family.bits) else None
+    return min(int(text), family.bits) if text.isdigit() else mask_length(text)
 
 
 def _port_literals(text: bytes) -> Iterable[tuple[int, int]]:
     """Every number that may be a port, and every range of such."""
-    for first, between, last in set(_PORTS.findall(_COMMENT.sub(b"", text))):
+    for first, between, last in set(_PORTS.findall(COMMENT.sub(b"", text))):
         low = int(first or 0)
         high = int(last or _LAST_PORT) if between else low
         if (first or last) and low <= high <= _LAST_PORT:
