@@ -48,8 +48,9 @@ def _version(judgement: Judgement) -> tuple[int, ...]:
     return version[:2]
 
 
-def _is_legal(judgement: Judgement, change: Change, kind: FrontendKind, until: tuple[int, int]) -> bool:
-    return change.legal and change.frontend.kind is kind and _version(judgement) <= until
+def _left_to_kubelet(judgement: Judgement, change: Change) -> bool:
+    # A cluster IP is never dropped by the mark.
+    return change.legal and change.frontend.kind is not FrontendKind.CLUSTER_IP and _version(judgement) <= (1, 24)
 
 
 def _not_its_port(judgement: Judgement, change: Change) -> bool:
@@ -89,14 +90,9 @@ def _more_addresses_than_asked(judgement: Judgement, change: Change) -> bool:
 SILENCES = (
     Silence(
         name="drop left to kubelet",
-        reason="up to 1.24 the drop of a load balancer's other clients is left to a mark that kubelet's rules act upon: a "
-        "rule set without it is legal",
-        holds=lambda judgement, change: _is_legal(judgement, change, FrontendKind.LOAD_BALANCER_IP, (1, 24)),
-    ),
-    Silence(
-        name="external IP by the bridge",
-        reason="up to 1.20 it hangs on br_netfilter whether a pod reaches an external IP: both ways are legal",
-        holds=lambda judgement, change: _is_legal(judgement, change, FrontendKind.EXTERNAL_IP, (1, 20)),
+        reason="up to 1.24 the drop of a load balancer's other clients, and of outside clients where a Local Service has no "
+        "endpoint on the node, is left to a mark that kubelet's rules act upon: dropped or not, both are legal",
+        holds=_left_to_kubelet,
     ),
     Silence(
         name="a port that no Service has",
