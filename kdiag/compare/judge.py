@@ -218,7 +218,7 @@ def _expected_words(fault: Fault, legal: Outcome) -> str:
         case Symptom.MASQUERADE_NEEDLESS:
             return "source address kept"
         case Symptom.AFFINITY:
-            return _affinity_words(legal)
+            return _affinity_words(fate for fate, _ in legal.shares)
         case _:
             return describe(legal)
 
@@ -230,13 +230,15 @@ def _actual_words(fault: Fault, outcome: Outcome) -> str:
         case Symptom.MASQUERADE_NEEDLESS:
             return "source address masqueraded"
         case Symptom.AFFINITY:
-            return _affinity_words(outcome)
+            wrong = _affinity_words(fault.fates)
+            every = len({fate.backend for fate, _ in outcome.shares if fate.backend})
+            return f"{wrong} at {len(fault.backends)} of {every} endpoints" if len(fault.backends) < every else wrong
         case _:
             return describe(outcome)
 
 
-def _affinity_words(outcome: Outcome) -> str:
-    found = sorted({fate.affinity_s for fate, _ in outcome.shares if fate.affinity_s is not None})
+def _affinity_words(fates: Iterable[Fate]) -> str:
+    found = sorted({fate.affinity_s for fate in fates if fate.affinity_s is not None})
     return f"ClientIP affinity for {', '.join(str(item) for item in found)} s" if found else "no session affinity"
 
 

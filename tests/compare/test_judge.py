@@ -74,6 +74,11 @@ def test_masquerade_and_affinity_have_words_of_their_own(actual: str, legal: str
     assert (wanted, found) == (expected, really)
 
 
+def test_affinity_that_some_endpoints_lack_is_told_with_their_number() -> None:
+    ((_, _, wanted, found),) = told(judged(behaviour(outcome("1~600", "2~600")), behaviour(outcome("1~600", "2"))))
+    assert (wanted, found) == ("ClientIP affinity for 600 s", "no session affinity at 1 of 2 endpoints")
+
+
 @pytest.mark.parametrize(
     ("position", "bad", "who"),
     [

@@ -335,6 +335,15 @@ class Lab:
         _run("ip", "netns", "exec", self.node, "nft", "-j", "-f", "-", text=text)
         return _run("ip", "netns", "exec", self.node, "nft", "-j", "list", "ruleset")
 
+    def forget_clients(self) -> None:
+        """Empty what remembers clients: sets that rules write to, and the lists of `recent`."""
+        found = json.loads(_run("ip", "netns", "exec", self.node, "nft", "-j", "list", "sets"))
+        sets = [item["set"] for item in found["nftables"] if "set" in item]
+        flush = [f"flush set {item['family']} {item['table']} {item['name']}" for item in sets if "timeout" in item]
+        _run("ip", "netns", "exec", self.node, "nft", "-f", "-", text="\n".join(flush))
+        clear = 'for list in /proc/net/xt_recent/*; do [ ! -e "$list" ] || echo / > "$list"; done'
+        _run("ip", "netns", "exec", self.node, "sh", "-c", clear)
+
     def make_sets(self, text: str) -> str:
         """Make ipsets on the node, if it has none yet; return what `ipset save` prints then."""
         _run("ip", "netns", "exec", self.node, "ipset", "-exist", "restore", text=text)

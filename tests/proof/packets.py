@@ -63,6 +63,7 @@ class Wire:
     """Sends packets through a lab, and listens in all its namespaces."""
 
     def __init__(self, lab: Lab) -> None:
+        self.lab = lab
         self._senders: dict[tuple[Position, Family], socket.socket] = {}
         self._taps: dict[int, _Tap] = {}
         self._next_port = FIRST_PORT

@@ -151,7 +151,11 @@ def _refusal_is_lost(leaf: Leaf, packet: Packet, last: str, network: NodeNetwork
 
 
 def judge(wire: Wire, walker: Walker, packets: Sequence[Packet], title: str) -> Verdict:
-    """Send packets through rules that are loaded, and compare. Disagreements are tried again: a busy machine is slow."""
+    """Send packets through rules that are loaded, and compare.
+
+    Disagreements are tried again, one by one and as new clients: a busy machine is slow, and the walk follows a client that
+    no rule remembers (what one that is remembered gets is judged by its affinity).
+    """
     network = walker.network
     walks = [leaves_of(walker, packet) for packet in packets]
     fallen = wire.send(packets, QUIET_S)
@@ -163,8 +167,9 @@ def judge(wire: Wire, walker: Walker, packets: Sequence[Packet], title: str) -> 
     for _ in range(TRIES):
         if not left:
             break
-        for index, item in zip(left, wire.send([packets[index] for index in left], PATIENCE_S), strict=True):
-            fallen[index] = item
+        for index in left:
+            wire.lab.forget_clients()
+            (fallen[index],) = wire.send([packets[index]], PATIENCE_S)
         left = [index for index in left if wrong(index)]
     unknown = [
         (packet, leaf)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from kdiag.model.addresses import Family, Protocol
+from kdiag.model.dataplane import Position
+from kdiag.parse.nft_json import parse_nft_json
+from kdiag.walk.nft_rules import NftSpace
 from tests.proof import kernel, mutations
 from tests.proof.__main__ import headline, page
 from tests.proof.figure import Figure
 from tests.proof.lab import why_not
+from tests.proof.nft_edits import nft_edits
+from tests.proof.packets import Packet
+from tests.proof.recorded import recorded, sites
+from tests.proof.referee import judge, walker_for
 
 
 def test_packets_end_where_the_walk_says() -> None:
@@ -19,6 +27,33 @@ def test_packets_end_where_the_walk_says() -> None:
     assert figure.complaints == ()
     assert figure.wrong == 0
     assert figure.tried > 1000
+
+
+def test_a_client_that_a_set_remembers_is_sent_again_as_a_new_one() -> None:
+    # A rule that led remembered clients to their endpoint was made to return. The first packets fill the sets.
+    if why_not() is not None:
+        pytest.skip(str(why_not()))
+    item = next(item for item in recorded() if item.backend == "native")
+    edit = next(
+        edit
+        for edit in nft_edits(item.text)
+        if edit.kind == "verdict return" and "default/sticky/tcp/" in edit.place and "goto" in edit.label
+    )
+    # A client is remembered at the rule's endpoint or at the other one, by chance: many clients.
+    clients = [(place, source) for place in Position for source in sites()[Family.IPV4].clients(place)]
+    packets = [
+        Packet(position=place, source=source, destination="10.96.100.5", protocol=Protocol.TCP, port=80)
+        for place, source in clients
+    ]
+    assert len(packets) > 3
+    with kernel.ground(sites()) as on:
+        dump = on.lab.load_nft_json(edit.make())
+        walker = walker_for(NftSpace(parse_nft_json(dump, source="lab"), Family.IPV4), on.networks[Family.IPV4])
+        try:
+            verdict = judge(on.wire, walker, packets * 6, "sticky")
+        finally:
+            on.lab.load_nft("")
+    assert verdict.complaints == ()
 
 
 def test_mutants_of_several_recordings_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
