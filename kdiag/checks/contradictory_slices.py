@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
 from kdiag.checks.service_endpoints import is_served, slices_of
-from kdiag.model.addresses import Address, Protocol, SocketAddress
+from kdiag.model.addresses import Address, Family, Protocol, SocketAddress
 from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, ObjectKey, Service
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
@@ -33,6 +33,8 @@ def _contradictions(
         slices = slices_of(state, service)
         if service.headless or not is_served(service) or sum(len(item.endpoints) for item in slices) < 2:
             continue
+        if _are_plain(slices):
+            continue
         places: dict[Place, list[tuple[EndpointSlice, Endpoint]]] = {}
         for item in slices:
             for port in item.ports:
@@ -45,6 +47,18 @@ def _contradictions(
         if found:
             out[service.key] = (service, found)
     return out
+
+
+def _are_plain(slices: Sequence[EndpointSlice]) -> bool:
+    """True if each address is named once, so that nothing can be said of it twice."""
+    seen: set[tuple[Family | None, int]] = set()
+    total = 0
+    for item in slices:
+        if item.ready is None:
+            return False
+        seen.update([(item.family, number) for number in item.ready.numbers])
+        total += len(item.ready.numbers)
+    return len(seen) == total
 
 
 def _claim(endpoint: Endpoint) -> tuple[bool, bool, bool, str | None]:

@@ -185,18 +185,14 @@ def _lists(state: ClusterState, service: str, backend: SocketAddress) -> bool:
     namespace, _, plain = service.partition("/")
     key = ObjectKey(namespace=namespace, name=plain)
     slices = state.slices_by_service.get(key, ())
-    if any(endpoint.address == backend.address for item in slices for endpoint in item.endpoints):
+    if any(item.holds(backend.address) for item in slices):
         return True
     listed_by = state.endpoints_by_service.get(key)
     return listed_by is not None and any(entry[0] == backend.address for entry in listed_by.addresses)
 
 
 def _services_listing(state: ClusterState, backend: SocketAddress) -> set[ObjectKey]:
-    found = {
-        item.service
-        for item in state.slices
-        if item.service is not None and any(endpoint.address == backend.address for endpoint in item.endpoints)
-    }
+    found = {item.service for item in state.slices if item.service is not None and item.holds(backend.address)}
     found |= {item.meta.key for item in state.endpoints if any(entry[0] == backend.address for entry in item.addresses)}
     return found
 

@@ -127,6 +127,13 @@ def is_usable(endpoint: Endpoint, *, terminating: bool) -> bool:
     return terminating and endpoint.terminating is True and endpoint.serving is not False
 
 
+def _has_usable(item: EndpointSlice, *, terminating: bool) -> bool:
+    ready = item.ready
+    if ready is not None:
+        return bool(ready.texts)
+    return any(is_usable(endpoint, terminating=terminating) for endpoint in item.endpoints)
+
+
 def has_endpoint_lists(state: ClusterState) -> bool:
     """True if the reading can tell which endpoints there are, from slices or from Endpoints objects."""
     return "endpointslices" in state.seen or "endpoints" in state.seen
@@ -155,7 +162,7 @@ def offer_of(state: ClusterState, service: Service, *, terminating: bool) -> Off
             # kube-proxy skips a slice port without a number: it means "all ports", which it cannot program.
             triples = {(family, port.name, port.protocol) for port in item.ports if port.port is not None}
             named |= triples
-            if any(is_usable(endpoint, terminating=terminating) for endpoint in item.endpoints):
+            if _has_usable(item, terminating=terminating):
                 families.add(family)
                 ports |= triples
     else:

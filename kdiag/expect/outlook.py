@@ -223,18 +223,12 @@ def _plain(
             return None
         if not numbers:
             continue
-        for endpoint in item.endpoints:
-            if (
-                endpoint.ready is False
-                or endpoint.serving is False
-                or endpoint.terminating
-                or endpoint.zone_hints
-                or endpoint.node_hints
-            ):
-                return None
-            addresses.append(int(endpoint.address))
-            texts.append(endpoint.address_text)
-            nodes.append(endpoint.node_name)
+        ready = item.ready
+        if ready is None:
+            return None
+        addresses += ready.numbers
+        texts += ready.texts
+        nodes += ready.nodes
         ports += numbers * (len(addresses) - len(ports))
     if len(set(addresses)) < len(addresses):
         return None

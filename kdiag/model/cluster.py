@@ -6,14 +6,15 @@ Built by `kdiag.parse.api`. Absent lists are empty tuples, absent scalars None. 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import overload
 
 import msgspec
 
-from kdiag.model.addresses import Address, Family, Network, Protocol
+from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
 
 
 class TrafficPolicy(enum.StrEnum):
@@ -130,6 +131,58 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     target: ObjectKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadyEndpoints:
+    """Endpoints of which nothing is said but that they are ready and where: all of one family, each on its node.
+
+    `numbers` are the addresses as numbers, `texts` as the API had them; `nodes` are names, None where it told none.
+    """
+
+    numbers: tuple[int, ...]
+    texts: tuple[str, ...]
+    nodes: tuple[str | None, ...]
+
+
+class LazyEndpoints(Sequence[Endpoint]):
+    """Endpoints that are `ready` and no more, of which each becomes an object only when somebody looks at it.
+
+    A large cluster has 250,000, and hardly any is looked at. `make` makes all of a slice.
+    """
+
+    __slots__ = ("_made", "_make", "ready")
+
+    def __init__(self, ready: ReadyEndpoints, make: Callable[[], tuple[Endpoint, ...]]) -> None:
+        self.ready = ready
+        self._make = make
+        self._made: tuple[Endpoint, ...] | None = None
+
+    def _all(self) -> tuple[Endpoint, ...]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> Endpoint: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Endpoint, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Endpoint | tuple[Endpoint, ...]:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self.ready.texts)
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._all())
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == (other._all() if isinstance(other, LazyEndpoints) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlicePort:
     """One port of a slice. `port` None means all ports, which kube-proxy skips."""
@@ -146,9 +199,30 @@ class EndpointSlice:
     meta: Metadata
     service: ObjectKey | None
     address_type: str
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: Sequence[Endpoint] = ()
     ports: tuple[SlicePort, ...] = ()
     managed_by: str | None = None
+
+    @property
+    def ready(self) -> ReadyEndpoints | None:
+        """Its endpoints, if all are of its family and nothing is said of them but that they are ready and where."""
+        if isinstance(self.endpoints, LazyEndpoints):
+            return self.endpoints.ready
+        for item in self.endpoints:
+            unlike = item.ready is False or item.serving is False or item.terminating
+            if unlike or item.zone_hints or item.node_hints or family_of(item.address) is not self.family:
+                return None
+        return ReadyEndpoints(
+            tuple([int(item.address) for item in self.endpoints]),
+            tuple([item.address_text for item in self.endpoints]),
+            tuple([item.node_name for item in self.endpoints]),
+        )
+
+    def holds(self, address: Address) -> bool:
+        """True if an endpoint has this address."""
+        if isinstance(self.endpoints, LazyEndpoints):
+            return self.family is family_of(address) and int(address) in self.endpoints.ready.numbers
+        return any(item.address == address for item in self.endpoints)
 
     @property
     def family(self) -> Family | None:

@@ -33,7 +33,6 @@ class _Kind(Generic[_Wire, _Model]):
     plural: str
     list_kind: str
     decoder: msgspec.json.Decoder[_Wire]
-    several: msgspec.json.Decoder[list[_Wire]]
     convert: Callable[[_Wire, api_objects.Complain], _Model]
 
 
@@ -41,56 +40,48 @@ _SERVICES = _Kind(
     plural="services",
     list_kind="ServiceList",
     decoder=msgspec.json.Decoder(api_raw.Service),
-    several=msgspec.json.Decoder(list[api_raw.Service]),
     convert=api_objects.service,
 )
 _SLICES = _Kind(
     plural="endpointslices",
     list_kind="EndpointSliceList",
     decoder=msgspec.json.Decoder(api_raw.EndpointSlice),
-    several=msgspec.json.Decoder(list[api_raw.EndpointSlice]),
     convert=api_objects.endpoint_slice,
 )
 _ENDPOINTS = _Kind(
     plural="endpoints",
     list_kind="EndpointsList",
     decoder=msgspec.json.Decoder(api_raw.Endpoints),
-    several=msgspec.json.Decoder(list[api_raw.Endpoints]),
     convert=api_objects.legacy_endpoints,
 )
 _NODES = _Kind(
     plural="nodes",
     list_kind="NodeList",
     decoder=msgspec.json.Decoder(api_raw.Node),
-    several=msgspec.json.Decoder(list[api_raw.Node]),
     convert=api_objects.node,
 )
 _PODS = _Kind(
     plural="pods",
     list_kind="PodList",
     decoder=msgspec.json.Decoder(api_raw.Pod),
-    several=msgspec.json.Decoder(list[api_raw.Pod]),
     convert=api_objects.pod,
 )
 _CONFIG_MAPS = _Kind(
     plural="configmaps",
     list_kind="ConfigMapList",
     decoder=msgspec.json.Decoder(api_raw.ConfigMap),
-    several=msgspec.json.Decoder(list[api_raw.ConfigMap]),
     convert=api_objects.config_map,
 )
 _DAEMON_SETS = _Kind(
     plural="daemonsets",
     list_kind="DaemonSetList",
     decoder=msgspec.json.Decoder(api_raw.DaemonSet),
-    several=msgspec.json.Decoder(list[api_raw.DaemonSet]),
     convert=api_objects.daemon_set,
 )
 _SERVICE_CIDRS = _Kind(
     plural="servicecidrs",
     list_kind="ServiceCIDRList",
     decoder=msgspec.json.Decoder(api_raw.ServiceCidr),
-    several=msgspec.json.Decoder(list[api_raw.ServiceCidr]),
     convert=api_objects.service_cidr,
 )
 
@@ -98,9 +89,6 @@ _LIST = msgspec.json.Decoder(api_raw.ObjectList)
 _STATUS = msgspec.json.Decoder(api_raw.Status)
 _NAMED = msgspec.json.Decoder(api_raw.NamedObject)
 _VERSION = msgspec.json.Decoder(api_raw.VersionInfo)
-
-_LINES = 256
-"""Objects that are decoded at once. More would need more memory, less would take longer."""
 
 _ITEMS, _END = b'"items":[\n', b"\n]}\n"
 
@@ -269,13 +257,11 @@ class _Reader:
         find its end.
         """
         left_out: list[str] = []
-        out: list[_Model] = []
         try:
             frame = _LIST.decode(lines.head)
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
-            for part in lines:
-                out.extend([kind.convert(item, left_out.append) for item in kind.several.decode(part)])
+            out = [kind.convert(kind.decoder.decode(line), left_out.append) for line in lines]
         except (*_MALFORMED, ValueError, OverflowError):
             return None
         if left_out:
@@ -336,18 +322,16 @@ class _Lines:
         self.head = content[:start] + b"]}"
         self._content, self._start, self._end = content, start, end
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Lists of some objects each. That a line is a whole object is for the decoder to find: it refuses halves."""
+    def __iter__(self) -> Iterator[memoryview]:
+        """Each line. That it is a whole object is for the decoder to find: it refuses halves."""
+        view = memoryview(self._content)
         position = self._start
         while position < self._end:
-            at = position
-            for _ in range(_LINES):
-                at = self._content.find(b",\n", at, self._end) + 2
-                if at == 1:
-                    at = self._end + 2
-                    break
-            yield b"[" + self._content[position : at - 2] + b"]"
-            position = at
+            end = self._content.find(b",\n", position, self._end)
+            if end < 0:
+                end = self._end
+            yield view[position:end]
+            position = end + 2
 
 
 def _lines(content: bytes) -> _Lines | None:

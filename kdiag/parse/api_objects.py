@@ -7,10 +7,12 @@ makes no sense as a whole raises ValueError.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, AF_INET6, inet_pton
 
 import msgspec
 
@@ -22,12 +24,14 @@ from kdiag.model.cluster import (
     DaemonSet,
     Endpoint,
     EndpointSlice,
+    LazyEndpoints,
     LegacyEndpoints,
     LoadBalancerIngress,
     Metadata,
     Node,
     ObjectKey,
     Pod,
+    ReadyEndpoints,
     Service,
     ServiceCidr,
     ServicePort,
@@ -45,6 +49,9 @@ DEFAULT_AFFINITY_S = 10800
 VARIABLES = ("FELIX_BPFENABLED",)
 """The environment variables that are kept: whether Calico runs in eBPF mode."""
 
+_ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
+_MAPPED = 0xFFFF
+"""All but the last 32 bits of an IPv4 address that is written as IPv6."""
 _VARIABLE_DECODER = msgspec.json.Decoder(list[raw.Variable] | None)
 _LABEL_SERVICE = "kubernetes.io/service-name"
 _LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
@@ -118,18 +125,56 @@ def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice
     """An EndpointSlice of v1 or v1beta1. Those with host names (addressType FQDN) have no endpoints here."""
     meta = _metadata(item.metadata)
     owner = meta.labels.get(_LABEL_SERVICE)
-    endpoints = item.endpoints or () if item.address_type != "FQDN" else ()
+    items = _ENDPOINTS_DECODER.decode(item.endpoints) or []
+    ready = _ready(items, item.address_type)
+    endpoints: Sequence[Endpoint] = ()
+    if ready is not None:
+        endpoints = LazyEndpoints(ready, partial(_decoded, item.endpoints))
+    elif item.address_type != "FQDN":
+        endpoints = tuple(_endpoints(items, complain))
     return EndpointSlice(
         meta=meta,
         service=ObjectKey(namespace=meta.key.namespace, name=owner) if owner else None,
         address_type=item.address_type,
-        endpoints=tuple(_endpoints(endpoints, complain)),
+        endpoints=endpoints,
         ports=tuple(
             SlicePort(name=port.name or "", protocol=_protocol(port.protocol), port=port.port)
             for port in item.ports or ()
         ),
         managed_by=meta.labels.get(_LABEL_MANAGED_BY),
     )
+
+
+def _ready(items: list[raw.Endpoint], address_type: str) -> ReadyEndpoints | None:
+    """The endpoints of a slice, if nothing is said of any but where it is; None if there is more to one, or it is odd."""
+    for item in items:
+        conditions = item.conditions
+        if conditions is not None and (
+            conditions.ready is False or conditions.serving is False or conditions.terminating
+        ):
+            return None
+        if item.hints is not None or item.topology is not None or not item.addresses:
+            return None
+    texts = [item.addresses[0] for item in items if item.addresses]
+    try:
+        if address_type == "IPv4":
+            numbers = struct.unpack(f">{len(texts)}I", b"".join([inet_pton(AF_INET, text) for text in texts]))
+        elif address_type == "IPv6":
+            numbers = tuple([int.from_bytes(inet_pton(AF_INET6, text)) for text in texts])
+        else:
+            return None
+    except (OSError, ValueError):
+        return None
+    if any(number >> 32 == _MAPPED for number in numbers):
+        return None
+    return ReadyEndpoints(numbers, tuple(texts), tuple([item.node_name or None for item in items]))
+
+
+def _decoded(encoded: msgspec.Raw) -> tuple[Endpoint, ...]:
+    def known(_: str) -> None:
+        """There is nothing to complain of that was not seen when the slice was read."""
+
+    return tuple(_endpoints(_ENDPOINTS_DECODER.decode(encoded) or (), known))
 
 
 def _endpoints(items: Iterable[raw.Endpoint], complain: Complain) -> Iterator[Endpoint]:

@@ -213,11 +213,11 @@ class EndpointPort(Raw):
 
 
 class EndpointSlice(Raw):
-    """An EndpointSlice of discovery.k8s.io/v1 or v1beta1."""
+    """An EndpointSlice of discovery.k8s.io/v1 or v1beta1. `endpoints`, a list of `Endpoint` or null, stay encoded."""
 
     metadata: ObjectMeta
     address_type: str
-    endpoints: list[Endpoint] | None = None
+    endpoints: msgspec.Raw = msgspec.Raw(b"null")
     ports: list[EndpointPort] | None = None
 
 

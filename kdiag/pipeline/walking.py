@@ -193,7 +193,7 @@ def _owner(cluster: ClusterState, backend: SocketAddress) -> str:
     for node in cluster.nodes:
         if any(text == str(backend.address) for _, text in node.addresses):
             return f"node {node.name}"
-    known = any(endpoint.address == backend.address for item in cluster.slices for endpoint in item.endpoints)
+    known = any(item.holds(backend.address) for item in cluster.slices)
     return "no pod: an endpoint that was entered by hand" if known else "no pod has this address"
 
 
