@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import msgspec
+
 from kdiag.checks import proxy_not_running
 from kdiag.checks.interface import Check
 from kdiag.model.addresses import Family, parse_address
@@ -220,7 +222,7 @@ def frontend_text(view: View, bundle: Bundle) -> str | None:
     for kind, text in node.addresses if node is not None else ():
         address = parse_address(text)
         if kind == "InternalIP" and address is not None and address.version == frontend.address.version:
-            return replace(frontend, address=address).label
+            return msgspec.structs.replace(frontend, address=address).label
     return frontend.label
 
 

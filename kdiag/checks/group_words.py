@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.checks.group_finding import Bundle, port_of, service_of
 from kdiag.compare.judge import ALL, SOME

@@ -3,6 +3,9 @@
 A `DataPlane` maps a `Frontend` (an address that clients use, and where the client is) to a `Behaviour`. A behaviour
 cuts the clients of that position into cases; in each case one of several `Outcome`s happens. The actual data plane has
 several where a rule could not be understood, the expected one where more than one outcome is legal.
+
+What is hashed very often is a Struct that keeps its hash, and its words hash as text: those of `dataclass` and `Enum` run
+Python each time.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from kdiag.model.addresses import Address, AddressSet, Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ObjectKey
@@ -22,6 +27,7 @@ class FrontendKind(enum.StrEnum):
     EXTERNAL_IP = "ExternalIP"
     LOAD_BALANCER_IP = "LoadBalancerIP"
     NODE_PORT = "NodePort"
+    __hash__ = str.__hash__
 
 
 class Position(enum.StrEnum):
@@ -30,10 +36,10 @@ class Position(enum.StrEnum):
     POD = "pod"
     NODE = "node"
     EXTERNAL = "external"
+    __hash__ = str.__hash__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ServicePortKey:
+class ServicePortKey(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
     """A Service port: `namespace/name`, port name (may be empty), protocol. kube-proxy's ServicePortName."""
 
     service: ObjectKey
@@ -44,8 +50,7 @@ class ServicePortKey:
         return f"{self.service}:{self.port_name}" if self.port_name else str(self.service)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Frontend:
+class Frontend(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
     """An address that clients use, and the position of the client."""
 
     address: Address
@@ -78,6 +83,7 @@ class Disposition(enum.StrEnum):
     """Thrown away without an answer."""
     UNKNOWN = "unknown"
     """Taken by a target whose effect is not known."""
+    __hash__ = str.__hash__
 
 
 class Masquerade(enum.StrEnum):
@@ -88,10 +94,10 @@ class Masquerade(enum.StrEnum):
     """By kube-proxy's own rule."""
     OTHER = "other"
     """By somebody else's rule (a CNI's, Docker's)."""
+    __hash__ = str.__hash__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Fate:
+class Fate(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
     """One way a packet can end. `backend` is set only for BACKEND; `affinity_s` is the ClientIP time-out it gets.
 
     A packet that was translated and then dropped or rejected keeps its backend: the drop happened after.

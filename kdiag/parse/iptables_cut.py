@@ -170,26 +170,29 @@ def cut_dump(content: bytes) -> CutDump | None:
     endpoint_region: Span | None = None
     for table, (start, end) in tables.items():
         rules = _DECLARATIONS.match(content, start, end).end()  # type: ignore[union-attr]
+        # What was found needs not be searched again for what is not in it: most of a dump are the chains of endpoints.
+        left = [(rules, end)]
         if table == b"nat":
-            for kind in (*SERVICE_KINDS, ENDPOINT_KIND):
-                where = _pure_region(content, b":" + kind, start, rules)
-                region = _pure_region(content, b"-A " + kind, rules, end)
-                if where is None or region is None:
-                    return None
-                if where[0] < where[1]:
+            for kind in (ENDPOINT_KIND, *SERVICE_KINDS):
+                where = _region(content, b":" + kind, [(start, rules)])
+                if where is not None:
+                    if not _is_pure(content, b":" + kind, where):
+                        return None
                     declared[kind] = where
                     taken.append(where)
-                if region[0] == region[1]:
+                region = _region(content, b"-A " + kind, left)
+                if region is None:
                     continue
                 taken.append(region)
+                left = _without(left, region)
                 if kind == ENDPOINT_KIND:
                     endpoint_region = region
-                elif not _add_chains(content, region, chains):
+                elif not _add_chains(content, region, kind, chains):
                     return None
         for (name, chain), without_address in DISPATCH.items():
-            if name == table:
-                region = _pure_region(content, b"-A " + chain + b" ", rules, end)
-                if region is None:
+            region = _region(content, b"-A " + chain + b" ", left) if name == table else None
+            if region is not None:
+                if not _is_pure(content, b"-A " + chain + b" ", region):
                     return None
                 _add_dispatch(content, region, table, chain, without_address, dispatch)
     taken += [line.span for lines in dispatch.values() for line in lines]
@@ -228,24 +231,34 @@ def _tables(content: bytes) -> dict[bytes, Span] | None:
     return found
 
 
-def _pure_region(content: bytes, beginning: bytes, start: int, end: int) -> Span | None:
-    """Where the lines with this beginning stand; an empty span if there are none, None if others stand between them."""
+def _region(content: bytes, beginning: bytes, within: list[Span]) -> Span | None:
+    """From the first line with this beginning to the last; None if there is none."""
     marker = b"\n" + beginning
-    first = content.find(marker, start - 1, end)
-    if first < 0:
-        return start, start
-    last = content.rfind(marker, start - 1, end)
-    stop = content.index(b"\n", last + 1) + 1
-    if content.count(b"\n", first, stop - 1) != content.count(marker, first, stop):
-        return None
-    return first + 1, stop
+    first = last = -1
+    for start, end in within:
+        if first < 0:
+            first = content.find(marker, start - 1, end)
+        last = max(last, content.rfind(marker, start - 1, end))
+    return None if first < 0 else (first + 1, content.index(b"\n", last + 1) + 1)
 
 
-def _add_chains(content: bytes, region: Span, chains: dict[bytes, Span]) -> bool:
-    """Note where each chain of a region stands. False unless chains follow each other without a line left."""
+def _is_pure(content: bytes, beginning: bytes, region: Span) -> bool:
+    """True if all lines of a region have this beginning."""
+    first, stop = region
+    return content.count(b"\n", first - 1, stop - 1) == content.count(b"\n" + beginning, first - 1, stop)
+
+
+def _without(spans: list[Span], region: Span) -> list[Span]:
+    """What is left of spans before and behind a region."""
+    parts = [part for start, end in spans for part in ((start, min(end, region[0])), (max(start, region[1]), end))]
+    return [(start, end) for start, end in parts if start < end]
+
+
+def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:
+    """Note where each chain of a region stands. False unless chains of the kind follow each other without a line left."""
     position = region[0]
     for found in _BLOCK.finditer(content, *region):
-        if found.start() != position or found[1] in chains:
+        if found.start() != position or found[1] in chains or not found[1].startswith(kind):
             return False
         position = found.end()
         chains[found[1]] = found.span()

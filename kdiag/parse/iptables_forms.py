@@ -151,7 +151,7 @@ class EndpointForms:
 
 # One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.
 _ENDPOINT = re.compile(
-    rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
+    rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
     rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*?) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
 )
 _ENDPOINT_BLOCK = re.compile(rb"-A (KUBE-SEP-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")

@@ -183,20 +183,21 @@ class _Sorter:
             # Where these send packets to is not read here.
             return met | filters, set()
         opening, closing = (b"[", b"]:") if self.family is Family.IPV6 else (b"", b":")
-        by_place = {(key[1], opening + key[0] + closing + key[2]): key for key in filters if key[0]}
-        by_port = {key[1:]: key for key in filters if not key[0]}
         refused: set[tuple[bytes, bytes]] = set()
         for protocol, forms in self.places.items():
+            mine = [key for key in filters if key[1] == protocol]
+            by_place = {opening + key[0] + closing + key[2]: key for key in mine if key[0]}
+            by_port = {key[2]: key for key in mine if not key[0]}
             for _, places in forms:
-                for place in places.values():
-                    asked = (protocol, place)
-                    if asked in by_place:
-                        refused.add(asked)
-                        met.add(by_place[asked])
-                    port = (protocol, place[place.rindex(b":") + 1 :])
-                    if port in by_port:
-                        refused.add(asked)
-                        met.add(by_port[port])
+                asked = by_place.keys() & set(places.values())
+                met |= {by_place[place] for place in asked}
+                if by_port:
+                    for place in places.values():
+                        port = place[place.rindex(b":") + 1 :]
+                        if port in by_port:
+                            asked.add(place)
+                            met.add(by_port[port])
+                refused |= {(protocol, place) for place in asked}
         return met, refused
 
     def sort(

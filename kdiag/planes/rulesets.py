@@ -244,8 +244,8 @@ def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ru
     for name in cut.chains:
         text = cut.text(name)
         if text is not None:
-            seen[text.form] += 1
-            if seen[text.form] <= _SAMPLES:
+            seen[text.form.number] += 1
+            if seen[text.form.number] <= _SAMPLES:
                 chains.append(name)
     chains += cut.endpoints.odd
     chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from kdiag.checks import (
@@ -251,7 +252,7 @@ STATE = cluster(
 )
 EXPECTED = {
     frontend(): owner("web"),
-    replace(frontend(), port=443): owner("web", "https"),
+    msgspec.structs.replace(frontend(), port=443): owner("web", "https"),
     V6: owner("web"),
     frontend("10.96.0.99:80"): owner("unknown"),
 }

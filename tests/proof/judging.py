@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from kdiag.checks import CHECKS
 from kdiag.compare.outcomes import agree
 from kdiag.model.addresses import Family, Protocol, parse_address
@@ -162,7 +164,7 @@ def beside(expected: DataPlane, label: str) -> Iterator[Frontend]:
             variants.append((near, frontend.protocol, frontend.port))
         for address, protocol, number in variants:
             if (address, protocol, number) not in seen:
-                yield dataclasses.replace(frontend, address=address, protocol=protocol, port=number)
+                yield msgspec.structs.replace(frontend, address=address, protocol=protocol, port=number)
 
 
 def _summed(outcome: Outcome) -> dict[object, float]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 
@@ -138,7 +139,9 @@ def test_trace_tells_walk_and_verdicts() -> None:
 def test_interfaces_are_sorted_and_shares_are_within_bounds() -> None:
     assert TRACE.walk is not None
     clients = replace(PODS, interfaces=frozenset({"eth0", "", "cni0"}))
-    branch = replace(GOOD_BRANCH, clients=clients, share=1.0000000002, fate=replace(GOOD_BRANCH.fate, backend=None))
+    branch = replace(
+        GOOD_BRANCH, clients=clients, share=1.0000000002, fate=msgspec.structs.replace(GOOD_BRANCH.fate, backend=None)
+    )
     document = trace_json(replace(TRACE, walk=replace(TRACE.walk, branches=(branch,))))
     told = document["walk"]["branches"][0]
     assert told["interfaces"] == ["", "cni0", "eth0"]

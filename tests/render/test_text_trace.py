@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from kdiag.model.dataplane import Frontend, FrontendKind, Position
@@ -20,7 +21,7 @@ def with_verdicts(*verdicts: TraceVerdict, style: Style = PIPE) -> str:
 
 
 def at(verdict: TraceVerdict, **changes: object) -> TraceVerdict:
-    frontend: Frontend = replace(verdict.frontend, **changes)  # type: ignore[arg-type]
+    frontend: Frontend = msgspec.structs.replace(verdict.frontend, **changes)
     return replace(verdict, frontend=frontend)
 
 
