@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 _TEXTS = Path(__file__).parent / "corpus" / "nft-text.tar.xz"
+_LOADED = Path(__file__).parent / "corpus" / "nft-json-1.31.tar.xz"
 
 MARKED = "meta mark set meta mark | 0x00004000"
 _TO_CHAIN = re.compile(r"(\S+) \. (tcp|udp|sctp) \. (\d+)(?: comment \"[^\"]*\")? : goto ((?:service|local)-[^\s,]+)")
@@ -26,6 +27,14 @@ def nft_text(cluster_name: str, node: str) -> str:
         member = archive.extractfile(f"./{cluster_name}/{node}.txt")
         assert member is not None
         return member.read().decode()
+
+
+def nft_json_1_31(cluster_name: str) -> bytes:
+    """What `nft -j list ruleset` (1.0.6) printed after the text of `as_written_by_1_31` for node01 had been loaded."""
+    with tarfile.open(_LOADED) as archive:
+        member = archive.extractfile(f"./{cluster_name}/node01.json")
+        assert member is not None
+        return member.read()
 
 
 def as_written_by_1_31(ruleset: str, pods: dict[str, str]) -> str:

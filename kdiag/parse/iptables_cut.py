@@ -11,10 +11,11 @@ stand together. A dump of another order is not cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kdiag.model.addresses import AddressSet
 from kdiag.parse.iptables_forms import COMMENT, LINK, ChainForms, ChainText, EndpointForms, endpoint_forms
 
 Span = tuple[int, int]
@@ -57,6 +58,11 @@ class DispatchLine(NamedTuple):
     text: bytes
     links: tuple[bytes, ...]
 
+    @property
+    def form(self) -> tuple[object, ...]:
+        """All of it but where it stands and the names."""
+        return self[1:5]
+
 
 @dataclass(slots=True)
 class CutDump:
@@ -71,6 +77,21 @@ class CutDump:
     endpoint_region: Span | None
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
+
+    @property
+    def refusing(self) -> Collection[Key]:
+        """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
+        return {key for key, lines in self.dispatch.items() if any(line.table == b"filter" for line in lines)}
+
+    @property
+    def addresses(self) -> tuple[AddressSet, ...]:
+        """Sets of Services' addresses: iptables mode has none."""
+        return ()
+
+    @property
+    def marked(self) -> Mapping[bytes, frozenset[bytes]]:
+        """Endpoints that are named one by one, by protocol: iptables mode does that in their own chains."""
+        return {}
 
     def text(self, name: bytes) -> ChainText | None:
         """A chain of a Service taken apart; None if the dump has no rules in it."""

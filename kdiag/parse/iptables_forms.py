@@ -47,6 +47,8 @@ class ChainText:
     """Hashes in the names of the endpoints' chains."""
     links: tuple[bytes, ...]
     keys: tuple[tuple[bytes, bytes, bytes], ...]
+    kind: bytes
+    """What the name begins with: `KUBE-SVC-`."""
 
 
 class ChainForms:
@@ -84,7 +86,8 @@ class ChainForms:
             items, runs, regular = _chain_form(form)
             number = self._numbers.setdefault(items, len(self._numbers))
             known = self._known[form] = ChainForm(number, items, runs, regular)
-        return ChainText(known, tuple([other[:_HASH] for other in others]), tuple(links), tuple(keys))
+        kind = name[:-_HASH]
+        return ChainText(known, tuple([other[:_HASH] for other in others]), tuple(links), tuple(keys), kind)
 
 
 def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple[tuple[int, ...], ...], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from sys import intern
 
@@ -161,7 +162,7 @@ class _Reader:
             found = self.tables[intern(family), intern(name)] = _OpenTable(line, reader)
         return found
 
-    def read(self, raw: msgspec.Raw, line: int) -> None:
+    def read(self, raw: bytes | msgspec.Raw, line: int) -> None:
         """Read one object of the list."""
         try:
             item = _item.decode(raw)
@@ -181,10 +182,10 @@ class _Reader:
         else:
             self._other(raw, line)
 
-    def _not_read(self, raw: msgspec.Raw, line: int, reason: str) -> None:
+    def _not_read(self, raw: bytes | msgspec.Raw, line: int, reason: str) -> None:
         self.unread.append(NftUnread(line=line, text=bytes(raw).decode(errors="replace"), reason=reason))
 
-    def _strange(self, raw: msgspec.Raw, line: int) -> None:
+    def _strange(self, raw: bytes | msgspec.Raw, line: int) -> None:
         """An object of a known kind but not of its shape; a rule still holds its place in its chain."""
         try:
             head = _broken_rule.decode(raw).rule
@@ -195,7 +196,7 @@ class _Reader:
         rule = NftRule(chain=intern(head.chain), line=line, text=text, statements=(UnknownStatement(text),))
         self.table(head.family, head.table, line).chain(head.chain, line).rules.append(rule)
 
-    def _other(self, raw: msgspec.Raw, line: int) -> None:
+    def _other(self, raw: bytes | msgspec.Raw, line: int) -> None:
         kinds = _keys.decode(raw).keys()
         if kinds == {"metainfo"}:
             try:
@@ -205,14 +206,14 @@ class _Reader:
         elif len(kinds) != 1 or not kinds <= _IGNORED:
             self._not_read(raw, line, "not an object of the grammar")
 
-    def _table(self, item: _Table, raw: msgspec.Raw, line: int) -> None:
+    def _table(self, item: _Table, raw: bytes | msgspec.Raw, line: int) -> None:
         table = self.table(item.family, item.name, line)
         table.flags = frozenset(words_of(item.flags))
         if not table.flags <= _TABLE_FLAGS:
             # nft 1.0.6 prints the table's name where the flags should stand.
             self._not_read(raw, line, f"table {item.family} {item.name} has flags that cannot be read")
 
-    def _chain(self, item: _Chain, raw: msgspec.Raw, line: int) -> None:
+    def _chain(self, item: _Chain, raw: bytes | msgspec.Raw, line: int) -> None:
         chain = self.table(item.family, item.table, line).chain(item.name, line)
         if item.hook is None:
             return
@@ -239,7 +240,7 @@ class _Reader:
             )
         )
 
-    def _set(self, item: _Set, raw: msgspec.Raw, line: int, *, pairs: bool) -> None:
+    def _set(self, item: _Set, raw: bytes | msgspec.Raw, line: int, *, pairs: bool) -> None:
         table = self.table(item.family, item.table, line)
         try:
             hint = self._type(item.type)
@@ -329,6 +330,14 @@ def parse_nft_json(text: str | bytes, source: str) -> NftRuleset:
             line += data.count(b"\n", position, found)
             reader.read(raw, line)
             position = found
+    return reader.finish(source)
+
+
+def parse_objects(objects: Iterable[bytes | msgspec.Raw], line: int, source: str) -> NftRuleset:
+    """Some of the objects of such a list, all of them on one line of the document."""
+    reader = _Reader()
+    for raw in objects:
+        reader.read(raw, line)
     return reader.finish(source)
 
 

@@ -16,12 +16,14 @@ from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
+from kdiag.model.nft import NftRuleset
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.rules import Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.nft_cut import NftCut
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
 from kdiag.pipeline.trust import Trust, trust_in
@@ -70,6 +72,7 @@ class _Judged:
     conditions: tuple[Condition, ...] = ()
     gaps: tuple[Gap, ...] = ()
     rulesets: tuple[Ruleset, ...] = ()
+    nft: NftRuleset | None = None
     """What was walked of the evidence's."""
     twins: frozenset[ServicePortKey] = frozenset()
 
@@ -91,7 +94,8 @@ def read_evidence(
     cuts: dict[str, CutDump] = {}
     rulesets, ruleset_gaps = read_rulesets(node_name, probes, host.iptables_version, cuts if cut else None)
     ipsets, ipset_gaps = read_ipsets(node_name, probes)
-    nft, nft_gaps = read_nft(node_name, probes, rulesets)
+    nft_cuts: list[NftCut] = []
+    nft, nft_gaps = read_nft(node_name, probes, rulesets, nft_cuts if cut else None)
     ipvs, ipvs_gaps = read_ipvs(node_name, probes)
     return NodeEvidence(
         node_name=node_name,
@@ -103,6 +107,7 @@ def read_evidence(
         ipvs=ipvs,
         gaps=(*ruleset_gaps, *ipset_gaps, *nft_gaps, *ipvs_gaps),
         cuts=cuts,
+        nft_cut=nft_cuts[0] if nft_cuts else None,
     )
 
 
@@ -165,7 +170,8 @@ def examine_node(given: NodeInput) -> NodeResult:
         return NodeResult(view=view, gaps=tuple(gaps))
     replacement = replacement_of(cluster, evidence)
     if replacement is not None:
-        view = replace(view, rulesets=narrowed(evidence, ()).rulesets)
+        whole = narrowed(evidence, ())
+        view = replace(view, rulesets=whole.rulesets, nft=whole.nft)
         gaps.append(Gap(node=name, subject="rules", reason=replacement.reason, kind=GapKind.NOT_APPLICABLE))
         return NodeResult(view=replace(view, other_proxy=replacement.product), gaps=tuple(gaps))
     plane = plane_of(evidence, given.config)
@@ -193,6 +199,7 @@ def examine_node(given: NodeInput) -> NodeResult:
         view=replace(
             view,
             rulesets=judged.rulesets,
+            nft=judged.nft,
             expected=judged.expected,
             actual=judged.actual,
             comparison=comparison,
@@ -209,7 +216,8 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
     if trust.refusal is not None or plane.read is None:
         return _Judged(refusal=trust.refusal or f"{plane.mode} mode: not read yet")
     context = node_context(given, version, plane.mode)
-    if plane.mode is not ProxyMode.IPTABLES or not evidence.cuts:
+    cut_up = {ProxyMode.IPTABLES: bool(evidence.cuts), ProxyMode.NFTABLES: evidence.nft_cut is not None}
+    if not cut_up.get(plane.mode, False):
         return _compare(given, context, plane, trust, narrowed(evidence, ()), ())
     cached = _node_local_addresses(evidence.host)
     families = sort_offers(
@@ -281,6 +289,7 @@ def _compare(
         conditions=conditions,
         gaps=(*_cached_gaps(whole, cached), *reading.gaps, *_contradiction_gaps(expected)),
         rulesets=evidence.rulesets,
+        nft=evidence.nft,
         twins=twin_ports(families),
     )
 

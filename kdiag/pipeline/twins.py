@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
 
 from kdiag.expect.dataplane import NodeContext, Spot, detector_of, spot_of
 from kdiag.expect.frontends import ServiceAddress
@@ -21,17 +22,24 @@ from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison
+from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
 from kdiag.parse.iptables_cut import CutDump, Key
 from kdiag.parse.iptables_forms import ChainText
+from kdiag.parse.nft_cut import CutTable
+from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import serves
 from kdiag.planes.programs import of_family
-from kdiag.planes.rulesets import excerpt_of, whole_of
+from kdiag.planes.rulesets import excerpt_of, nft_excerpt, whole_nft, whole_of
 from kdiag.walk.distinctions import Distinctions
 
 Kind = tuple[object, ...]
+
+
+Cut = CutDump | CutTable
+"""The rules of one family, cut into what is a Service's own and the rest."""
 
 
 @dataclass(slots=True)
@@ -49,8 +57,8 @@ class SortedOffers:
     """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about."""
 
     family: Family
-    cut: CutDump
-    ruleset: Ruleset
+    cut: Cut
+    source: str
     kinds: dict[Kind, list[Offer]] = field(default_factory=dict)
     apart: list[Offer] = field(default_factory=list)
     left_out: list[Offer] = field(default_factory=list)
@@ -77,14 +85,16 @@ class SortedOffers:
             self.apart += self.kinds.pop(kind)
         return bool(found)
 
-    def excerpt(self) -> Ruleset:
-        """The rules that packets to what is walked may meet, and all that no Service explains."""
+    def excerpt(self) -> tuple[set[bytes], set[Key], set[Key]]:
+        """The chains and the keys of the rules that packets to what is walked may meet, and of all that no Service explains;
+        and the keys of what is not walked."""
         keys = {offer.key for offer in self.walked()}
         claimed = keys | {offer.key for offer in (*self.twins(), *self.left_out)}
+        without = claimed - keys
         served = self.cut.reached(claimed, endpoints=False)
         keys |= self.cut.dispatch.keys() - claimed
         stray = (self.cut.chains.keys() - served) | set(self.cut.endpoints.odd)
-        return excerpt_of(self.cut, self.ruleset, self.cut.reached(keys) | stray, keys)
+        return self.cut.reached(keys) | stray, keys, without
 
 
 def sort_offers(
@@ -105,28 +115,20 @@ def sort_offers(
     """
     found = []
     for family, network in context.networks.items():
-        candidates = of_family(evidence, family)
-        if not candidates or (evidence.ipvs is not None and evidence.ipvs.servers):
+        chosen = _cut_of(evidence, family, context.mode)
+        if chosen is None or (evidence.ipvs is not None and evidence.ipvs.servers):
             continue
-        ruleset, others = choose(candidates)
-        cut = evidence.cuts.get(ruleset.source)
-        if cut is None or any(serves(other) for other in others):
-            continue
-        around = [_text_of(other) for other in others]
-        if evidence.nft is not None:
-            around += [
-                _prefixes_spelled(item.content) for name, item in evidence.probes.items() if name.startswith("nft-")
-            ]
+        cut, source, around = chosen
         local = detector_of(family, context).network
         distinctions = Distinctions(
             network,
             (*cut.texts(), *around),
-            [AddressSet.of(family, [local])] if local is not None else [],
+            [*cut.addresses, *([AddressSet.of(family, [local])] if local is not None else [])],
             (evidence.ipsets or {}).values(),
             apart=evidence.nft is not None,
         )
         sorter = _Sorter(cut, distinctions, network.local)
-        offers = SortedOffers(family, cut, ruleset)
+        offers = SortedOffers(family, cut, source)
         known = (
             item
             for item in outlooks(cluster, context, family, plain, endpoints=only is None)
@@ -137,21 +139,43 @@ def sort_offers(
     return found
 
 
+def _cut_of(evidence: NodeEvidence, family: Family, mode: ProxyMode) -> tuple[Cut, str, list[bytes]] | None:
+    """The rules of kube-proxy in a family if they were cut up, what they were read from, and the text of all others."""
+    candidates = of_family(evidence, family)
+    if mode is ProxyMode.NFTABLES:
+        table = evidence.nft_cut.tables.get(family) if evidence.nft_cut is not None else None
+        if table is None or evidence.nft is None:
+            return None
+        around = [
+            evidence.cuts[item.source].content if item.source in evidence.cuts else _text_of(item)
+            for item in candidates
+        ]
+        # What changes the port alone sends packets to addresses that no rule names.
+        if any(_TO_PORT.search(text) for text in around):
+            return None
+        return table, evidence.nft.source, around
+    if not candidates:
+        return None
+    ruleset, others = choose(candidates)
+    cut = evidence.cuts.get(ruleset.source)
+    if cut is None or any(serves(other) for other in others):
+        return None
+    around = [_text_of(other) for other in others]
+    if evidence.nft is not None:
+        around += [prefixes_spelled(item.content) for name, item in evidence.probes.items() if name.startswith("nft-")]
+    return cut, ruleset.source, around
+
+
+_TO_PORT = re.compile(rb"\b(?:REDIRECT|NETMAP)\b|(?:--to-destination |to:):")
+
+
 def _text_of(ruleset: Ruleset) -> bytes:
     rules = [rule.text for table in ruleset.tables.values() for chain in table.chains.values() for rule in chain.rules]
     return "\n".join([*rules, *(line.text for line in ruleset.unread)]).encode()
 
 
-_NFT_PREFIX = re.compile(rb'"addr":\s*"([0-9a-fA-F.:]+)",\s*"len":\s*(\d+)')
-
-
-def _prefixes_spelled(content: bytes) -> bytes:
-    """What nft printed, and the prefixes of its JSON as text (`10.0.0.0/8`)."""
-    return b"\n".join([content, *(b"%b/%b" % found for found in _NFT_PREFIX.findall(content))])
-
-
 class _Sorter:
-    def __init__(self, cut: CutDump, distinctions: Distinctions, local: AddressSet) -> None:
+    def __init__(self, cut: Cut, distinctions: Distinctions, local: AddressSet) -> None:
         self.cut = cut
         self.local = local
         self.distinctions = distinctions
@@ -176,7 +200,7 @@ class _Sorter:
         dispatch = self.cut.dispatch
         met = {key for key in dispatch if key[0] and (b"", *key[1:]) in dispatch}
         met |= {(b"", *key[1:]) for key in met}
-        filters = {key for key, lines in dispatch.items() if any(line.table == b"filter" for line in lines)}
+        filters = set(self.cut.refusing)
         if not filters:
             return met, set()
         if self.cut.endpoints.odd:
@@ -184,6 +208,11 @@ class _Sorter:
             return met | filters, set()
         opening, closing = (b"[", b"]:") if self.family is Family.IPV6 else (b"", b":")
         refused: set[tuple[bytes, bytes]] = set()
+        by_address: dict[bytes, list[Key]] = {}
+        if self.cut.addresses:
+            # There an address alone may decide, whatever the port.
+            for key in filters:
+                by_address.setdefault(opening + key[0] + closing[:-1], []).append(key)
         for protocol, forms in self.places.items():
             mine = [key for key in filters if key[1] == protocol]
             by_place = {opening + key[0] + closing + key[2]: key for key in mine if key[0]}
@@ -197,6 +226,12 @@ class _Sorter:
                         if port in by_port:
                             asked.add(place)
                             met.add(by_port[port])
+                if by_address:
+                    for place in places.values():
+                        found = by_address.get(place[: place.rindex(b":")])
+                        if found is not None:
+                            asked.add(place)
+                            met.update(found)
                 refused |= {(protocol, place) for place in asked}
         return met, refused
 
@@ -215,10 +250,17 @@ class _Sorter:
             node_port = (b"", *offer.key[1:])
             if offer.key[0] and node_port in self.cut.dispatch:
                 self.met |= {offer.key, node_port}
+        self.met |= self._named(offers, claims)
+        shown: set[object] = set()
         for offer in offers:
             service = offer.item.service_port.service
             if only is not None:
                 asked = service in only or offer.key in self.met
+                # One for each table or map: that nothing is in it would be a fault.
+                found = {line.form[0] for line in self.cut.dispatch.get(offer.key, ())}
+                asked = asked or not found <= shown
+                if asked:
+                    shown |= found
                 (sorted_offers.apart if asked else sorted_offers.left_out).append(offer)
                 continue
             kind = self.kind(offer) if service not in alone and claims[offer.key] == 1 else None
@@ -230,6 +272,22 @@ class _Sorter:
             # The one with the fewest endpoints is walked.
             least = min(range(len(ofkind)), key=lambda index: len(ofkind[index].item.cluster.at))
             ofkind[0], ofkind[least] = ofkind[least], ofkind[0]
+
+    def _named(self, offers: Iterable[Offer], claims: Mapping[Key, int]) -> set[Key]:
+        """The keys that some rule names that is no Service's, and those with an address of which something is there that no
+        Service explains."""
+        stray = {key[0] for key in self.cut.dispatch if key not in claims}
+        addresses, ports = self.distinctions.named, self.distinctions.named_ports
+        found = set()
+        for offer in offers:
+            first = offer.targets[0]
+            if offer.key[0]:
+                named = offer.key[0] in stray or int(first.address) in addresses
+            else:
+                named = first.port in ports
+            if named:
+                found.add(offer.key)
+        return found
 
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
@@ -249,15 +307,18 @@ class _Sorter:
         numbers: dict[bytes, int] = {}
         for line in self.cut.dispatch.get(key, ()):
             links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
-            lines.append((line.table, line.chain, line.behind, line.text, links))
+            lines.append((line.form, links))
         chains = self._chains(item, numbers)
         if chains is None or (
             self.refused and any((item.protocol, place) in self.refused for place in (*item.cluster.at, *item.local.at))
         ):
             return None
-        classes = (self._classes_of(item.cluster), self._classes_of(item.local))
+        classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
         address = len(offer.targets) if kind is FrontendKind.NODE_PORT else self.distinctions.of_address(value)
         return (kind, address, self.distinctions.of_port(first.port), alike, tuple(lines), chains, classes)
+
+    def _text_of(self, address: int) -> bytes:
+        return str(IPv6Address(address) if self.family is Family.IPV6 else IPv4Address(address)).encode()
 
     def _is_local(self, value: int) -> bool:
         return any(low <= value <= high for low, high in self.local.ranges)
@@ -282,7 +343,7 @@ class _Sorter:
                     return None
             found.append(
                 (
-                    name[:9],
+                    text.kind,
                     text.form.number,
                     tuple([numbers[link] for link in text.links]),
                     tuple([keys.index(key) for key in text.keys]),
@@ -312,10 +373,22 @@ class _Sorter:
             return (form, everywhere, near) if everywhere or near else None
         return None
 
-    def _classes_of(self, places: Places) -> object:
+    def _classes_of(self, places: Places, protocol: bytes) -> object:
+        """What rules and routes can tell of the endpoints: the classes of their addresses and ports."""
         if not places.at:
             return ()
         distinctions = self.distinctions
+        marked = self.cut.marked.get(protocol)
+        if marked is not None and not marked.isdisjoint(places.at):
+            form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
+            return frozenset(
+                (
+                    distinctions.of_address(address),
+                    distinctions.of_port(port),
+                    form % (self._text_of(address), port) in marked,
+                )
+                for address, port in zip(places.addresses, places.ports, strict=True)
+            )
         first = places.ports[0]
         if places.ports.count(first) == len(places.ports):
             return distinctions.of_all(places.addresses), distinctions.of_port(first)
@@ -347,16 +420,23 @@ def _offers(item: Outlook) -> Iterable[Offer]:
 
 def narrowed(evidence: NodeEvidence, families: Iterable[SortedOffers]) -> NodeEvidence:
     """The evidence with what is to be walked of the dumps that were cut up; where nothing was sorted, with all of it."""
-    by_source = {offers.ruleset.source: offers for offers in families}
+    by_source = {offers.source: offers for offers in families}
     rulesets = []
     for ruleset in evidence.rulesets:
         offers = by_source.get(ruleset.source)
         cut = evidence.cuts.get(ruleset.source)
-        if offers is not None:
-            rulesets.append(offers.excerpt())
+        if cut is None:
+            rulesets.append(ruleset)
+        elif offers is None:
+            rulesets.append(whole_of(cut, ruleset))
         else:
-            rulesets.append(ruleset if cut is None else whole_of(cut, ruleset))
-    return replace(evidence, rulesets=tuple(rulesets))
+            chains, keys, _ = offers.excerpt()
+            rulesets.append(excerpt_of(cut, ruleset, chains, keys))
+    nft = evidence.nft
+    if nft is not None and evidence.nft_cut is not None:
+        mine = {offers.family: offers.excerpt() for offers in families if offers.source == nft.source}
+        nft = nft_excerpt(evidence.nft_cut, nft.source, mine) if mine else whole_nft(evidence.nft_cut, nft.source)
+    return replace(evidence, rulesets=tuple(rulesets), nft=nft)
 
 
 def suspects(comparison: Comparison, expected: DataPlane, actual: DataPlane) -> dict[Family, set[Spot]]:

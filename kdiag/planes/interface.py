@@ -16,6 +16,7 @@ from kdiag.model.report import Gap
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.nft_cut import NftCut
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.walker import Leaf
 
@@ -37,6 +38,8 @@ class NodeEvidence:
     gaps: tuple[Gap, ...] = ()
     cuts: Mapping[str, CutDump] = field(default_factory=dict, repr=False)
     """The large dumps among `rulesets` by source: there `rulesets` have an excerpt, some chains of each form."""
+    nft_cut: NftCut | None = field(default=None, repr=False)
+    """Set where `nft` is an excerpt of a large dump."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from kdiag.parse.iptables_cut import ENDPOINT_KIND, CutDump, Key, cut_dump
 from kdiag.parse.iptables_list import parse_iptables_list
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from kdiag.parse.ipvsadm import parse_ipvsadm_list, parse_ipvsadm_save
-from kdiag.parse.nft_json import parse_nft_json
+from kdiag.parse.nft_cut import NftCut, cut_nft
+from kdiag.parse.nft_json import parse_nft_json, parse_objects
 from kdiag.parse.nft_text import parse_nft_text
 from kdiag.parse.proc_ip_vs import parse_proc_ip_vs
 from kdiag.walk.nft_rules import IPTABLES_TABLES
@@ -75,19 +76,32 @@ _NFT_TABLES = re.compile(
 
 
 def read_nft(
-    node_name: str, probes: Mapping[str, Recording], rulesets: tuple[Ruleset, ...]
+    node_name: str,
+    probes: Mapping[str, Recording],
+    rulesets: tuple[Ruleset, ...],
+    cuts: list[NftCut] | None = None,
 ) -> tuple[NftRuleset | None, tuple[Gap, ...]]:
-    """`nft list ruleset`, from JSON if it was recorded. None where it shows only what iptables-save shows better."""
+    """`nft list ruleset`, from JSON if it was recorded. None where it shows only what iptables-save shows better.
+
+    Where `cuts` is given, large JSON is cut up and put there, and the rule set is an excerpt.
+    """
     for probe, parse in (("nft-j-list-ruleset", parse_nft_json), ("nft-list-ruleset", parse_nft_text)):
         recording = probes.get(probe)
         if recording is None or recording.exit_status or not recording.content.strip():
             continue
         if not _has_tables_of_its_own(recording.content, rulesets):
             return None, ()
-        try:
-            ruleset = parse(recording.text(), recording.source)
-        except ParseError as error:
-            return None, (Gap(node=node_name, subject=recording.source, reason=error.message),)
+        cut = None
+        if cuts is not None and parse is parse_nft_json and len(recording.content) >= LARGE_BYTES:
+            cut = cut_nft(recording.content)
+        if cut is not None and cuts is not None:
+            cuts.append(cut)
+            ruleset = parse_objects(cut.sample(), cut.line, recording.source)
+        else:
+            try:
+                ruleset = parse(recording.text(), recording.source)
+            except ParseError as error:
+                return None, (Gap(node=node_name, subject=recording.source, reason=error.message),)
         if not ruleset.complete:
             return None, (Gap(node=node_name, subject=recording.source, reason="the dump is cut off inside a table"),)
         if ruleset.unread:
@@ -266,6 +280,18 @@ def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:
 def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: Collection[Key]) -> Ruleset:
     """The rule set that an excerpt of a dump holds."""
     return parse_lines(cut.excerpt(chains, keys), family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
+
+
+def whole_nft(cut: NftCut, source: str) -> NftRuleset:
+    """All that `nft -j list ruleset` showed."""
+    return parse_nft_json(cut.content.decode("utf-8", errors="replace"), source)
+
+
+def nft_excerpt(
+    cut: NftCut, source: str, chosen: Mapping[Family, tuple[Collection[bytes], Collection[Key], Collection[Key]]]
+) -> NftRuleset:
+    """What an excerpt of it holds (see NftCut.excerpt)."""
+    return parse_objects(cut.excerpt(chosen), cut.line, source)
 
 
 def _first_line(text: str) -> str:

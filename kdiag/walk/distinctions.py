@@ -54,6 +54,8 @@ class Distinctions:
         told = [network.local, network.own, network.pods, *clients, *sets]
         told += [found for _, found in read if found is not None]
         literals = dict.fromkeys(pair for text in texts for pair in _literals(text, self.family))
+        self.named = frozenset(low for low, high in literals if low == high)
+        """The single addresses that rules name."""
         top = (1 << self.family.bits) - 1
         for low, high in literals:
             told.append(AddressSet.span(self.family, low, high))
@@ -62,6 +64,8 @@ class Distinctions:
         self._starts, self._classes = _segments(told, network, self.family)
         named = [pair for text in texts for pair in _port_literals(text)]
         named += [pair for item, _ in read for member in item.members for pair in _port_literals(member.encode())]
+        self.named_ports = frozenset(low for low, high in named if low == high)
+        """The single numbers in rules that may be ports."""
         if apart:
             named += [(low, _LAST_PORT) for low, _ in named] + [(high, _LAST_PORT) for _, high in named]
         self._ports, self._port_classes = _stretches([((low, high),) for low, high in dict.fromkeys(named)], [])

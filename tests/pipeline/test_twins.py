@@ -13,8 +13,9 @@ from kdiag.model.cluster import ObjectKey
 from kdiag.model.report import Report
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
+from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.pipeline.flow import Scope, diagnose, trace
-from kdiag.pipeline.twins import SortedOffers, _prefixes_spelled, sort_offers
+from kdiag.pipeline.twins import SortedOffers, sort_offers
 from kdiag.planes import rulesets
 from tests.corpus_fixtures import FAULTS, FAULTS_DUAL, cluster, fault
 
@@ -126,7 +127,7 @@ NFT = '{"nftables": [{"rule": {"expr": [{"match": {"right": {"prefix": {"addr": 
 
 
 def test_prefixes_of_nft_json_are_spelled_as_in_its_text() -> None:
-    assert _prefixes_spelled(NFT.encode()).endswith(b"\n10.99.0.0/16")
+    assert prefixes_spelled(NFT.encode()).endswith(b"\n10.99.0.0/16")
 
 
 def test_a_table_of_others_that_takes_a_part_of_the_services(cutting: list[SortedOffers]) -> None:
