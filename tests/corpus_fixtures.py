@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import json
 import tarfile
 import tempfile
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.model.snapshot import Recording, Snapshot
@@ -108,7 +109,7 @@ def fault(name: str) -> Snapshot:
         base_name = f"faults-ipvs/{description['cluster'].split('/')[1]}"
     base = fault(base_name.rpartition("/")[2]) if "/" in base_name else cluster(base_name)
     over = read_snapshot(directory)
-    return dataclasses.replace(
+    return structs.replace(
         base,
         name=name,
         api={**base.api, **over.api},
@@ -142,7 +143,7 @@ def variant(snapshot: Snapshot, *, node: str, probe: str, edit: Callable[[str], 
     edited = edit(recording.text())
     assert edited != recording.text(), f"the edit of {recording.source} changed nothing"
     probes = {**snapshot.nodes[node], probe: _with_content(recording, edited.encode())}
-    return dataclasses.replace(snapshot, nodes={**snapshot.nodes, node: probes})
+    return structs.replace(snapshot, nodes={**snapshot.nodes, node: probes})
 
 
 def variant_api(snapshot: Snapshot, kind: str, edit: Callable[[dict[str, Any]], None]) -> Snapshot:
@@ -152,13 +153,13 @@ def variant_api(snapshot: Snapshot, kind: str, edit: Callable[[dict[str, Any]], 
     before = json.dumps(listed)
     edit(listed)
     assert json.dumps(listed) != before, f"the edit of {recording.source} changed nothing"
-    return dataclasses.replace(
+    return structs.replace(
         snapshot, api={**snapshot.api, kind: _with_content(recording, json.dumps(listed, indent=1).encode())}
     )
 
 
 def _with_content(recording: Recording, content: bytes) -> Recording:
-    return dataclasses.replace(recording, content=content)
+    return structs.replace(recording, content=content)
 
 
 @cache

@@ -22,8 +22,8 @@ from argo_workflows.model.io_argoproj_workflow_v1alpha1_cron_workflow import (  
     IoArgoprojWorkflowV1alpha1CronWorkflow,
 )
 
-from kdiag.checks import CHECKS
-from kdiag.cli.app import COMMAND
+from kdiag.checks import all_checks
+from kdiag.cli.app import built_command
 from kdiag.gather.settings_file import KEYS, read_settings
 from kdiag.parse.baseline import parse_baseline
 from tests.schemas import published_schema
@@ -160,7 +160,7 @@ def page_lines(path: Path) -> list[list[str]]:
 def accept(arguments: list[str]) -> None:
     """Raises what kdiag raises for arguments that it does not take; runs nothing."""
     slug, *rest = arguments
-    COMMAND.commands[slug].make_context(slug, rest)
+    built_command(slug).make_context(slug, rest)
 
 
 def test_every_file_is_looked_at() -> None:
@@ -287,13 +287,13 @@ def test_the_pages_show_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "kdiag.toml").write_text(example)
     assert read_settings(config=None, without_files=False, environment={}, directory=tmp_path)
     (baseline,) = toml_blocks(CI / "README.md")
-    assert len(parse_baseline(baseline, "b", codes=[check.code for check in CHECKS]).entries) == 1
+    assert len(parse_baseline(baseline, "b", codes=[check.code for check in all_checks()]).entries) == 1
 
 
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_]+)` \| .* \| `(-[a-z-]+)` \|$", page, re.MULTILINE)
     assert [key for key, _ in rows] == list(KEYS)
-    options = {item.name: item.opts for item in COMMAND.commands["preflight"].params}
+    options = {item.name: item.opts for item in built_command("preflight").params}
     for key, option in rows:
         assert option in options[key]

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from kdiag.checks import CHECKS
-from kdiag.cli.app import COMMAND
+from kdiag.checks import all_checks
+from kdiag.cli.app import built_command
 from kdiag.cli.main import run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -28,7 +28,7 @@ ALL = [(page, line) for page in PAGES for line in commands(page)]
 
 def parse(line: str) -> click.Context:
     words = shlex.split(line)
-    return COMMAND.commands[words[0]].make_context(words[0], words[1:])  # type: ignore[no-any-return]
+    return built_command(words[0]).make_context(words[0], words[1:])
 
 
 def test_pages_have_commands() -> None:
@@ -63,7 +63,7 @@ def test_tutorial_tells_what_is_seen(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_checks_that_pages_name_exist() -> None:
-    known = {name for check in CHECKS for name in (check.code, check.slug)}
+    known = {name for check in all_checks() for name in (check.code, check.slug)}
     for page in PAGES:
         for word in re.findall(r"kdiag explain ([\w-]+)", (DOCS / page).read_text(encoding="utf-8")):
             assert word in known

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.report import Finding, GapKind, Report, Severity
 from kdiag.model.snapshot import Recording, Snapshot
@@ -54,7 +55,7 @@ def installed(item: Software, base: str) -> Snapshot:
         found = variant(found, node=NODE, probe="ip-addr", edit=lambda text: with_interfaces(text, item.addresses))
     if item.sets:
         recording = Recording(source=f"nodes/{NODE}/ipset-save.txt", content=item.sets.encode(), exit_status=0)
-        found = dataclasses.replace(found, nodes={**found.nodes, NODE: {**found.nodes[NODE], "ipset-save": recording}})
+        found = structs.replace(found, nodes={**found.nodes, NODE: {**found.nodes[NODE], "ipset-save": recording}})
     return found
 
 
@@ -229,7 +230,7 @@ def without_kube_proxy(snapshot: Snapshot) -> Snapshot:
 
     kept = ("iptables-save", "ip6tables-save", "ip-addr", "ip-route")
     nodes = {name: {probe: probes[probe] for probe in kept} for name, probes in snapshot.nodes.items()}
-    return dataclasses.replace(variant_api(snapshot, "pods", forget), nodes=nodes)
+    return structs.replace(variant_api(snapshot, "pods", forget), nodes=nodes)
 
 
 def test_cilium_beside_kube_proxy_changes_nothing() -> None:
@@ -264,6 +265,6 @@ def test_a_replacement_without_a_trace_of_kube_proxy_is_no_fault() -> None:
         name: {probe: item for probe, item in probes.items() if not probe.endswith("tables-save")}
         for name, probes in snapshot.nodes.items()
     }
-    report = diagnose(dataclasses.replace(snapshot, nodes=bare), Scope(select=("KD2", "KD4")))
+    report = diagnose(structs.replace(snapshot, nodes=bare), Scope(select=("KD2", "KD4")))
     assert report.findings == ()
     assert {gap.kind for gap in report.gaps if gap.node is not None} == {GapKind.NOT_APPLICABLE}

@@ -5,7 +5,6 @@ The left edit of node01's dump must stay without any difference; the right one m
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.difference import CauseKind, Comparison
 from kdiag.model.report import GapKind, Severity
@@ -615,8 +615,8 @@ def without_cluster_cidr(snapshot: Snapshot) -> Snapshot:
     for item in maps["items"]:
         if item["metadata"]["name"] == "kube-proxy":
             item["data"]["config.conf"] = re.sub("clusterCIDR:.*", 'clusterCIDR: ""', item["data"]["config.conf"])
-    recording = dataclasses.replace(snapshot.api["kube-system-configmaps"], content=json.dumps(maps).encode())
-    return dataclasses.replace(found, api={**found.api, "kube-system-configmaps": recording})
+    recording = structs.replace(snapshot.api["kube-system-configmaps"], content=json.dumps(maps).encode())
+    return structs.replace(found, api={**found.api, "kube-system-configmaps": recording})
 
 
 def _without_range(text: str) -> str:
@@ -644,7 +644,7 @@ def test_an_empty_rule_set_of_the_other_backend_is_no_second_backend() -> None:
     base = cluster(NEW)
     empty = Recording(source="nodes/node01/iptables-legacy-save.txt", content=b"", exit_status=0)
     probes = {**base.nodes[NODE], "iptables-legacy-save": empty}
-    assert comparison_of(dataclasses.replace(base, nodes={**base.nodes, NODE: probes})).groups == ()
+    assert comparison_of(structs.replace(base, nodes={**base.nodes, NODE: probes})).groups == ()
 
 
 def test_docker_rules_in_the_other_backend_are_no_second_backend() -> None:
@@ -652,7 +652,7 @@ def test_docker_rules_in_the_other_backend_are_no_second_backend() -> None:
     docker = b"*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -j DOCKER\nCOMMIT\n"
     other = Recording(source="nodes/node01/iptables-legacy-save.txt", content=docker)
     probes = {**base.nodes[NODE], "iptables-legacy-save": other}
-    assert comparison_of(dataclasses.replace(base, nodes={**base.nodes, NODE: probes})).groups == ()
+    assert comparison_of(structs.replace(base, nodes={**base.nodes, NODE: probes})).groups == ()
 
 
 def test_service_rules_in_both_backends_are_one_cause() -> None:
@@ -660,7 +660,7 @@ def test_service_rules_in_both_backends_are_one_cause() -> None:
     legacy = base.nodes[NODE]["iptables-save"].text().replace(" (nf_tables)", "")
     other = Recording(source="nodes/node01/iptables-legacy-save.txt", content=legacy.encode())
     probes = {**base.nodes[NODE], "iptables-legacy-save": other}
-    groups = comparison_of(dataclasses.replace(base, nodes={**base.nodes, NODE: probes})).groups
+    groups = comparison_of(structs.replace(base, nodes={**base.nodes, NODE: probes})).groups
     assert [group.cause for group in groups] == [CauseKind.TWO_BACKENDS]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.model.report import Severity
 from kdiag.model.snapshot import Snapshot
@@ -28,8 +27,8 @@ def older(name: str) -> Snapshot:
         assert "numgen random mod 2 vmap" in text
         rest = {probe: item for probe, item in probes.items() if probe != "nft-j-list-ruleset"}
         source = recording.source.replace("nft-j-list-ruleset.json", "nft-list-ruleset.txt")
-        nodes[node] = {**rest, "nft-list-ruleset": dataclasses.replace(recording, source=source, content=text.encode())}
-    return dataclasses.replace(snapshot, nodes=nodes)
+        nodes[node] = {**rest, "nft-list-ruleset": structs.replace(recording, source=source, content=text.encode())}
+    return structs.replace(snapshot, nodes=nodes)
 
 
 @pytest.mark.parametrize("name", ["v1.36.2-nftables-nft", "dual-v1.36.2-nftables-nft"])
@@ -49,11 +48,11 @@ def test_a_hairpin_rule_that_is_missing_is_found() -> None:
     recording = snapshot.nodes["node01"]["nft-list-ruleset"]
     line = "\t\tip saddr 10.244.1.3 jump mark-for-masquerade\n"
     assert line in recording.text()
-    edited = dataclasses.replace(recording, content=recording.text().replace(line, "").encode())
+    edited = structs.replace(recording, content=recording.text().replace(line, "").encode())
     nodes = {**snapshot.nodes, "node01": {**snapshot.nodes["node01"], "nft-list-ruleset": edited}}
     found = [
         item
-        for item in diagnose(dataclasses.replace(snapshot, nodes=nodes), Scope()).findings
+        for item in diagnose(structs.replace(snapshot, nodes=nodes), Scope()).findings
         if item.code.startswith("KD2")
     ]
     assert {item.code for item in found} == {"KD214"}

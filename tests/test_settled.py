@@ -6,12 +6,12 @@ Missing is what both readings have, stale what neither has.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.difference import Comparison
 from kdiag.model.report import Gap, GapKind
@@ -79,7 +79,7 @@ def read_twice(base: Snapshot, kind: str, *, before: ApiEdit | None = None, afte
     """A snapshot whose API was read before and after the dumps, each time with its own state."""
     early = variant_api(base, kind, before) if before else base
     late = variant_api(base, kind, after) if after else base
-    return dataclasses.replace(base, api=early.api, api_after=late.api, taken_at=None)
+    return structs.replace(base, api=early.api, api_after=late.api, taken_at=None)
 
 
 def judged(snapshot: Snapshot, node: str = NODE) -> Comparison:

@@ -2,130 +2,88 @@
 
 from __future__ import annotations
 
-from kdiag.checks import (
-    address_collision,
-    affinity,
-    base_jump_missing,
-    bridge_netfilter_off,
-    broken_chain,
-    chains_flushed,
-    cluster_cidr_wrong,
-    cluster_dns_mismatch,
-    cluster_ip_outside_range,
-    conntrack_full,
-    contradictory_slices,
-    duplicate_pod_ip,
-    endpoints_disagree_with_pods,
-    endpoints_truncated,
-    family_mismatch,
-    foreign_rule,
-    forward_policy,
-    ip_forward_off,
-    ipvs_address_left,
-    leftover_rules_beside_replacement,
-    local_detection,
-    local_policy_without_local_endpoint,
-    localnet_unguarded,
-    manifest_refused,
-    masquerade_missing,
-    masquerade_needless,
-    masquerade_rule_missing,
-    mirrored_beside_controller_slice,
-    missing_endpoint,
-    missing_frontend,
-    mode_leftovers,
-    never_wrote,
-    no_ready_endpoint,
-    node_lacks_family,
-    node_port_dispatch_missing,
-    node_port_outside_range,
-    node_port_taken,
-    node_without_pod_cidr,
-    not_refused,
-    pod_cidr_collision,
-    pod_ip_outside_range,
-    port_name_mismatch,
-    proxy_mode_mismatch,
-    proxy_not_running,
-    proxy_unhealthy,
-    proxy_unlike_peers,
-    range_nearly_full,
-    range_overlap,
-    refused,
-    selector_matches_nothing,
-    settings_disagree,
-    source_ranges,
-    stale_endpoint,
-    stale_frontend,
-    stale_node,
-    sync_failing,
-    target_port_undeclared,
-    two_backends,
-    unbalanced,
-    wrong_port,
-)
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+
 from kdiag.checks.interface import Check
 
-CHECKS: tuple[Check, ...] = (
-    range_overlap.CHECK,  # KD101
-    cluster_ip_outside_range.CHECK,  # KD102
-    pod_ip_outside_range.CHECK,  # KD103
-    node_without_pod_cidr.CHECK,  # KD104
-    pod_cidr_collision.CHECK,  # KD105
-    duplicate_pod_ip.CHECK,  # KD106
-    cluster_cidr_wrong.CHECK,  # KD107
-    settings_disagree.CHECK,  # KD108
-    range_nearly_full.CHECK,  # KD109
-    cluster_dns_mismatch.CHECK,  # KD110
-    address_collision.CHECK,  # KD111
-    node_port_outside_range.CHECK,  # KD112
-    missing_frontend.CHECK,  # KD201
-    stale_frontend.CHECK,  # KD202
-    missing_endpoint.CHECK,  # KD203
-    stale_endpoint.CHECK,  # KD204
-    wrong_port.CHECK,  # KD205
-    unbalanced.CHECK,  # KD206
-    refused.CHECK,  # KD207
-    not_refused.CHECK,  # KD208
-    foreign_rule.CHECK,  # KD209
-    base_jump_missing.CHECK,  # KD210
-    never_wrote.CHECK,  # KD211
-    chains_flushed.CHECK,  # KD212
-    masquerade_rule_missing.CHECK,  # KD213
-    masquerade_missing.CHECK,  # KD214
-    local_detection.CHECK,  # KD215
-    masquerade_needless.CHECK,  # KD216
-    two_backends.CHECK,  # KD217
-    broken_chain.CHECK,  # KD218
-    affinity.CHECK,  # KD219
-    source_ranges.CHECK,  # KD220
-    forward_policy.CHECK,  # KD221
-    node_port_dispatch_missing.CHECK,  # KD222
-    stale_node.CHECK,  # KD223
-    leftover_rules_beside_replacement.CHECK,  # KD224
-    mode_leftovers.CHECK,  # KD225
-    ipvs_address_left.CHECK,  # KD226
-    selector_matches_nothing.CHECK,  # KD301
-    no_ready_endpoint.CHECK,  # KD302
-    target_port_undeclared.CHECK,  # KD303
-    endpoints_disagree_with_pods.CHECK,  # KD304
-    mirrored_beside_controller_slice.CHECK,  # KD305
-    endpoints_truncated.CHECK,  # KD306
-    local_policy_without_local_endpoint.CHECK,  # KD307
-    family_mismatch.CHECK,  # KD308
-    contradictory_slices.CHECK,  # KD309
-    port_name_mismatch.CHECK,  # KD310
-    manifest_refused.CHECK,  # KD320
-    proxy_not_running.CHECK,  # KD401
-    proxy_unhealthy.CHECK,  # KD402
-    proxy_mode_mismatch.CHECK,  # KD403
-    proxy_unlike_peers.CHECK,  # KD404
-    ip_forward_off.CHECK,  # KD406
-    bridge_netfilter_off.CHECK,  # KD407
-    node_port_taken.CHECK,  # KD408
-    sync_failing.CHECK,  # KD409
-    localnet_unguarded.CHECK,  # KD410
-    conntrack_full.CHECK,  # KD411
-    node_lacks_family.CHECK,  # KD412
-)
-"""Every check, in the order of the codes. A new check is one file, one import and one line here."""
+SLUGS: Mapping[str, str] = {
+    "KD101": "range-overlap",
+    "KD102": "cluster-ip-outside-range",
+    "KD103": "pod-ip-outside-range",
+    "KD104": "node-without-pod-cidr",
+    "KD105": "pod-cidr-collision",
+    "KD106": "duplicate-pod-ip",
+    "KD107": "cluster-cidr-wrong",
+    "KD108": "settings-disagree",
+    "KD109": "range-nearly-full",
+    "KD110": "cluster-dns-mismatch",
+    "KD111": "address-collision",
+    "KD112": "node-port-outside-range",
+    "KD201": "missing-frontend",
+    "KD202": "stale-frontend",
+    "KD203": "missing-endpoint",
+    "KD204": "stale-endpoint",
+    "KD205": "wrong-port",
+    "KD206": "unbalanced",
+    "KD207": "refused",
+    "KD208": "not-refused",
+    "KD209": "foreign-rule",
+    "KD210": "base-jump-missing",
+    "KD211": "never-wrote",
+    "KD212": "chains-flushed",
+    "KD213": "masquerade-rule-missing",
+    "KD214": "masquerade-missing",
+    "KD215": "local-detection",
+    "KD216": "masquerade-needless",
+    "KD217": "two-backends",
+    "KD218": "broken-chain",
+    "KD219": "affinity",
+    "KD220": "source-ranges",
+    "KD221": "forward-policy",
+    "KD222": "node-port-dispatch-missing",
+    "KD223": "stale-node",
+    "KD224": "leftover-rules-beside-replacement",
+    "KD225": "mode-leftovers",
+    "KD226": "ipvs-address-left",
+    "KD301": "selector-matches-nothing",
+    "KD302": "no-ready-endpoint",
+    "KD303": "target-port-undeclared",
+    "KD304": "endpoints-disagree-with-pods",
+    "KD305": "mirrored-beside-controller-slice",
+    "KD306": "endpoints-truncated",
+    "KD307": "local-policy-without-local-endpoint",
+    "KD308": "family-mismatch",
+    "KD309": "contradictory-slices",
+    "KD310": "port-name-mismatch",
+    "KD320": "manifest-refused",
+    "KD401": "proxy-not-running",
+    "KD402": "proxy-unhealthy",
+    "KD403": "proxy-mode-mismatch",
+    "KD404": "proxy-unlike-peers",
+    "KD406": "ip-forward-off",
+    "KD407": "bridge-netfilter-off",
+    "KD408": "node-port-taken",
+    "KD409": "sync-failing",
+    "KD410": "localnet-unguarded",
+    "KD411": "conntrack-full",
+    "KD412": "node-lacks-family",
+}
+"""The slug of every check by its code, in the order of the codes. A new check is one file and one line here.
+
+The module of `stale-endpoint` is `stale_endpoint`. It is not imported here: a command that runs one family should not have
+to load the others.
+"""
+
+
+@cache
+def check_of(code: str) -> Check:
+    """The check with this code, which must be one of SLUGS."""
+    check: Check = import_module(f"kdiag.checks.{SLUGS[code].replace('-', '_')}").CHECK
+    return check
+
+
+def all_checks() -> tuple[Check, ...]:
+    """Every check, in the order of the codes."""
+    return tuple(check_of(code) for code in SLUGS)

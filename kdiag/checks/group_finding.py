@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.checks import proxy_not_running
 from kdiag.checks.interface import Check
@@ -27,8 +27,7 @@ PHRASES_LIMIT = 3
 Key = Callable[[DifferenceGroup], Hashable]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bundle:
+class Bundle(Struct, frozen=True, kw_only=True, dict=True):
     """Groups that are told as one finding: never empty, and all of one cause."""
 
     groups: tuple[DifferenceGroup, ...]
@@ -222,7 +221,7 @@ def frontend_text(view: View, bundle: Bundle) -> str | None:
     for kind, text in node.addresses if node is not None else ():
         address = parse_address(text)
         if kind == "InternalIP" and address is not None and address.version == frontend.address.version:
-            return msgspec.structs.replace(frontend, address=address).label
+            return replace(frontend, address=address).label
     return frontend.label
 
 

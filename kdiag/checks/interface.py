@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.report import Affected, Evidence, Finding, Severity
 from kdiag.model.view import View
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """A pure function from a view to findings, and its documentation.
 
     `code` is never reused; `slug` is the file's name with dashes; `severity` is the usual one (a finding may carry

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from kdiag.checks.evidence import from_host
 from kdiag.checks.group_words import count, listed
 from kdiag.checks.interface import Check
-from kdiag.model.nft import NftRule, NftRuleset
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Evidence, Finding, Severity
 from kdiag.model.rules import Rule, Ruleset
 from kdiag.model.view import NodeView, View
 from kdiag.walk.ownership import NFT_TABLE, PROXY_PREFIXES
+
+if TYPE_CHECKING:
+    from kdiag.model.nft import NftRule, NftRuleset
 
 CHAINS = frozenset(
     "KUBE-SERVICES KUBE-EXTERNAL-SERVICES KUBE-NODEPORTS KUBE-FORWARD KUBE-PROXY-FIREWALL "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Pod, Service, ServicePort
@@ -50,8 +51,7 @@ class Lack(enum.Enum):
     """Ready pods match and no slice lists them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortage:
+class Shortage(Struct, frozen=True, kw_only=True):
     """A Service with at least one port that has no usable endpoint.
 
     `ports` are those ports in the order of the spec (empty for a headless Service without ports); `whole` is True if
@@ -65,8 +65,7 @@ class Shortage:
     pods: tuple[Pod, ...] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """The usable endpoints of a Service: their families, and the (family, port name, protocol) they are offered at.
 
     `named` holds what the slices name at all, with usable endpoints or without.

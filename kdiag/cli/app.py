@@ -1,7 +1,9 @@
-"""The command `kdiag` put together: its commands in the order that its help lists them."""
+"""The command `kdiag`: its commands in the order that its help lists them. Only the one that is asked for is put together."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,39 +12,37 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from kdiag import __version__
-from kdiag.cli import (
-    check_cidrs,
-    check_endpoints,
-    check_nodes,
-    check_rules,
-    collect,
-    diff,
-    doctor,
-    explain,
-    flags,
-    preflight,
-    trace,
-    watch,
-)
 from kdiag.cli.command import Command
 from kdiag.errors import UsageError
 
 PROGRAM = "kdiag"
 
-COMMANDS: tuple[Command, ...] = (
-    preflight.COMMAND,
-    check_cidrs.COMMAND,
-    check_rules.COMMAND,
-    check_endpoints.COMMAND,
-    check_nodes.COMMAND,
-    trace.COMMAND,
-    flags.COMMAND,
-    diff.COMMAND,
-    watch.COMMAND,
-    collect.COMMAND,
-    doctor.COMMAND,
-    explain.COMMAND,
+SLUGS = (
+    "preflight",
+    "check-cidrs",
+    "check-rules",
+    "check-endpoints",
+    "check-nodes",
+    "trace",
+    "flags",
+    "diff",
+    "watch",
+    "collect",
+    "doctor",
+    "explain",
 )
+"""The slugs of the commands: `check-rules` is `COMMAND` in the module `check_rules` beside this one."""
+
+
+def command_named(slug: str) -> Command:
+    """What the module of a command declares. Imported when it is asked for: declaring options takes time."""
+    command: Command = import_module(f"kdiag.cli.{slug.replace('-', '_')}").COMMAND
+    return command
+
+
+def all_commands() -> tuple[Command, ...]:
+    """What all modules of commands declare, in the order of the help."""
+    return tuple(command_named(slug) for slug in SLUGS)
 
 
 class _Command(TyperCommand):
@@ -79,16 +79,24 @@ class _Command(TyperCommand):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples, as lines to copy: they are never wrapped."""
-        command = next((item for item in COMMANDS if item.slug == self.name), None)
-        if command is not None and command.examples:
+        examples = command_named(self.name).examples if self.name in SLUGS else ()
+        if examples:
             with formatter.section("Examples"):
-                for line, does in command.examples:
+                for line, does in examples:
                     formatter.write_text(f"# {does}")
                     formatter.write(f"  {ctx.find_root().info_name} {line}\n")
 
 
 class _Group(TyperGroup):
-    """Takes the commands in the order given, and helps with a mistyped one."""
+    """Puts a command together when it is asked for, and helps with a mistyped one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the registry."""
+        return list(SLUGS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """None for a name that no command has."""
+        return built_command(cmd_name) if cmd_name in SLUGS else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -122,7 +130,20 @@ def _root(
     """
 
 
-def _command() -> click.Command:
+@cache
+def built_command(slug: str) -> click.Command:
+    """The click command with this slug."""
+    command = command_named(slug)
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    app.command(slug, cls=_Command, help=command.summary + "\n\n" + command.details, short_help=command.summary)(
+        command.function
+    )
+    built = typer.main.get_command(app)
+    built.params.insert(-1, _verbose_option())
+    return built
+
+
+def _root_command() -> click.Command:
     app = typer.Typer(
         cls=_Group,
         rich_markup_mode=None,
@@ -132,14 +153,7 @@ def _command() -> click.Command:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_root)
-    for command in COMMANDS:
-        app.command(
-            command.slug, cls=_Command, help=command.summary + "\n\n" + command.details, short_help=command.summary
-        )(command.function)
-    root = typer.main.get_command(app)
-    for built in getattr(root, "commands", {}).values():
-        built.params.insert(-1, _verbose_option())
-    return root
+    return typer.main.get_command(app)
 
 
 def _verbose_option() -> click.Option:
@@ -161,5 +175,5 @@ def _set_verbosity(ctx: click.Context, _parameter: click.Parameter, value: int) 
         log.turn_on(value)
 
 
-COMMAND: Any = _command()
+COMMAND: Any = _root_command()
 """The click command; `main` runs it and `docs` describes it."""

@@ -39,6 +39,6 @@ def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_codes(incomplete: str) -> list[tuple[str, str]]:
     """Codes of checks with their titles."""
-    from kdiag.checks import CHECKS
+    from kdiag.checks import all_checks
 
-    return offers.codes(incomplete, {check.code: check.title for check in CHECKS})
+    return offers.codes(incomplete, {check.code: check.title for check in all_checks()})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 
 _NAMES = {
     "service": "services",
@@ -29,7 +29,8 @@ def completion_table(root: click.Group) -> Mapping[str, Any]:
     context = click.Context(root, info_name=root.name, help_option_names=["-h", "--help"])
     commands = {}
     for name in root.list_commands(context):
-        command = root.commands[name]
+        command = root.get_command(context, name)
+        assert command is not None  # it is listed
         within = click.Context(command, info_name=name, parent=context)
         commands[name] = {
             "help": command.get_short_help_str(),
@@ -39,7 +40,7 @@ def completion_table(root: click.Group) -> Mapping[str, Any]:
     return {
         "commands": commands,
         "options": _options(root, context),
-        "codes": {check.code: check.title for check in CHECKS},
+        "codes": {check.code: check.title for check in all_checks()},
     }
 
 

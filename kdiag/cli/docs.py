@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 from kdiag.checks.examples import example_of
 from kdiag.cli import pages
-from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
+from kdiag.cli.app import COMMAND, PROGRAM, SLUGS, all_commands, built_command
 from kdiag.cli.completion_table import completion_table
 from kdiag.cli.man import man_pages
 from kdiag.render.diff_document import DIFF_DOCUMENTS
@@ -28,7 +28,7 @@ _COMPLETIONS = (("bash", "kdiag.bash"), ("zsh", "_kdiag"), ("fish", "kdiag.fish"
 def generated_files() -> Mapping[str, str]:
     """The text of every generated file, by its path in the project."""
     files = {
-        "docs/checks.md": checks_markdown(CHECKS, {check.code: example_of(check.code) for check in CHECKS}),
+        "docs/checks.md": checks_markdown(all_checks(), {check.code: example_of(check.code) for check in all_checks()}),
         "docs/cli.md": cli_markdown(),
     }
     files["kdiag/cli/completion.json"] = json.dumps(completion_table(COMMAND), indent=1, ensure_ascii=False) + "\n"
@@ -46,9 +46,7 @@ def _pages() -> dict[str, str]:
     files: dict[str, str] = {}
     root = click.Context(COMMAND, info_name=PROGRAM, **COMMAND.context_settings)
     contexts = {pages.ROOT: root}
-    contexts |= {
-        name: click.Context(command, info_name=name, parent=root) for name, command in COMMAND.commands.items()
-    }
+    contexts |= {slug: click.Context(built_command(slug), info_name=slug, parent=root) for slug in SLUGS}
     for name, context in contexts.items():
         for columns in pages.COLUMNS:
             context.terminal_width = columns - 2  # as click leaves two columns free
@@ -63,8 +61,8 @@ def cli_markdown() -> str:
         "",
         "<!-- Written by `make docs` out of kdiag/cli; changes belong there. -->",
     ]
-    for command in COMMANDS:
-        described = COMMAND.commands[command.slug]
+    for command in all_commands():
+        described = built_command(command.slug)
         lines.extend(["", f"## {PROGRAM} {command.slug}", "", command.summary])
         for paragraph in command.details.split("\n\n"):
             lines.extend(["", paragraph])

@@ -26,17 +26,19 @@ def explain(
     debug: options.DebugOption = False,
 ) -> int:
     """One page, several, or the list."""
-    from kdiag.checks import CHECKS
+    from kdiag.checks import all_checks
     from kdiag.checks.examples import example_of
     from kdiag.render.reference import check_list, check_page
 
     del debug
     style = style_for(color)
     if code is None:
-        emit(check_list(CHECKS, style))
+        emit(check_list(all_checks(), style))
         return EXIT_CLEAN
     wanted = named_codes("CODE", [code])
-    emit("\n\n".join(check_page(check, style, example_of(check.code)) for check in CHECKS if check.code in wanted))
+    emit(
+        "\n\n".join(check_page(check, style, example_of(check.code)) for check in all_checks() if check.code in wanted)
+    )
     return EXIT_CLEAN
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kdiag.cli import options
 from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
@@ -26,6 +24,8 @@ def flags(
     debug: options.DebugOption = False,
 ) -> int:
     """Options → settings → answer; the exit code is 0, for this command judges nothing."""
+    from msgspec.structs import replace
+
     from kdiag import pipeline
 
     del config, no_config, debug  # see kdiag.cli.app

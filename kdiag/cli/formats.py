@@ -1,4 +1,4 @@
-"""Which formats each kind of answer can be had in: what `kdiag.render.FORMATS` holds, which is too expensive to import.
+"""Which formats each kind of answer can be had in: what the formats in `kdiag.render` are made for; they are too expensive to import.
 
 tests/cli/test_output.py compares the two.
 """

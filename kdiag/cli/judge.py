@@ -18,6 +18,7 @@ from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
 
 if TYPE_CHECKING:
+    from kdiag.model.addresses import Network
     from kdiag.model.baseline import Baseline
     from kdiag.model.cluster import ObjectKey
     from kdiag.model.report import Report
@@ -69,7 +70,6 @@ def judging(family: str, *, plans: bool = False) -> Callable[..., int]:
         debug: options.DebugOption = False,
     ) -> int:
         from kdiag import pipeline
-        from kdiag.parse.target import parse_reserved
 
         # The handler in kdiag.cli.main looks at the arguments itself, for it must know of --debug at any time, and
         # kdiag.cli.app has looked at --config before the other options had values.
@@ -86,7 +86,7 @@ def judging(family: str, *, plans: bool = False) -> Callable[..., int]:
             namespace=None if services else namespace,
             nodes=tuple(dict.fromkeys(node or ())),
             without_nodes=no_nodes,
-            reserved=tuple(parse_reserved(text) for text in reserved or ()),
+            reserved=reserved_ranges(reserved or ()),
             settle_s=live.settle,
             with_ranges=family == RANGES_FAMILY or any(item.output_format is OutputFormat.SVG for item in targets),
             with_overview=any(item.output_format is OutputFormat.HTML for item in targets),
@@ -100,7 +100,9 @@ def judging(family: str, *, plans: bool = False) -> Callable[..., int]:
             gathered = open_wanted(snapshot, demo=demo, live=live, nodes=scope.nodes, without_nodes=api_only)
             report = pipeline.diagnose(gathered, scope)
         if accepted is not None:
-            report = pipeline.apply_baseline(report, accepted, scope, today=datetime.now(UTC).date())
+            from kdiag.pipeline.baseline import apply_baseline
+
+            report = apply_baseline(report, accepted, scope, today=datetime.now(UTC).date())
         if write_baseline is not None:
             return write_accepting(report, accepted, write_baseline)
         answer(targets, color, lambda form, style: form.report(report, style), job_summary=True)
@@ -155,9 +157,9 @@ def given_baseline(path: Path | None, written: Path | None, *, force: bool) -> B
         check_writable(written)
     if path is None:
         return None
-    from kdiag import pipeline
+    from kdiag.pipeline.baseline import read_baseline
 
-    return pipeline.read_baseline(path)
+    return read_baseline(path)
 
 
 def write_accepting(report: Report, known: Baseline | None, path: Path) -> int:
@@ -177,6 +179,15 @@ def write_accepting(report: Report, known: Baseline | None, path: Path) -> int:
         lines.append(f"{count(failed, 'part')} could not be examined: what is wrong there is not in it")
     emit("\n".join(lines) + "\n")
     return EXIT_INCOMPLETE if failed else EXIT_CLEAN
+
+
+def reserved_ranges(texts: Sequence[str]) -> tuple[Network, ...]:
+    """What `--reserved` names. Raises UsageError."""
+    if not texts:
+        return ()
+    from kdiag.parse.target import parse_reserved
+
+    return tuple(parse_reserved(text) for text in texts)
 
 
 def wanted_services(service: str | None, namespace: str | None, *, all_namespaces: bool) -> tuple[ObjectKey, ...]:
@@ -208,18 +219,18 @@ def named_codes(option: str, texts: Sequence[str]) -> tuple[str, ...]:
     """The codes that words like `KD204,KD3` or `stale-endpoint` stand for, ascending. Raises UsageError."""
     if not texts:
         return ()
-    from kdiag.checks import CHECKS
+    from kdiag.checks import SLUGS
     from kdiag.model.lookup import did_you_mean
 
     out: set[str] = set()
     for word in (part.strip() for text in texts for part in text.split(",")):
         found = {
-            check.code
-            for check in CHECKS
-            if check.slug == word.lower() or (len(word) > 2 and check.code.startswith(word.upper()))
+            code
+            for code, slug in SLUGS.items()
+            if slug == word.lower() or (len(word) > 2 and code.startswith(word.upper()))
         }
         if not found:
-            known = [name for check in CHECKS for name in (check.code, check.slug)]
+            known = [name for names in SLUGS.items() for name in names]
             raise UsageError(
                 f"{option}: there is no check {word!r}",
                 hint=did_you_mean(word, known) or "kdiag explain lists all checks",
@@ -230,14 +241,14 @@ def named_codes(option: str, texts: Sequence[str]) -> tuple[str, ...]:
 
 def refuse_if_nothing_is_left(select: Sequence[str], ignore: Sequence[str]) -> None:
     """Raises UsageError if no check would run: a report of nothing looks like good news."""
-    from kdiag.checks import CHECKS
+    from kdiag.checks import SLUGS
 
     if not ignore:
         return
     left = [
-        check
-        for check in CHECKS
-        if check.code not in ignore and (not select or any(check.code.startswith(code) for code in select))
+        code
+        for code in SLUGS
+        if code not in ignore and (not select or any(code.startswith(beginning) for beginning in select))
     ]
     if not left:
         raise UsageError("--select and --ignore leave no check to run", hint="kdiag explain lists all checks")

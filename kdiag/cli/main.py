@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-import traceback
 
 import click
 
 from kdiag.cli import log
-from kdiag.cli.app import COMMAND, PROGRAM
+from kdiag.cli.app import COMMAND, PROGRAM, SLUGS, built_command
 from kdiag.cli.output import forget_stdout
 from kdiag.errors import KdiagError
 
@@ -61,6 +60,8 @@ def _fail(message: str, hint: str, exit_code: int, *, debug: bool) -> int:
 
     with contextlib.suppress(BrokenPipeError):
         if debug:
+            import traceback
+
             traceback.print_exc()
         print(f"error: {visible(message)}", file=sys.stderr)
         if hint:
@@ -86,9 +87,7 @@ def _option_hint(error: click.NoSuchOption) -> str:
     from kdiag.model.lookup import did_you_mean
 
     if isinstance(error.ctx.command, click.Group) and any(
-        error.option_name in parameter.opts
-        for command in error.ctx.command.commands.values()
-        for parameter in command.params
+        error.option_name in parameter.opts for slug in SLUGS for parameter in built_command(slug).params
     ):
         return f"it belongs behind the command, as in '{error.ctx.command_path} preflight {error.option_name}'"
     known = [option for parameter in error.ctx.command.get_params(error.ctx) for option in parameter.opts]

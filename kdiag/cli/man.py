@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from kdiag.cli.app import COMMAND, COMMANDS, PROGRAM
+from kdiag.cli.app import COMMAND, PROGRAM, all_commands, built_command
 from kdiag.cli.command import Command
 
 _EXIT_CODES = (
@@ -21,7 +21,7 @@ _EXIT_CODES = (
 def man_pages() -> Mapping[str, str]:
     """The text of every page by its path in the project: `docs/man/kdiag.1`, and one for each command."""
     pages = {f"docs/man/{PROGRAM}.1": _main_page()}
-    for command in COMMANDS:
+    for command in all_commands():
         pages[f"docs/man/{PROGRAM}-{command.slug}.1"] = _command_page(command)
     return pages
 
@@ -36,14 +36,14 @@ def _main_page() -> str:
         *_paragraphs(COMMAND.help),
         ".SH COMMANDS",
     ]
-    for command in COMMANDS:
+    for command in all_commands():
         lines += [".TP", rf"\fB{_escaped(f'{PROGRAM}-{command.slug}')}\fR(1)", _line(command.summary)]
     lines += [*_exit_codes(), ".SH SEE ALSO", r"\fBkubectl\fR(1), \fBiptables\-save\fR(8), \fBnft\fR(8)"]
     return "\n".join(lines) + "\n"
 
 
 def _command_page(command: Command) -> str:
-    described = COMMAND.commands[command.slug]
+    described = built_command(command.slug)
     context = click.Context(described, info_name=command.slug, help_option_names=["-h", "--help"])
     usage = " ".join(described.collect_usage_pieces(context))
     lines = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.compare.causes import group
 from kdiag.compare.judge import judge, judge_unexpected

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.compare.outcomes import Fault, agree, describe, distance, faults
 from kdiag.model.addresses import AddressSet
@@ -30,8 +32,7 @@ DEFAULT_REFUSALS = ("cluster-ips-check", "KUBE-IPVS-FILTER")
 NOT_OF_ONE_SERVICE = ("KUBE-NODEPORTS", "KUBE-NODE-PORT", *MARKING_CHAINS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """What came out for a frontend: differences, and the rules on which an undecided verdict hangs."""
 
     differences: tuple[Difference, ...] = ()

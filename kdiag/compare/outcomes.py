@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import SocketAddress
 from kdiag.model.dataplane import Disposition, Fate, Masquerade, Outcome
@@ -14,8 +15,7 @@ from kdiag.model.difference import Symptom
 SHARE_TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """What is wrong with an outcome. `fates` are the actual fates that show it, `backends` the endpoints concerned."""
 
     symptom: Symptom

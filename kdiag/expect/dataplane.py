@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.expect.behaviour import expected_cases
 from kdiag.expect.endpoints import Candidates, candidates_of
@@ -21,8 +23,7 @@ from kdiag.walk.network import NodeNetwork
 NEWEST: Version = (1, 37)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeContext:
+class NodeContext(Struct, frozen=True, kw_only=True):
     """What is known of one node when its data plane is worked out.
 
     `config` is the configuration that the cluster's kube-proxies ought to have; `networks` holds one entry per family

@@ -6,9 +6,10 @@ Source: pkg/proxy/endpointslicecache.go of 1.19 to 1.30; differences between rel
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import product
 from math import prod
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Address, Family, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Service, ServicePort
@@ -19,8 +20,7 @@ IGNORED_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernete
 MAX_WAYS = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """One endpoint of a Service port. Conditions have their defaults filled in."""
 
     at: SocketAddress

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.expect.endpoints import IGNORED_LABELS
 from kdiag.expect.selection import ProxyRules
@@ -18,8 +19,7 @@ from kdiag.walk.network import NodeNetwork
 LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceAddress:
+class ServiceAddress(Struct, frozen=True, kw_only=True):
     """One address of a Service port. `source_ranges` restrict who may use it; empty means anybody."""
 
     kind: FrontendKind

@@ -6,15 +6,15 @@ Source: pkg/proxy/topology.go of 1.24 to 1.33 and FilterEndpoints of 1.21 to 1.2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.expect.endpoints import Candidates
 from kdiag.model.cluster import Node, Service, TrafficPolicy
 from kdiag.model.proxy import ProxyMode, Version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """`cluster` serves Cluster policies (and the short cut of Local ones), `local` serves Local policies.
 
     `has_any` is False if nothing is usable anywhere, which is answered with a reject.
@@ -25,8 +25,7 @@ class Selection:
     has_any: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyRules:
+class ProxyRules(Struct, frozen=True, kw_only=True):
     """What decides the choice besides the API objects: release, feature gates, mode, and the node."""
 
     version: Version

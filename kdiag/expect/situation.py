@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from kdiag.expect.endpoints import Candidates
 from kdiag.expect.frontends import ServiceAddress
@@ -12,8 +12,7 @@ from kdiag.model.cluster import Service
 from kdiag.model.dataplane import ClientSet, Disposition, Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalDetector:
+class LocalDetector(Struct, frozen=True, kw_only=True):
     """How a pod of the cluster is told from other clients: by address range, or by interface; neither is a no-op."""
 
     network: Network | None = None
@@ -51,8 +50,7 @@ class LocalDetector:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Way(Struct, frozen=True, kw_only=True):
     """One legal way to treat some clients: to these endpoints, masqueraded or not, or to no endpoint at all.
 
     `to_proxy` sends them to the proxy process itself (userspace mode), which chooses an endpoint where nobody sees it.
@@ -69,8 +67,7 @@ DROP = Way(disposition=Disposition.DROPPED)
 PASS = Way(disposition=Disposition.UNTRANSLATED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(Struct, frozen=True, kw_only=True):
     """Everything that decides the way of some clients, but for who they are."""
 
     service: Service

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from kdiag.errors import UsageError
+from kdiag.gather.no_login import no_login_reason
 from kdiag.gather.ssh_settings import split_destination
 from kdiag.gather.transports.interface import NodeAddress
 from kdiag.model.cluster import Node
@@ -25,18 +26,6 @@ class AddressType(enum.StrEnum):
     INTERNAL_IP = "InternalIP"
     EXTERNAL_IP = "ExternalIP"
     HOSTNAME = "Hostname"
-
-
-def no_login_reason(node: Node) -> str | None:
-    """Why a node has no netfilter rules that anybody could log in and read; None if it ought to have some."""
-    labels = node.meta.labels
-    if node.os == "windows":
-        return "a Windows node has no netfilter rules"
-    if labels.get("type") == "virtual-kubelet" or any("virtual-kubelet.io" in taint for taint in node.taints):
-        return "a virtual node has no netfilter rules"
-    if labels.get("eks.amazonaws.com/compute-type") == "fargate":
-        return "a Fargate node cannot be logged in to"
-    return None
 
 
 def node_addresses(

@@ -15,10 +15,11 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Protocol, cast
+
+from msgspec import Struct, field
 
 from kdiag.errors import SnapshotError
 from kdiag.gather.snapshot_layout import PathParts, depth_of
@@ -37,8 +38,7 @@ _CORRUPT = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, Overflo
 """What damaged or hostile archives make the standard library raise (RecursionError: chained extended headers)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """How much of a snapshot is read at most. Sizes are in bytes and count text after decompression.
 
     The defaults leave room for the largest clusters (a node's rules may have 150 MB, a list of 150,000 pods 600 MB) and
@@ -50,16 +50,14 @@ class Limits:
     max_total_bytes: int = 2 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """A part of the snapshot that was not read. `path` is empty if it concerns the whole."""
 
     path: PathParts
     reason: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Contents:
+class Contents(Struct, kw_only=True):
     """What was read: files by path (decompressed), directories that were seen, and what could not be read.
 
     Paths keep the ending `.gz` of a compressed file.

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from kdiag import __version__
 from kdiag.errors import UsageError
@@ -19,7 +21,8 @@ from kdiag.gather.api import Reading, read_all, read_moving
 from kdiag.gather.api_connection import ApiConnection
 from kdiag.gather.fanout import MAX_BYTES, Progress, gather_nodes
 from kdiag.gather.framing import parse_output
-from kdiag.gather.redact import printable, redact, redact_nodes, redact_recordings
+from kdiag.gather.printable import printable
+from kdiag.gather.redact import redact, redact_nodes, redact_recordings
 from kdiag.gather.script import Sudo
 from kdiag.gather.snapshot_layout import CLUSTER_AFTER, cluster_again, gap_order, nodes_again
 from kdiag.gather.ssh_settings import SshSettings

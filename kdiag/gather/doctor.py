@@ -16,7 +16,7 @@ from kdiag.gather.api_kinds import ALL_KINDS, ListedKind, NamedConfigMap, config
 from kdiag.gather.collect import Order, Silent, Watch
 from kdiag.gather.fanout import gather_nodes
 from kdiag.gather.framing import ABOUT, parse_about
-from kdiag.gather.redact import printable
+from kdiag.gather.printable import printable
 from kdiag.gather.script import SUDO_COMMANDS, sudoers_entries
 from kdiag.gather.transports import NodeAddress, transport_of
 from kdiag.model.lookup import find_node

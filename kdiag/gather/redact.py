@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.model.snapshot import Recording
 
@@ -80,11 +81,6 @@ def redact_recordings(
         changed = content != recording.content or stderr != recording.stderr
         out[name] = replace(recording, content=content, stderr=stderr) if changed else recording
     return out
-
-
-def printable(text: str) -> str:
-    """Text from a stranger without what would move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _blot_lines(match: re.Match[bytes]) -> bytes:

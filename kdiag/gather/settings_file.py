@@ -15,12 +15,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdiag.errors import UsageError
 from kdiag.gather.text_files import read_text_file
 from kdiag.model.lookup import did_you_mean
-from kdiag.parse.toml_document import TomlDocument, parse_toml
+
+if TYPE_CHECKING:
+    from kdiag.parse.toml_document import TomlDocument
 
 FILE = "kdiag.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -121,7 +123,7 @@ def _found(directory: Path) -> list[Path]:
     for place in places:
         path = place / PROJECT_FILE
         if path.is_file() and PROJECT_TABLE in (text := read_text_file(path, "settings file")):
-            if _project_table(parse_toml(text, str(path))) is not None:
+            if _project_table(_parsed(text, str(path))) is not None:
                 found.append(path)
                 break
     return found
@@ -140,7 +142,7 @@ def _is_root(place: Path) -> bool:
 
 
 def _from_file(path: Path, *, named: bool) -> dict[str, Setting]:
-    document = parse_toml(read_text_file(path, "settings file"), _shown(path))
+    document = _parsed(read_text_file(path, "settings file"), _shown(path))
     table, header = document.content, ""
     if path.name == PROJECT_FILE:
         found = _project_table(document)
@@ -161,6 +163,13 @@ def _from_file(path: Path, *, named: bool) -> dict[str, Setting]:
         checked = _of_kind(key, value, origin)
         out[key] = Setting(key=key, value=_placed(key, checked, path.parent, origin, named=named), origin=origin)
     return out
+
+
+def _parsed(text: str, origin: str) -> TomlDocument:
+    """Most runs have no such file, and are spared the parser."""
+    from kdiag.parse.toml_document import parse_toml
+
+    return parse_toml(text, origin)
 
 
 def _project_table(document: TomlDocument) -> Mapping[str, Any] | None:

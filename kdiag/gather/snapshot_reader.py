@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from kdiag.errors import SnapshotError
 from kdiag.gather.archive import Contents, Limits, read_contents
-from kdiag.gather.redact import printable
+from kdiag.gather.printable import printable
 from kdiag.gather.snapshot_layout import (
     CLUSTER,
     CLUSTER_AFTER,
@@ -74,6 +73,8 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
 
 def demo_snapshot() -> Snapshot:
     """The recorded cluster that comes with kdiag."""
+    import importlib.resources
+
     resource = importlib.resources.files("kdiag").joinpath("demo", "cluster.tar.gz")
     with importlib.resources.as_file(resource) as path:
         return read_snapshot(path)

@@ -10,9 +10,10 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from kdiag.errors import SnapshotError
 from kdiag.gather.archive import Limits, size_words

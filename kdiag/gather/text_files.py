@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from kdiag.errors import KdiagError, UsageError
@@ -74,6 +73,8 @@ def _failed(path: Path, error: OSError) -> KdiagError:
 
 def _replace(path: Path, content: bytes) -> None:
     """By way of a file beside it, which gets the rights that the old one has, or that a new one would get."""
+    import tempfile
+
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
     try:

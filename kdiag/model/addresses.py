@@ -6,10 +6,9 @@ import enum
 import ipaddress
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
-import msgspec
+from msgspec import Struct
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,7 +62,7 @@ def parse_network(text: str) -> Network | None:
         return None
 
 
-class SocketAddress(msgspec.Struct, frozen=True, order=True, gc=False, cache_hash=True):
+class SocketAddress(Struct, frozen=True, order=True, gc=False, cache_hash=True):
     """An address and a port, printed `10.0.0.1:80` or `[fd00::1]:80`.
 
     Everything is counted by these, and ipaddress hashes through text: hence a Struct, which does it once.
@@ -81,8 +80,7 @@ class SocketAddress(msgspec.Struct, frozen=True, order=True, gc=False, cache_has
 Range = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class AddressSet:
+class AddressSet(Struct, frozen=True):
     """A set of addresses of one family: sorted, disjoint, not adjacent, inclusive integer ranges."""
 
     family: Family

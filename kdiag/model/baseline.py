@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from kdiag.model.report import Finding
@@ -13,8 +14,7 @@ ANY_NODE = "*"
 """Stands in an entry for every node, and for no node in particular."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineKey:
+class BaselineKey(Struct, frozen=True, kw_only=True):
     """What an entry is about. The words of a finding, its severity and its evidence are no part of it: they may change.
 
     None means that the finding has none; it is not a wildcard.
@@ -39,8 +39,7 @@ class BaselineKey:
         return " ".join(part for part in (self.code, self.node, self.service, self.port, self.frontend) if part)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineEntry:
+class BaselineEntry(Struct, frozen=True, kw_only=True):
     """One accepted finding: who lives with it, why, and the last day (UTC) on which it holds. `line` is 1-based."""
 
     key: BaselineKey
@@ -54,8 +53,7 @@ class BaselineEntry:
         return f"{self.key} (line {self.line})" if self.line else str(self.key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineUse:
+class BaselineUse(Struct, frozen=True, kw_only=True):
     """The baseline that a report was held against. `unneeded` are its entries that nothing answers to any more.
 
     An entry is not called unneeded if what it is about was not looked at, or could not be.
@@ -65,8 +63,7 @@ class BaselineUse:
     unneeded: tuple[BaselineEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
+class Baseline(Struct, frozen=True, kw_only=True):
     """The entries of one file, in its order. No two are about the same."""
 
     path: str

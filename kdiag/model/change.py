@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.report import Finding, Gap, Report
 
@@ -21,8 +22,7 @@ class ChangeKind(enum.StrEnum):
     NOT_DROPPED = "no longer dropped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class PlaneChange:
+class PlaneChange(Struct, frozen=True, kw_only=True, order=True):
     """One change of what nodes really do with a Service port.
 
     `service` is `namespace/name`, empty for addresses that no Service has; `port` its label. `backend` is set for
@@ -37,8 +37,7 @@ class PlaneChange:
     nodes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """Two reports side by side.
 
     Findings are the same if code, title, node, Service, port and address are. `unchanged` are as they are now.

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-import msgspec
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Address, AddressSet, Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ObjectKey
@@ -39,7 +38,7 @@ class Position(enum.StrEnum):
     __hash__ = str.__hash__
 
 
-class ServicePortKey(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
+class ServicePortKey(Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
     """A Service port: `namespace/name`, port name (may be empty), protocol. kube-proxy's ServicePortName."""
 
     service: ObjectKey
@@ -50,7 +49,7 @@ class ServicePortKey(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=F
         return f"{self.service}:{self.port_name}" if self.port_name else str(self.service)
 
 
-class Frontend(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
+class Frontend(Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
     """An address that clients use, and the position of the client."""
 
     address: Address
@@ -97,7 +96,7 @@ class Masquerade(enum.StrEnum):
     __hash__ = str.__hash__
 
 
-class Fate(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
+class Fate(Struct, frozen=True, kw_only=True, order=True, gc=False, cache_hash=True):
     """One way a packet can end. `backend` is set only for BACKEND; `affinity_s` is the ClientIP time-out it gets.
 
     A packet that was translated and then dropped or rejected keeps its backend: the drop happened after.
@@ -109,8 +108,7 @@ class Fate(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False, cach
     affinity_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """A distribution over fates: the shares (0 to 1) add up to 1. Sorted by fate."""
 
     shares: tuple[tuple[Fate, float], ...]
@@ -130,8 +128,7 @@ class Outcome:
         return frozenset(fate.disposition for fate, _ in self.shares)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleRef:
+class RuleRef(Struct, frozen=True, kw_only=True):
     """A rule of a dump that a packet passed or that is at fault, for evidence.
 
     `source` is the dump's path inside the snapshot, `line` is 1-based. `hook` and `action` say where the packet met
@@ -167,8 +164,7 @@ class Effect(enum.StrEnum):
     """Something whose effect on the packet's way is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Met:
+class Met(Struct, frozen=True):
     """What a packet meets on its way: a rule, an element of a map, a virtual server, or the policy of a base chain.
 
     `source` and `line` are where it stands in the snapshot, `text` as printed there. `action` says what it does in the
@@ -178,7 +174,7 @@ class Met:
 
     source: str
     line: int
-    text: str = field(compare=False)
+    text: str
     table: str
     chain: str
     action: str
@@ -201,8 +197,7 @@ class Met:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Struct, frozen=True):
     """One step of a packet's way, linked to the step before it.
 
     Millions of these are made and few are read, so a step only points at what it passed. `kind` is what the base chain
@@ -210,13 +205,16 @@ class Passed:
     the step, `depth` counts the chains entered since the hook.
     """
 
-    previous: Passed | None = field(repr=False)
+    previous: Passed | None
     met: Met
     hook: str
     kind: str
     weight: float
     depth: int
     unclear: bool = False
+
+    def __repr__(self) -> str:
+        return f"Passed({self.met!r}, hook={self.hook!r}, kind={self.kind!r}, weight={self.weight!r})"
 
     def steps(self) -> tuple[Passed, ...]:
         """All steps up to this one, first step first."""
@@ -232,8 +230,7 @@ class Passed:
         return self.met.ref(self.hook)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSet:
+class ClientSet(Struct, frozen=True, kw_only=True):
     """Clients of one position: their addresses and the interfaces that they come in by.
 
     `interfaces` None means that it is not known which.
@@ -255,8 +252,7 @@ class ClientSet:
         return ClientSet(addresses=self.addresses & other.addresses, interfaces=interfaces)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """Some of the clients, and the outcomes that are possible (actual) or legal (expected) for them.
 
     `paths` maps each actual fate to the last step of the way that leads to it; it is empty for an expectation.
@@ -269,8 +265,7 @@ class Case:
     paths: Mapping[Fate, Passed] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
+class Behaviour(Struct, frozen=True, kw_only=True):
     """What happens to the packets of all clients of a frontend; the cases are disjoint.
 
     `service_port` is the Service port it belongs to, None for what no Service owns.
@@ -280,8 +275,7 @@ class Behaviour:
     service_port: ServicePortKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPlane:
+class DataPlane(Struct, frozen=True, kw_only=True):
     """Everything a node does with Service addresses."""
 
     node: str

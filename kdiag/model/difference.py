@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import AddressSet, Family, SocketAddress
 from kdiag.model.dataplane import (
@@ -67,8 +68,7 @@ OUT_OF_THE_WAY = "no packet of a Service is decided there"
 """What LEFTOVERS do, as `Condition.actual`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """One case of one frontend where no actual outcome is a legal one.
 
     `backends` are the endpoints concerned (missing, stale, at the wrong port); `rules` the lines that make the
@@ -96,8 +96,7 @@ class Difference:
     """The clients in words: `all pods on the node`, `clients from 10.244.1.77`, …"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Struct, frozen=True, kw_only=True):
     """A structural fault that a plane sees in the rules themselves, before any packet is followed.
 
     It explains the differences of `family` whose frontend kind, client position and symptom are among the named ones
@@ -135,8 +134,7 @@ class Condition:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DifferenceGroup:
+class DifferenceGroup(Struct, frozen=True, kw_only=True):
     """Differences of one node that have one cause.
 
     `rules` are the lines at fault; `detail` one sentence that names them; `expected` and `actual` short phrases on
@@ -153,8 +151,7 @@ class DifferenceGroup:
     differences: tuple[Difference, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unclear:
+class Unclear(Struct, frozen=True, kw_only=True):
     """Service ports of a node on which no verdict is possible, because of rules that were not understood.
 
     `unsettled` is True where the API changed while it was read, so that the ports are judged another time: then `rules`
@@ -168,8 +165,7 @@ class Unclear:
     unsettled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Struct, frozen=True, kw_only=True):
     """Everything that `compare` says of one node: ordered and without repetition."""
 
     node: str

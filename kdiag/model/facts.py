@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Family, Network
 
@@ -24,8 +25,7 @@ class FactKind(enum.StrEnum):
     """Where nodes are to stand. Only a plan says so."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True, order=True):
     """One statement: `component` (kube-apiserver, kube-proxy, kubeadm, flannel, …) says that `kind` is `value`.
 
     `value` is canonical text (comma separated where there are several); `networks` the same parsed, where it is a
@@ -43,8 +43,7 @@ class Fact:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """All facts, in a stable order, and what follows from them."""
 
     facts: tuple[Fact, ...] = ()

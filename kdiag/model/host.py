@@ -7,14 +7,14 @@ printed nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Address, Family, Network
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InterfaceAddress:
+class InterfaceAddress(Struct, frozen=True, kw_only=True):
     """One address on an interface, from `ip -j addr`. `up` is the UP flag, `running` is LOWER_UP."""
 
     interface: str
@@ -25,8 +25,7 @@ class InterfaceAddress:
     running: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class Interface(Struct, frozen=True, kw_only=True):
     """One interface. `kind` is linkinfo.info_kind (`bridge`, `veth`, `dummy`, …) where `ip -d` was asked, else None."""
 
     name: str
@@ -36,8 +35,7 @@ class Interface:
     master: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """One route of the main table. `type` is unicast, blackhole, …; the default route is /0."""
 
     network: Network
@@ -50,8 +48,7 @@ class Route:
     type: str = "unicast"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListeningSocket:
+class ListeningSocket(Struct, frozen=True, kw_only=True):
     """A listening (TCP) or bound (UDP) socket, from `ss -ltnu`. `address` None is the wildcard.
 
     `wildcard_families` are the families a wildcard socket serves (`*` serves both).
@@ -64,8 +61,7 @@ class ListeningSocket:
     process: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(Struct, frozen=True, kw_only=True):
     """A process: its id and its command line, split into words."""
 
     pid: int
@@ -74,8 +70,7 @@ class Process:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthAnswer:
+class HealthAnswer(Struct, frozen=True, kw_only=True):
     """What kube-proxy's /healthz answered: the raw text, and how long before `currentTime` it last synced, in seconds.
 
     `healthy` is None where the answer does not say. `answered_at` is its `currentTime`, by the node's clock.
@@ -89,8 +84,7 @@ class HealthAnswer:
     answered_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyLog:
+class ProxyLog(Struct, frozen=True, kw_only=True):
     """What kube-proxy's log tells. `proxier` is the last one announced (`iptables`, `ipvs`, `nftables`, `userspace`).
 
     `failures` are (line number, text) of sync failures after the last start; `last_success_line` is the line of the
@@ -110,8 +104,7 @@ class ProxyLog:
     """Other telling lines: (line number, text)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True, kw_only=True):
     """Everything parsed about one node but its rules."""
 
     addresses: tuple[InterfaceAddress, ...] | None = None

@@ -7,7 +7,8 @@ One shape for `ipvsadm-save`, `ipvsadm -L` and /proc/net/ip_vs. Which Service a 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Address, Family, Protocol, SocketAddress
 from kdiag.model.rules import UnreadLine
@@ -26,8 +27,7 @@ class Forwarding(enum.StrEnum):
     """The address is the node's own: the packet is not sent anywhere."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RealServer:
+class RealServer(Struct, frozen=True, kw_only=True):
     """A backend of a virtual server.
 
     With `weight` 0 it gets no new connections, as while an endpoint terminates gracefully. `line` is the 1-based line
@@ -49,8 +49,7 @@ class RealServer:
         return SocketAddress(self.address, self.port)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualServer:
+class VirtualServer(Struct, frozen=True, kw_only=True):
     """An address that the kernel takes connections to and spreads over real servers.
 
     `protocol` and `address` are None, and `port` is 0, for a virtual server that goes by firewall mark alone; `fwmark`
@@ -95,8 +94,7 @@ class VirtualServer:
         return tuple(sorted(ticks // rate for rate in TICK_RATES if ticks % rate == 0)) or (ticks // TICK_RATES[-1],)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvsTable:
+class IpvsTable(Struct, frozen=True, kw_only=True):
     """All virtual servers of one node, both families, in printed order.
 
     The order of virtual servers and of real servers means nothing and differs between the forms. `source` is the dump's
@@ -105,6 +103,6 @@ class IpvsTable:
     """
 
     source: str
-    servers: tuple[VirtualServer, ...] = field(default=(), repr=False)
+    servers: tuple[VirtualServer, ...] = ()
     unread: tuple[UnreadLine, ...] = ()
     complete: bool = True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Network
 from kdiag.model.trace import TraceEndpoint, TraceWalk
@@ -21,8 +22,7 @@ class RangeKind(enum.StrEnum):
     RESERVED = "reserved range"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressRange:
+class AddressRange(Struct, frozen=True, kw_only=True):
     """A range, and how much of it is in use.
 
     `label` names its holder where the kind alone does not (`node01`, `docker0 on node01`, `eth0 on 3 nodes`). `used` of
@@ -39,16 +39,14 @@ class AddressRange:
     used_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressRanges:
+class AddressRanges(Struct, frozen=True, kw_only=True):
     """All ranges of a cluster by family and address. `pods_in_node_network`: the CNI means them to share addresses."""
 
     ranges: tuple[AddressRange, ...] = ()
     pods_in_node_network: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOverview:
+class NodeOverview(Struct, frozen=True, kw_only=True):
     """One node that the API or the snapshot knows. `judged`: its rules were read and compared."""
 
     node: str
@@ -57,8 +55,7 @@ class NodeOverview:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceOverview:
+class ServiceOverview(Struct, frozen=True, kw_only=True):
     """One Service of the API.
 
     `addresses` are in words (`cluster IP 10.96.0.10:53/UDP`). Of many endpoints the first are listed, `endpoint_count`
@@ -73,8 +70,7 @@ class ServiceOverview:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unjudged:
+class Unjudged(Struct, frozen=True, kw_only=True):
     """Services on which there is no verdict for one node, although the node was judged, and why."""
 
     node: str
@@ -82,8 +78,7 @@ class Unjudged:
     services: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckNote:
+class CheckNote(Struct, frozen=True, kw_only=True):
     """What a check that found something is about; `explanation` is Markdown."""
 
     code: str
@@ -92,16 +87,14 @@ class CheckNote:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceTrace:
+class ServiceTrace(Struct, frozen=True, kw_only=True):
     """The worst frontend of a Service, followed through the rules of one node."""
 
     service: str
     walk: TraceWalk
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(Struct, frozen=True, kw_only=True):
     """What stands beside the findings. A Service works on a node if the node was judged, nothing is `unjudged` there and
     no finding says otherwise.
 

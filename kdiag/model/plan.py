@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import EndpointSlice, LegacyEndpoints, ObjectKey, Pod, Service, ServiceCidr
@@ -12,8 +13,7 @@ PLANNED_PHASE = "Planned"
 """`Pod.phase` of a pod that a manifest describes: it does not run, has no address, and is ready once it is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True, order=True):
     """Where an object stands: the file as it was named, and the line (1-based, 0: the whole file)."""
 
     source: str
@@ -23,8 +23,7 @@ class Place:
         return f"{self.source}:{self.line}" if self.line else self.source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """Something of a manifest that the API server would refuse: whose, where, and why, in one sentence without a stop."""
 
     kind: str
@@ -33,16 +32,14 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRange:
+class PlannedRange(Struct, frozen=True, kw_only=True):
     """A range of addresses that is to be used, and what says so: an option (`--pod-cidr`)."""
 
     network: Network
     stated_by: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The objects of manifests, and ranges.
 
     `pods` are those of the manifests and one for each workload (its template). `places` is by kind (`Service`) and key.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Family, Network, family_of
 
@@ -27,8 +28,7 @@ class DetectLocalMode(enum.StrEnum):
     INTERFACE_NAME_PREFIX = "InterfaceNamePrefix"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyConfig:
+class ProxyConfig(Struct, frozen=True, kw_only=True):
     """One reading of KubeProxyConfiguration. None means that this source does not say (the default then applies).
 
     `mode` is None for an empty mode, which is iptables on Linux. `source` is the path it was read from.

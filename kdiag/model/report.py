@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
-from kdiag.model.baseline import BaselineUse
-from kdiag.model.overview import AddressRanges, Overview
+from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from kdiag.model.baseline import BaselineUse
+    from kdiag.model.overview import AddressRanges, Overview
 
 
 class Severity(enum.StrEnum):
@@ -36,8 +39,7 @@ class GapKind(enum.StrEnum):
     NOT_ASKED = "not-asked"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Gap:
+class Gap(Struct, frozen=True, kw_only=True, order=True):
     """Something that was not examined. `subject` names it, `reason` says why and what would mend it."""
 
     node: str | None = None
@@ -46,8 +48,7 @@ class Gap:
     kind: GapKind = GapKind.FAILED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True, order=True):
     """One line of the snapshot. `source` is the path inside the snapshot, `line` is 1-based (0: the whole file)."""
 
     source: str
@@ -55,8 +56,7 @@ class Evidence:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Affected:
+class Affected(Struct, frozen=True, kw_only=True, order=True):
     """One place that a finding's cause shows at. `service` is `namespace/name`, `port` is `80/TCP`."""
 
     node: str | None = None
@@ -64,8 +64,7 @@ class Affected:
     port: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
+class Acceptance(Struct, frozen=True, kw_only=True):
     """What a baseline says of a finding: who lives with it, why, and until when.
 
     `expires` is the last day (UTC) on which it holds; `expired` is True after that, and the finding counts again.
@@ -77,8 +76,7 @@ class Acceptance:
     expired: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One cause, with where it shows and the lines that prove it.
 
     `frontend` is the address that clients use (`10.96.0.10:53/UDP`); `expected` and `actual` are short
@@ -120,8 +118,7 @@ class Finding:
         return self.acceptance is not None and not self.acceptance.expired
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """The outcome of a run: what was examined, what was found, what was not seen."""
 
     cluster: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Family, Network
 
@@ -21,8 +22,7 @@ class Backend(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """One option of a match or a target, e.g. `--probability 0.5` of module `statistic`.
 
     `name` has its dashes stripped. `negated` is True for a preceding `!`.
@@ -38,24 +38,21 @@ class Option:
         return f"{sign}--{self.name} {' '.join(self.values)}".rstrip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkMatch:
+class NetworkMatch(Struct, frozen=True, kw_only=True):
     """`-s` or `-d`: any of `networks`, or none of them if `negated`."""
 
     networks: tuple[Network, ...]
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NameMatch:
+class NameMatch(Struct, frozen=True, kw_only=True):
     """`-i`, `-o` or `-p`: a name (interface names may end in `+`), or any other if `negated`."""
 
     name: str
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """One rule.
 
     `protocol` is lower case and numeric protocols of the known ones are turned into names. `matches` are the
@@ -83,8 +80,7 @@ class Rule:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class Chain(Struct, frozen=True, kw_only=True):
     """A chain. `policy` is ACCEPT or DROP for a built-in chain, None for a user chain."""
 
     name: str
@@ -93,16 +89,14 @@ class Chain:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Struct, frozen=True, kw_only=True):
     """A table and its chains by name, in printed order."""
 
     name: str
     chains: Mapping[str, Chain]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadLine:
+class UnreadLine(Struct, frozen=True, kw_only=True):
     """A line that is not in the grammar. `table` and `chain` are where it stood, as far as known."""
 
     line: int
@@ -112,8 +106,7 @@ class UnreadLine:
     chain: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruleset:
+class Ruleset(Struct, frozen=True, kw_only=True):
     """All rules of one family and backend on one node.
 
     `covers` names the tables that the dump would show if they had rules; None means all of them, so that a table
@@ -124,13 +117,16 @@ class Ruleset:
     family: Family
     backend: Backend
     source: str
-    tables: Mapping[str, Table] = field(repr=False)
+    tables: Mapping[str, Table]
     covers: frozenset[str] | None = None
     unread: tuple[UnreadLine, ...] = ()
     hides_interfaces: bool = False
     complete: bool = True
     version: str | None = None
     """iptables version that printed the dump, from its header."""
+
+    def __repr__(self) -> str:
+        return f"Ruleset({self.source!r}, {self.rule_count} rules)"
 
     def chain(self, table: str, name: str) -> Chain | None:
         """The chain, or None if the dump has no such chain."""
@@ -147,8 +143,7 @@ class Ruleset:
         return sum(len(chain.rules) for table in self.tables.values() for chain in table.chains.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpSet:
+class IpSet(Struct, frozen=True, kw_only=True):
     """One `ipset save` set: its type and members as printed (read by the walker's `-m set`)."""
 
     name: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from kdiag.model.report import Gap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class Recording(Struct, frozen=True, kw_only=True):
     """What one API request or one command printed.
 
     `source` is the path inside the snapshot, used in evidence. `exit_status` and `stderr` are None and empty
@@ -28,8 +28,7 @@ class Recording:
         return self.content.decode("utf-8", errors="replace")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Round(Struct, frozen=True, kw_only=True):
     """Some nodes read once more, because the API had changed while they were read.
 
     `nodes` are their probes. `api_after` is the API as it was read afterwards; what it was before them is the reading
@@ -41,8 +40,7 @@ class Round:
     api_after: Mapping[str, Recording] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """Everything that was gathered from a cluster.
 
     `api` maps a kind (`services`, `endpointslices-v1`, `pods`, … : the file name without its ending) to the list

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from kdiag.model.addresses import Address, Protocol
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import ClientSet, Fate, Frontend, Position, RuleRef, ServicePortKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceTarget:
+class ServiceTarget(Struct, frozen=True, kw_only=True):
     """A Service to trace. An empty namespace in `service` means that any namespace will do."""
 
     service: ObjectKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressTarget:
+class AddressTarget(Struct, frozen=True, kw_only=True):
     """An address to trace: a cluster IP, an external or load-balancer IP, or a node's address with a node port."""
 
     address: Address
@@ -25,8 +23,7 @@ class AddressTarget:
     protocol: Protocol
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodePortTarget:
+class NodePortTarget(Struct, frozen=True, kw_only=True):
     """A node port on a node that was given by name."""
 
     node: str
@@ -37,8 +34,7 @@ class NodePortTarget:
 TracePlace = ServiceTarget | AddressTarget | NodePortTarget
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceClient:
+class TraceClient(Struct, frozen=True, kw_only=True):
     """Who sends the packet. `pod` is set for Position.POD, `node` for Position.NODE, neither for Position.EXTERNAL.
 
     An empty namespace in `pod` means that any namespace will do.
@@ -49,8 +45,7 @@ class TraceClient:
     node: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceTarget:
+class TraceTarget(Struct, frozen=True, kw_only=True):
     """What the user asked `kdiag trace` for; nothing of it has been looked up yet.
 
     `text` is the target as typed. `client` None means every position. `node` is the node whose rules are walked, None
@@ -64,8 +59,7 @@ class TraceTarget:
     service_port: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceStep:
+class TraceStep(Struct, frozen=True, kw_only=True):
     """One rule passed, or one policy met.
 
     `hook` is the netfilter hook (`PREROUTING`), `table` and `chain` where the rule stands, `action` what it does in the
@@ -85,8 +79,7 @@ class TraceStep:
     """True if it could not be told whether the rule matches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceBranch:
+class TraceBranch(Struct, frozen=True, kw_only=True):
     """One fate of some of the clients, with every rule passed on the way.
 
     `share` is its probability for these clients. `endpoint` says whose address the backend is (`pod default/nginx on
@@ -104,8 +97,7 @@ class TraceBranch:
     unclear: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceVerdict:
+class TraceVerdict(Struct, frozen=True, kw_only=True):
     """One line: does the frontend work from this position on this node? `ok` None means that it cannot be told."""
 
     node: str
@@ -115,8 +107,7 @@ class TraceVerdict:
     actual: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceWalk:
+class TraceWalk(Struct, frozen=True, kw_only=True):
     """The walk that was chosen to be shown in full."""
 
     node: str
@@ -127,8 +118,7 @@ class TraceWalk:
     """What ought to have happened and does not, e.g. endpoints that no branch reaches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceEndpoint:
+class TraceEndpoint(Struct, frozen=True, kw_only=True):
     """One endpoint of the Service port as the API has it."""
 
     address: str
@@ -138,8 +128,7 @@ class TraceEndpoint:
     """`ready`, `serving, terminating`, `not ready`, …"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(Struct, frozen=True, kw_only=True):
     """Answer to `kdiag trace`. `title` names the target; `notes` say what could not be seen or was left out."""
 
     title: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ClusterState, Node, ObjectKey, Pod, Service
@@ -13,15 +15,16 @@ from kdiag.model.dataplane import DataPlane, ServicePortKey
 from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
-from kdiag.model.ipvs import IpvsTable
-from kdiag.model.nft import NftRuleset
-from kdiag.model.plan import Plan
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import IpSet, Ruleset
 
+if TYPE_CHECKING:
+    from kdiag.model.ipvs import IpvsTable
+    from kdiag.model.nft import NftRuleset
+    from kdiag.model.plan import Plan
 
-@dataclass(frozen=True, kw_only=True)
-class NodeView:
+
+class NodeView(Struct, frozen=True, kw_only=True):
     """One node.
 
     `recorded` is False for a node that the API lists and the snapshot has nothing of. `config` is what its kube-proxy
@@ -53,8 +56,7 @@ class NodeView:
     what it gets."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True, dict=True):
     """The whole cluster, read only.
 
     `cluster` is the later reading of the API, `before` the earlier one (the same object if there was one reading).

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from kdiag.model.cluster import ClusterState, ConfigMap
 from kdiag.model.facts import Fact, FactKind
 from kdiag.parse.fact_values import make_fact
@@ -63,6 +61,11 @@ def _config_maps(cluster: ClusterState, prefix: str) -> list[ConfigMap]:
 
 def _mapping(text: str) -> Mapping[str, Any]:
     """The YAML mapping in the text; empty if it holds none (the document is then no evidence of anything)."""
+    if not text.strip():
+        return {}
+    # Most of the libraries that kdiag starts with are smaller than this one, and many clusters have no such document.
+    import yaml
+
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from kdiag.model.addresses import parse_network
 from kdiag.model.cluster import ClusterState
@@ -27,8 +28,7 @@ class AddressSource(enum.Enum):
     UNKNOWN = "not known"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cni:
+class Cni(Struct, frozen=True, kw_only=True):
     """The CNI as far as its pods and ConfigMaps give it away. `product` is empty if none was recognised."""
 
     product: str

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _COMPONENTS = frozenset(
     {"kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet", "cloud-controller-manager"}
@@ -31,8 +32,7 @@ _OPERATORS = frozenset({"|", "||", "&&", ";", "&", "(", ")", "{", "}", "do", "th
 _ASSIGNMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentCommand:
+class ComponentCommand(Struct, frozen=True, kw_only=True):
     """One component's command line.
 
     `component` is the binary's own name (`kube-apiserver`), or `k3s server`, `k3s agent`, `rke2 server`, `rke2 agent`.

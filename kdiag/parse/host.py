@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TypeVar
 
+from msgspec import Struct, field
+
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
-from kdiag.model.host import HealthAnswer, HostFacts, Interface, InterfaceAddress, ListeningSocket, Process, Route
+from kdiag.model.host import (
+    HealthAnswer,
+    HostFacts,
+    Interface,
+    InterfaceAddress,
+    ListeningSocket,
+    Process,
+    ProxyLog,
+    Route,
+)
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 from kdiag.parse.interfaces import parse_interfaces
 from kdiag.parse.processes import merge_arguments, parse_processes
-from kdiag.parse.proxy_log import parse_proxy_log
 from kdiag.parse.routes import parse_routes
 from kdiag.parse.sockets import parse_sockets
 
@@ -35,8 +44,7 @@ _SYSCTL_LINE = re.compile(r"^\s*([A-Za-z0-9_][^\s=]*)\s*=\s*(.*?)\s*$")
 _GO_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)?\s*(Z|[+-]\d\d:?\d\d)")
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     """Probes of one node while they are read: where each fact came from, and what could not be read."""
 
     probes: Mapping[str, Recording]
@@ -78,7 +86,6 @@ def parse_host(probes: Mapping[str, Recording], *, node: str | None = None) -> t
     addresses: tuple[InterfaceAddress, ...] | None = None
     if addressing is not None:
         interfaces, addresses = addressing
-    log = reading.first(_LOG_PROBES)
     facts = HostFacts(
         addresses=addresses,
         interfaces=interfaces,
@@ -88,7 +95,7 @@ def parse_host(probes: Mapping[str, Recording], *, node: str | None = None) -> t
         sysctls=_sysctls(reading),
         proxy_mode_answer=reading.parse("proxy_mode", reading.first(_MODE_PROBES), lambda item: item.text().strip()),
         health=reading.parse("health", reading.first(_HEALTH_PROBES), parse_health),
-        log=reading.parse("log", log, parse_proxy_log) if log is not None and log.content.strip() else None,
+        log=_log(reading),
         iptables_version=_first_line(reading),
         sources=reading.sources,
     )
@@ -212,6 +219,16 @@ def _sysctls(reading: _Reading) -> dict[str, str]:
                 reading.sources.setdefault("sysctls", recording.source)
             settings.update(found)
     return settings
+
+
+def _log(reading: _Reading) -> ProxyLog | None:
+    recording = reading.first(_LOG_PROBES)
+    if recording is None or not recording.content.strip():
+        return None
+    # Compiling what is looked for takes longer than reading anything else of a node.
+    from kdiag.parse.proxy_log import parse_proxy_log
+
+    return reading.parse("log", recording, parse_proxy_log)
 
 
 def _first_line(reading: _Reading) -> str | None:

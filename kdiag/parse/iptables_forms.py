@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]\S*+)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
@@ -22,8 +23,7 @@ _SHARE_TOLERANCE = 1e-4
 """As in kdiag.compare.outcomes: probabilities are rounded to 31 bits by the kernel."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainForm:
+class ChainForm(Struct, frozen=True):
     """What one chain does, however many endpoints it has.
 
     `items` are its rules in order; rules that share packets evenly among endpoints are one item. `runs` are the places
@@ -38,8 +38,7 @@ class ChainForm:
     regular: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ChainText:
+class ChainText(Struct, frozen=True):
     """One chain: its form, and what was taken out."""
 
     form: ChainForm
@@ -140,8 +139,7 @@ def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple
     return tuple(items), tuple(runs), regular
 
 
-@dataclass(slots=True)
-class EndpointForms:
+class EndpointForms(Struct):
     """The chains of endpoints.
 
     `found` holds, for each form and protocol, where each chain, by the hash in its name, sends packets to

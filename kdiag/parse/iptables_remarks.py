@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.errors import ParseError
 from kdiag.model.rules import Backend, UnreadLine
@@ -15,8 +16,7 @@ _INCOMPATIBLE = re.compile(r"table [`'\"]?([a-z]+)['\"]? is incompatible", re.IG
 _LEGACY_PRESENT = re.compile(r"# Warning: ip6?tables-legacy tables present")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
+class Remark(Struct, frozen=True, kw_only=True):
     """A line that is no rule. `hidden_table` is a table that this iptables cannot show (its rules need nft)."""
 
     backend: Backend | None = None

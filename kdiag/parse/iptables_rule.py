@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import fields
 from functools import lru_cache
 from sys import intern
 
@@ -34,25 +33,6 @@ _BUILT_IN = {
     "-i": "i", "--in-interface": "i",
     "-o": "o", "--out-interface": "o",
 }  # fmt: skip
-(
-    _set_table,
-    _set_chain,
-    _set_line,
-    _set_text,
-    _set_protocol,
-    _set_source,
-    _set_destination,
-    _set_in_interface,
-    _set_out_interface,
-    _set_modules,
-    _set_matches,
-    _set_target,
-    _set_goto,
-    _set_target_options,
-    _set_comment,
-    _set_unknown,
-) = (getattr(Rule, field.name).__set__ for field in fields(Rule))
-_new_rule = object.__new__
 FRAGMENT = Option(module="", name="fragment")
 """How `-f` is kept: it belongs to no module."""
 
@@ -248,29 +228,25 @@ def build_rule(
     comment: str | None,
     unknown: tuple[str, ...],
 ) -> Rule:
-    """A Rule of these fields, in the order in which the class has them.
-
-    It fills the slots itself: `__init__` of a frozen dataclass takes more than twice as long, and a big node has a
-    million rules.
-    """
-    rule = _new_rule(Rule)
-    _set_table(rule, table)
-    _set_chain(rule, chain)
-    _set_line(rule, line)
-    _set_text(rule, text)
-    _set_protocol(rule, protocol)
-    _set_source(rule, source)
-    _set_destination(rule, destination)
-    _set_in_interface(rule, in_interface)
-    _set_out_interface(rule, out_interface)
-    _set_modules(rule, modules)
-    _set_matches(rule, matches)
-    _set_target(rule, target)
-    _set_goto(rule, goto)
-    _set_target_options(rule, target_options)
-    _set_comment(rule, comment)
-    _set_unknown(rule, unknown)
-    return rule
+    """A Rule of these fields, in the order in which the class has them."""
+    return Rule(
+        table=table,
+        chain=chain,
+        line=line,
+        text=text,
+        protocol=protocol,
+        source=source,
+        destination=destination,
+        in_interface=in_interface,
+        out_interface=out_interface,
+        modules=modules,
+        matches=matches,
+        target=target,
+        goto=goto,
+        target_options=target_options,
+        comment=comment,
+        unknown=unknown,
+    )
 
 
 def _negations_in_front(words: list[str]) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from sys import intern
+
+from msgspec import Struct, field
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -30,15 +31,13 @@ _DEFAULT_TABLE = "filter"
 """The table that `iptables` reads and writes without `-t` (iptables(8))."""
 
 
-@dataclass(slots=True)
-class _OpenChain:
+class _OpenChain(Struct):
     policy: str | None
     line: int
     rules: list[Rule] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """State while a dump is read line by line."""
 
     six: bool

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Callable
+
+from msgspec import structs
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Protocol, SocketAddress, parse_address
@@ -54,7 +55,7 @@ class TableBuilder:
         return IpvsTable(
             source=self._source,
             servers=tuple(
-                dataclasses.replace(server, real_servers=tuple(reals))
+                structs.replace(server, real_servers=tuple(reals))
                 for server, reals in zip(self._servers, self._reals, strict=True)
             ),
             unread=tuple(self._unread),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from kdiag.errors import ParseError
 from kdiag.model.cluster import ClusterState, Container, Node, Pod
@@ -140,7 +141,7 @@ def _with_cluster_cidr(command: ComponentCommand, cluster: ClusterState) -> Comp
         for other, _ in node_arguments(node):
             stated = other.flag("cluster-cidr")
             if stated is not None:
-                return dataclasses.replace(command, flags=(*command.flags, ("cluster-cidr", stated)))
+                return replace(command, flags=(*command.flags, ("cluster-cidr", stated)))
     return command
 
 
@@ -176,15 +177,15 @@ def effective_config(configs: Sequence[ProxyConfig]) -> ProxyConfig | None:
         return None
     values: dict[str, Any] = {}
     for config in reversed(configs):
-        for field in dataclasses.fields(ProxyConfig):
-            value = getattr(config, field.name)
-            if field.name == "feature_gates":
-                values[field.name] = {**values.get(field.name, {}), **value}
-            elif field.name == "mode":
+        for name in ProxyConfig.__struct_fields__:
+            value = getattr(config, name)
+            if name == "feature_gates":
+                values[name] = {**values.get(name, {}), **value}
+            elif name == "mode":
                 if config.mode_text is not None or value is not None:
-                    values[field.name] = value
+                    values[name] = value
             elif value is not None:
-                values[field.name] = value
+                values[name] = value
     return ProxyConfig(**values)
 
 
@@ -201,7 +202,7 @@ def cluster_proxy_config(
     nodes = [config for config in found if config is not None]
     stated, _ = cluster_config_map(cluster)
     majority = _majority(nodes)
-    parts = [dataclasses.replace(part, hostname_override=None) for part in (stated, majority) if part is not None]
+    parts = [replace(part, hostname_override=None) for part in (stated, majority) if part is not None]
     return effective_config(parts)
 
 
@@ -212,16 +213,16 @@ def _majority(configs: Sequence[ProxyConfig]) -> ProxyConfig | None:
     modes = [(config.mode, config.mode_text) for config in configs if config.mode_text is not None]
     if modes:
         values["mode"], values["mode_text"] = _most_common(modes)
-    for field in dataclasses.fields(ProxyConfig):
-        if field.name in _PER_NODE_FIELDS or field.name in ("mode", "mode_text"):
+    for name in ProxyConfig.__struct_fields__:
+        if name in _PER_NODE_FIELDS or name in ("mode", "mode_text"):
             continue
-        if field.name == "feature_gates":
+        if name == "feature_gates":
             chosen = _most_common([tuple(sorted(config.feature_gates.items())) for config in configs])
-            values[field.name] = dict(chosen)
+            values[name] = dict(chosen)
             continue
-        said = [value for value in (getattr(config, field.name) for config in configs) if value is not None]
+        said = [value for value in (getattr(config, name) for config in configs) if value is not None]
         if said:
-            values[field.name] = _most_common(said)
+            values[name] = _most_common(said)
     return ProxyConfig(**values)
 
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Network, parse_network
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode
@@ -22,9 +20,6 @@ _TRUE = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "no", "off"})
 
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 # Every node of a cluster has the same one.
 @lru_cache(maxsize=256)
 def parse_config_yaml(text: str, source: str) -> ProxyConfig | None:
@@ -32,8 +27,13 @@ def parse_config_yaml(text: str, source: str) -> ProxyConfig | None:
 
     Raises ParseError if it is not YAML or not a mapping.
     """
+    if not text.strip():
+        return None
+    import yaml  # it takes long, and where no ConfigMap or file holds a configuration it is not needed
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document is not None]
+        documents = [document for document in yaml.load_all(text, Loader=loader) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParseError(f"{source} is not YAML", hint="it ought to be a KubeProxyConfiguration") from error
     if not documents:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from kdiag.checks import CHECKS
+from msgspec.structs import replace
+
+from kdiag.checks import SLUGS, check_of
 from kdiag.gather.text_files import read_text_file
 from kdiag.model.baseline import ANY_NODE, Baseline, BaselineEntry, BaselineUse
 from kdiag.model.report import Acceptance, Finding, GapKind, Report
 from kdiag.parse.baseline import parse_baseline
 from kdiag.pipeline.flow import Scope, is_chosen
 
-_NEED_NODES = frozenset(check.code for check in CHECKS if check.needs_nodes)
-
 
 def read_baseline(path: Path) -> Baseline:
     """The baseline in a file. Raises KdiagError if it cannot be read or is none."""
-    return parse_baseline(read_text_file(path, "baseline"), str(path), codes=[check.code for check in CHECKS])
+    return parse_baseline(read_text_file(path, "baseline"), str(path), codes=list(SLUGS))
 
 
 def apply_baseline(report: Report, baseline: Baseline, scope: Scope, *, today: date) -> Report:
@@ -56,7 +55,7 @@ def _was_looked_at(entry: BaselineEntry, report: Report, scope: Scope) -> bool:
     named = key.node is not None and key.node != ANY_NODE
     if scope.nodes and (not named or key.node not in scope.nodes):
         return False
-    if scope.without_nodes and (named or key.code in _NEED_NODES):
+    if scope.without_nodes and (named or check_of(key.code).needs_nodes):
         return False
     if key.service is not None:
         if scope.services and key.service not in {str(service) for service in scope.services}:

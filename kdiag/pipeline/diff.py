@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from kdiag.errors import ParseError, UsageError
 from kdiag.gather.snapshot_reader import read_snapshot

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag import __version__
-from kdiag.checks import CHECKS
+from kdiag.checks import SLUGS, check_of
 from kdiag.checks.interface import Check
 from kdiag.errors import UsageError
 from kdiag.gather.snapshot_reader import demo_snapshot, read_snapshot
@@ -15,20 +18,18 @@ from kdiag.model.addresses import Network
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.facts import Facts
 from kdiag.model.lookup import find_node, find_service
-from kdiag.model.overview import Overview
 from kdiag.model.report import Finding, Gap, GapKind, Report
 from kdiag.model.snapshot import Snapshot
-from kdiag.model.trace import Trace, TraceTarget
 from kdiag.model.view import View
-from kdiag.pipeline.overview import overview_of
-from kdiag.pipeline.ranges import address_ranges
 from kdiag.pipeline.stages import note, stage
-from kdiag.pipeline.tracing import follow, services_meant
 from kdiag.pipeline.viewing import build_view, settings_of
 
+if TYPE_CHECKING:
+    from kdiag.model.overview import AddressRanges, Overview
+    from kdiag.model.trace import Trace, TraceTarget
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+
+class Scope(Struct, frozen=True, kw_only=True):
     """What the user asked for.
 
     `select` and `ignore` are codes or their beginnings (`KD2`); an empty `select` means all. `services` and `namespace`
@@ -79,7 +80,7 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
     wanted = tuple(find_service(view.cluster, key).key for key in scope.services)
     for name in scope.nodes:
         find_node(view.cluster, name, also=snapshot.nodes)
-    chosen = [check for check in CHECKS if is_chosen(check.code, scope)]
+    chosen = [check_of(code) for code in SLUGS if is_chosen(code, scope)]
     findings: list[Finding] = []
     with stage(f"run {len(chosen)} checks"):
         for check in chosen:
@@ -87,9 +88,17 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
                 findings.extend(check.run(view))
     shown = sorted((finding for finding in findings if is_wanted(finding, wanted, scope.namespace)), key=finding_order)
     overview: Overview | None = None
+    ranges: AddressRanges | None = None
+    # Maps, pages and traces have modules of their own, which no other answer needs.
     if scope.with_overview:
-        left_out = [check for check in CHECKS if check not in chosen]
+        from kdiag.pipeline.overview import overview_of
+
+        left_out = [check_of(code) for code in SLUGS if not is_chosen(code, scope)]
         overview = overview_of(view, shown, run=chosen, left_out=left_out, services=wanted, namespace=scope.namespace)
+    if scope.with_ranges:
+        from kdiag.pipeline.ranges import address_ranges
+
+        ranges = address_ranges(view)
     return Report(
         cluster=view.name,
         kdiag_version=__version__,
@@ -102,7 +111,7 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
         findings=tuple(shown),
         gaps=tuple(sorted(_relevant(gaps, chosen), key=_gap_order)),
         modes={node.name: str(node.mode) for node in view.nodes if node.mode is not None},
-        address_ranges=address_ranges(view) if scope.with_ranges else None,
+        address_ranges=ranges,
         overview=overview,
     )
 
@@ -114,6 +123,8 @@ def collect_settings(snapshot: Snapshot) -> Facts:
 
 def trace(snapshot: Snapshot, target: TraceTarget, scope: Scope) -> Trace:
     """Follow packets to a target. Raises TargetError if the snapshot does not hold what it names."""
+    from kdiag.pipeline.tracing import follow, services_meant
+
     view, gaps = build_view(
         snapshot, nodes=(), settle_s=scope.settle_s, only=lambda cluster: services_meant(cluster, target)
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.compare import compare
 from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
 from kdiag.expect.frontends import is_served
 from kdiag.expect.outlook import PlainEndpoints
-from kdiag.gather.addressing import no_login_reason
+from kdiag.gather.no_login import no_login_reason
 from kdiag.model.addresses import Address, Family, Network, Protocol
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
@@ -23,7 +26,6 @@ from kdiag.model.rules import Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.parse.nft_cut import NftCut
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
 from kdiag.pipeline.trust import Trust, trust_in
@@ -35,9 +37,11 @@ from kdiag.planes.replacements import replacement_of
 from kdiag.planes.rulesets import read_ipsets, read_ipvs, read_nft, read_rulesets
 from kdiag.walk.network import NodeNetwork, node_network
 
+if TYPE_CHECKING:
+    from kdiag.parse.nft_cut import NftCut
 
-@dataclass(frozen=True, kw_only=True)
-class NodeInput:
+
+class NodeInput(Struct, frozen=True, kw_only=True):
     """All that is needed to judge one node. `config` is what its proxy runs with, `cluster_config` what it ought to."""
 
     evidence: NodeEvidence
@@ -61,8 +65,7 @@ class NodeInput:
     """The same node read again later, oldest first, for what is not settled the first time."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
+class _Judged(Struct, frozen=True, kw_only=True):
     """One reading of a node compared with one reading of the API on either side. `refusal` says why nothing was."""
 
     refusal: str | None = None
@@ -77,8 +80,7 @@ class _Judged:
     twins: frozenset[ServicePortKey] = frozenset()
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeResult:
+class NodeResult(Struct, frozen=True, kw_only=True):
     """A node's view, and what could not be seen on it."""
 
     view: NodeView

@@ -6,12 +6,14 @@ alone, and is about the plan, is the answer.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from kdiag import __version__
-from kdiag.checks import CHECKS
+from kdiag.checks import SLUGS, check_of
 from kdiag.checks.addressing import PLAN
 from kdiag.checks.interface import Check
 from kdiag.errors import UsageError
@@ -83,7 +85,7 @@ def judge_plan(snapshot: Snapshot | None, plan: Plan, scope: Scope) -> Report:
 
     Only findings that the plan brings about: those that the cluster has already are not told.
     """
-    chosen = [check for check in CHECKS if check.code in PLAN_CODES and is_chosen(check.code, scope)]
+    chosen = [check_of(code) for code in SLUGS if code in PLAN_CODES and is_chosen(code, scope)]
     if not chosen:
         raise UsageError(
             "--select and --ignore leave no check to run on manifests and ranges",
@@ -207,7 +209,7 @@ def _without(view: View, names: frozenset[str]) -> View:
     if not names:
         return view
     services = tuple(item for item in view.cluster.services if str(item.key) not in names)
-    cluster = replace(view.cluster, services=services)
+    cluster = dataclasses.replace(view.cluster, services=services)
     return replace(view, cluster=cluster, before=cluster)
 
 

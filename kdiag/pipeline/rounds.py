@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.compare.causes import group
 from kdiag.model.cluster import ClusterState, ObjectKey
@@ -15,8 +17,7 @@ from kdiag.parse.api import parse_cluster
 from kdiag.pipeline.settling import moved_between, services_may_have_passed, young_services
 
 
-@dataclass(frozen=True, kw_only=True)
-class LaterRound:
+class LaterRound(Struct, frozen=True, kw_only=True):
     """One later round: the nodes' probes, and the API before and after them."""
 
     probes: Mapping[str, Mapping[str, Recording]]

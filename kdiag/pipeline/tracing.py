@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.compare.judge import judge, judge_unexpected
 from kdiag.compare.outcomes import describe
@@ -38,8 +39,7 @@ KIND_ORDER = (
 POSITION_ORDER = (Position.POD, Position.NODE, Position.EXTERNAL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Client(Struct, frozen=True, kw_only=True):
     """The client that was asked for: its position, its node and its address, each None where it is left open."""
 
     position: Position | None = None

@@ -6,7 +6,7 @@ its endpoints into stale ones: what hangs on them is set aside, and said.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane
@@ -15,8 +15,7 @@ from kdiag.model.proxy import Version
 NAMELESS = ObjectKey(namespace="", name="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class Trust(Struct, frozen=True, kw_only=True):
     """`refusal` says why nothing can be judged, None if something can. `doubtful` are Services to set aside;
     `knows_all_services` is False if an address that no Service has may still belong to one."""
 

@@ -12,8 +12,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kdiag.expect.dataplane import NodeContext, Spot, detector_of, spot_of
 from kdiag.expect.frontends import ServiceAddress
@@ -26,7 +29,6 @@ from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
 from kdiag.parse.iptables_cut import CutDump, Key
 from kdiag.parse.iptables_forms import ChainText
-from kdiag.parse.nft_cut import CutTable
 from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.iptables import choose
@@ -35,15 +37,16 @@ from kdiag.planes.programs import of_family
 from kdiag.planes.rulesets import excerpt_of, nft_excerpt, whole_nft, whole_of
 from kdiag.walk.distinctions import Distinctions
 
+if TYPE_CHECKING:
+    from kdiag.parse.nft_cut import CutTable
+
+    Cut = CutDump | CutTable
+    """The rules of one family, cut into what is a Service's own and the rest."""
+
 Kind = tuple[object, ...]
 
 
-Cut = CutDump | CutTable
-"""The rules of one family, cut into what is a Service's own and the rest."""
-
-
-@dataclass(slots=True)
-class Offer:
+class Offer(Struct):
     """A Service port at one of its addresses (or as a NodePort, at those of the node)."""
 
     key: Key
@@ -52,8 +55,7 @@ class Offer:
     targets: list[ServiceAddress]
 
 
-@dataclass(slots=True)
-class SortedOffers:
+class SortedOffers(Struct):
     """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about."""
 
     family: Family

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Family, Network, Protocol
 from kdiag.model.dataplane import Behaviour, ClientSet, DataPlane, Disposition, Frontend
 from kdiag.model.difference import Condition
 from kdiag.model.host import HostFacts
-from kdiag.model.ipvs import IpvsTable
-from kdiag.model.nft import NftRuleset
 from kdiag.model.proxy import ProxyMode, Version
 from kdiag.model.report import Gap
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.parse.nft_cut import NftCut
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.walker import Leaf
 
+if TYPE_CHECKING:
+    from kdiag.model.ipvs import IpvsTable
+    from kdiag.model.nft import NftRuleset
+    from kdiag.parse.nft_cut import NftCut
 
-@dataclass(frozen=True, kw_only=True)
-class NodeEvidence:
+
+class NodeEvidence(Struct, frozen=True, kw_only=True):
     """Everything recorded on one node, parsed as far as all planes need it.
 
     `nft` and `ipvs` are None if they were not recorded, or show nothing that is not in `rulesets` too.
@@ -36,14 +39,13 @@ class NodeEvidence:
     nft: NftRuleset | None = None
     ipvs: IpvsTable | None = None
     gaps: tuple[Gap, ...] = ()
-    cuts: Mapping[str, CutDump] = field(default_factory=dict, repr=False)
+    cuts: Mapping[str, CutDump] = field(default_factory=dict)
     """The large dumps among `rulesets` by source: there `rulesets` have an excerpt, some chains of each form."""
-    nft_cut: NftCut | None = field(default=None, repr=False)
+    nft_cut: NftCut | None = None
     """Set where `nft` is an excerpt of a large dump."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadingOrder:
+class ReadingOrder(Struct, frozen=True, kw_only=True):
     """What a plane is asked: the frontends that ought to exist, and the node that they are on.
 
     `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
@@ -65,8 +67,7 @@ class ReadingOrder:
         return {frontend: item for frontend, item in expected.items() if frontend in self.settled}
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlaneReading:
+class PlaneReading(Struct, frozen=True, kw_only=True):
     """A node's data plane as it is, the structural faults seen on the way, and what could not be read."""
 
     data_plane: DataPlane
@@ -76,8 +77,7 @@ class PlaneReading:
     """False if only nat was recorded: refused, dropped and untouched packets then look alike."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
+class Plane(Struct, frozen=True, kw_only=True):
     """A data plane.
 
     `signs` returns what in the evidence shows that this plane's rules are there (empty: nothing). `read` None means

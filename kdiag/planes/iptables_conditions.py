@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family, Network, SocketAddress, parse_address
 from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, RuleRef

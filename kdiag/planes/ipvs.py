@@ -11,8 +11,6 @@ from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Gap
 from kdiag.planes.interface import NodeEvidence, Plane, PlaneReading, ReadingOrder
 from kdiag.planes.iptables import choose
-from kdiag.planes.ipvs_conditions import conditions_of
-from kdiag.planes.ipvs_dispatch import unexpected_frontends
 from kdiag.planes.programs import behaviours_of, of_family, walker_of
 from kdiag.walk.network import IPVS_DEVICE, NodeNetwork
 from kdiag.walk.walker import Leaf, Walker
@@ -29,6 +27,10 @@ def _signs(evidence: NodeEvidence) -> tuple[str, ...]:
 
 
 def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
+    # Only where a node is in this mode.
+    from kdiag.planes.ipvs_conditions import conditions_of
+    from kdiag.planes.ipvs_dispatch import unexpected_frontends
+
     behaviours: dict[Frontend, Behaviour] = {}
     conditions: list[Condition] = []
     gaps: list[Gap] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.model.addresses import Family
 from kdiag.model.dataplane import FrontendKind, RuleRef
@@ -16,8 +17,7 @@ from kdiag.planes.iptables_jumps import FROM_WIRE
 from kdiag.planes.iptables_lines import reference, rules_of
 from kdiag.planes.nftables import table_of
 from kdiag.walk.network import IPVS_DEVICE
-from kdiag.walk.ownership import PROXY_PREFIXES
-from kdiag.walk.virtual_servers import TABLE
+from kdiag.walk.ownership import IPVS_TABLE, PROXY_PREFIXES
 
 
 def leftovers(evidence: NodeEvidence, mode: ProxyMode) -> tuple[Condition, ...]:
@@ -49,12 +49,13 @@ def _of_ipvs(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
     if servers and evidence.ipvs is not None:
         parts.append(f"{len(servers)} virtual servers")
         rules = [
-            RuleRef(source=evidence.ipvs.source, line=item.line, text=item.text, table=TABLE) for item in servers[:1]
+            RuleRef(source=evidence.ipvs.source, line=item.line, text=item.text, table=IPVS_TABLE)
+            for item in servers[:1]
         ]
     if held:
         parts.append(f"{len(held)} addresses on {IPVS_DEVICE}")
         source = evidence.host.sources.get("addresses", "ip addr")
-        rules.append(RuleRef(source=source, line=0, text=f"{IPVS_DEVICE}: {held[0].address}", table=TABLE))
+        rules.append(RuleRef(source=source, line=0, text=f"{IPVS_DEVICE}: {held[0].address}", table=IPVS_TABLE))
     # iptables rules translate before virtual servers are asked, so that only what they leave alone gets there.
     idle = Condition(
         cause=CauseKind.LEFTOVERS,
@@ -63,7 +64,7 @@ def _of_ipvs(evidence: NodeEvidence, family: Family) -> Iterator[Condition]:
         expected="nothing of IPVS mode",
         actual=OUT_OF_THE_WAY,
         rules=tuple(rules),
-        tables=frozenset({TABLE}),
+        tables=frozenset({IPVS_TABLE}),
     )
     yield idle
     yield replace(

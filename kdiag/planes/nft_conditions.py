@@ -10,9 +10,8 @@ from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, R
 from kdiag.model.difference import CauseKind, Condition, Symptom
 from kdiag.planes.interface import ReadingOrder, sends_on
 from kdiag.planes.iptables_jumps import MASKED, NOT_SENT_ON
-from kdiag.walk.ownership import NFT_TABLE
+from kdiag.walk.ownership import NFT_FAMILIES, NFT_TABLE
 
-FAMILY_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 # Where Services are looked up, by hook: what a missing look-up does to whom.
 LOOKUPS: tuple[tuple[str, str, frozenset[Position]], ...] = (
     ("prerouting", "services", frozenset({Position.POD, Position.EXTERNAL})),
@@ -26,9 +25,9 @@ def conditions_of(
     """Every structural fault of one family, the one that explains most first."""
     if not expected:
         return ()
-    table = ruleset.table(FAMILY_NAMES[family], NFT_TABLE)
+    table = ruleset.table(NFT_FAMILIES[family], NFT_TABLE)
     if table is None or not table.chains:
-        label = f"{FAMILY_NAMES[family]} {NFT_TABLE}"
+        label = f"{NFT_FAMILIES[family]} {NFT_TABLE}"
         text = f"(no table {label})" if table is None else f"table {label} {{ }}"
         return (
             Condition(

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kdiag.model.addresses import Family
 from kdiag.model.dataplane import Behaviour, ClientSet, DataPlane, Frontend
 from kdiag.model.difference import CauseKind, Condition
-from kdiag.model.nft import NftTable
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Gap
 from kdiag.planes.interface import NodeEvidence, Plane, PlaneReading, ReadingOrder
-from kdiag.planes.nft_conditions import FAMILY_NAMES, conditions_of
-from kdiag.planes.nft_dispatch import unexpected_frontends
 from kdiag.planes.programs import behaviours_of, follow_all, of_family, walker_of
 from kdiag.walk.network import NodeNetwork
-from kdiag.walk.ownership import NFT_TABLE
+from kdiag.walk.ownership import NFT_FAMILIES, NFT_TABLE
 from kdiag.walk.walker import Leaf
+
+if TYPE_CHECKING:
+    from kdiag.model.nft import NftTable
 
 
 def table_of(evidence: NodeEvidence, family: Family) -> NftTable | None:
     """kube-proxy's table of one family."""
-    return evidence.nft.table(FAMILY_NAMES[family], NFT_TABLE) if evidence.nft else None
+    return evidence.nft.table(NFT_FAMILIES[family], NFT_TABLE) if evidence.nft else None
 
 
 def _signs(evidence: NodeEvidence) -> tuple[str, ...]:
@@ -33,6 +34,10 @@ def _signs(evidence: NodeEvidence) -> tuple[str, ...]:
 
 
 def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
+    # Only where a node is in this mode: the model of what nft prints is a large one.
+    from kdiag.planes.nft_conditions import conditions_of
+    from kdiag.planes.nft_dispatch import unexpected_frontends
+
     behaviours: dict[Frontend, Behaviour] = {}
     conditions: list[Condition] = []
     gaps: list[Gap] = []

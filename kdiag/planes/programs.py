@@ -12,9 +12,8 @@ from kdiag.walk.cases import cases_of
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork
-from kdiag.walk.nft_rules import IPTABLES_TABLES, NftSpace
+from kdiag.walk.ownership import IPTABLES_TABLES
 from kdiag.walk.program import Program, Space
-from kdiag.walk.virtual_servers import IpvsSpace
 from kdiag.walk.walker import Leaf, Walker
 
 
@@ -25,12 +24,17 @@ def walker_of(evidence: NodeEvidence, network: NodeNetwork, rulesets: Iterable[R
     kernel asks first no dump shows, so the one that kube-proxy writes comes first.
     """
     spaces: list[Space] = [IptablesSpace(ruleset) for ruleset in rulesets]
+    # Few nodes have rules of all kinds: what walks the others is not imported.
     if evidence.nft is not None:
+        from kdiag.walk.nft_rules import NftSpace
+
         printed = any(
             ruleset.family is network.family and ruleset.backend is not Backend.LEGACY for ruleset in evidence.rulesets
         )
         spaces.append(NftSpace(evidence.nft, network.family, IPTABLES_TABLES if printed else frozenset()))
     if evidence.ipvs is not None and evidence.ipvs.servers:
+        from kdiag.walk.virtual_servers import IpvsSpace
+
         tracked = evidence.host.sysctls.get("net.ipv4.vs.conntrack") != "0"
         spaces.append(IpvsSpace(evidence.ipvs, tracked=tracked))
     return Walker(Program(spaces, Surroundings(network=network, ipsets=evidence.ipsets)))

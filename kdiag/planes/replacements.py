@@ -7,12 +7,11 @@ as a plain network plugin beside kube-proxy, and then the rules are kube-proxy's
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
+from msgspec import Struct
 
 from kdiag.model.cluster import ClusterState, ConfigMap, Container, Pod
 from kdiag.model.proxy import ProxyMode, parse_version
@@ -27,8 +26,7 @@ _IN_PART = frozenset({None, "", "probe", "partial"})
 """What leaves it open: up to 1.13 `probe` and `partial` do as much as the kernel or single options allow."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replacement:
+class Replacement(Struct, frozen=True, kw_only=True):
     """A product that does kube-proxy's work on a node. `evidence` tells what shows it, `command` how to look at its Services."""
 
     product: str
@@ -53,8 +51,7 @@ def replacement_of(cluster: ClusterState, evidence: NodeEvidence) -> Replacement
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True, dict=True):
     """One node, and the questions that are asked about it."""
 
     cluster: ClusterState
@@ -217,6 +214,8 @@ def _antrea_proxies_all(config: ConfigMap | None) -> bool | None:
     """What antrea-agent.conf says of proxyAll, False if AntreaProxy is off; None if it cannot be told."""
     if config is None:
         return None
+    import yaml  # only Antrea's configuration needs it
+
     try:
         settings = yaml.safe_load(config.data.get("antrea-agent.conf", ""))
     except (yaml.YAMLError, ValueError, RecursionError):

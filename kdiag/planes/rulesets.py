@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
-from kdiag.model.ipvs import IpvsTable
-from kdiag.model.nft import NftRuleset
 from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
 from kdiag.parse.ipset_save import parse_ipset_save
 from kdiag.parse.iptables_cut import ENDPOINT_KIND, CutDump, Key, cut_dump
-from kdiag.parse.iptables_list import parse_iptables_list
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
-from kdiag.parse.ipvsadm import parse_ipvsadm_list, parse_ipvsadm_save
-from kdiag.parse.nft_cut import NftCut, cut_nft
-from kdiag.parse.nft_json import parse_nft_json, parse_objects
-from kdiag.parse.nft_text import parse_nft_text
-from kdiag.parse.proc_ip_vs import parse_proc_ip_vs
-from kdiag.walk.nft_rules import IPTABLES_TABLES
+from kdiag.walk.ownership import IPTABLES_TABLES
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from kdiag.model.ipvs import IpvsTable
+    from kdiag.model.nft import NftRuleset
+    from kdiag.parse.nft_cut import NftCut
 
 COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 # Per table, best first: the save format loses nothing, a listing without -v hides interfaces.
@@ -85,18 +85,18 @@ def read_nft(
 
     Where `cuts` is given, large JSON is cut up and put there, and the rule set is an excerpt.
     """
-    for probe, parse in (("nft-j-list-ruleset", parse_nft_json), ("nft-list-ruleset", parse_nft_text)):
+    for probe, parse in (("nft-j-list-ruleset", _nft_json), ("nft-list-ruleset", _nft_text)):
         recording = probes.get(probe)
         if recording is None or recording.exit_status or not recording.content.strip():
             continue
         if not _has_tables_of_its_own(recording.content, rulesets):
             return None, ()
         cut = None
-        if cuts is not None and parse is parse_nft_json and len(recording.content) >= LARGE_BYTES:
-            cut = cut_nft(recording.content)
+        if cuts is not None and parse is _nft_json and len(recording.content) >= LARGE_BYTES:
+            cut = _nft_cut(recording.content)
         if cut is not None and cuts is not None:
             cuts.append(cut)
-            ruleset = parse_objects(cut.sample(), cut.line, recording.source)
+            ruleset = _nft_objects(cut.sample(), cut, recording.source)
         else:
             try:
                 ruleset = parse(recording.text(), recording.source)
@@ -129,9 +129,9 @@ def _has_tables_of_its_own(content: bytes, rulesets: tuple[Ruleset, ...]) -> boo
 def read_ipvs(node_name: str, probes: Mapping[str, Recording]) -> tuple[IpvsTable | None, tuple[Gap, ...]]:
     """The virtual servers; None if they were not recorded."""
     for probe, parse in (
-        ("ipvsadm-save-n", parse_ipvsadm_save),
-        ("ipvsadm-Ln", parse_ipvsadm_list),
-        ("proc-net-ip_vs", parse_proc_ip_vs),
+        ("ipvsadm-save-n", _ipvsadm_save),
+        ("ipvsadm-Ln", _ipvsadm_list),
+        ("proc-net-ip_vs", _proc_ip_vs),
     ):
         recording = probes.get(probe)
         if recording is None or recording.exit_status:
@@ -146,6 +146,51 @@ def read_ipvs(node_name: str, probes: Mapping[str, Recording]) -> tuple[IpvsTabl
             return table, (Gap(node=node_name, subject=recording.source, reason=f"{reason}{first}"),)
         return table, ()
     return None, ()
+
+
+# Each grammar is imported where a node has such a recording: most nodes have one or two kinds.
+
+
+def _nft_json(text: str, source: str) -> NftRuleset:
+    from kdiag.parse.nft_json import parse_nft_json
+
+    return parse_nft_json(text, source)
+
+
+def _nft_cut(content: bytes) -> NftCut | None:
+    from kdiag.parse.nft_cut import cut_nft
+
+    return cut_nft(content)
+
+
+def _nft_objects(objects: Iterable[bytes | Raw], cut: NftCut, source: str) -> NftRuleset:
+    from kdiag.parse.nft_json import parse_objects
+
+    return parse_objects(objects, cut.line, source)
+
+
+def _nft_text(text: str, source: str) -> NftRuleset:
+    from kdiag.parse.nft_text import parse_nft_text
+
+    return parse_nft_text(text, source)
+
+
+def _ipvsadm_save(text: str, source: str) -> IpvsTable:
+    from kdiag.parse.ipvsadm import parse_ipvsadm_save
+
+    return parse_ipvsadm_save(text, source)
+
+
+def _ipvsadm_list(text: str, source: str) -> IpvsTable:
+    from kdiag.parse.ipvsadm import parse_ipvsadm_list
+
+    return parse_ipvsadm_list(text, source)
+
+
+def _proc_ip_vs(text: str, source: str) -> IpvsTable:
+    from kdiag.parse.proc_ip_vs import parse_proc_ip_vs
+
+    return parse_proc_ip_vs(text, source)
 
 
 def _same_rules(one: Ruleset, other: Ruleset) -> bool:
@@ -219,6 +264,8 @@ def _parse(
     covers = None if table is None else frozenset({table})
     try:
         if table is not None and form.startswith("L"):
+            from kdiag.parse.iptables_list import parse_iptables_list
+
             ruleset = parse_iptables_list(
                 recording.text(), family=family, table=table, backend=backend, source=recording.source
             )
@@ -284,14 +331,14 @@ def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: 
 
 def whole_nft(cut: NftCut, source: str) -> NftRuleset:
     """All that `nft -j list ruleset` showed."""
-    return parse_nft_json(cut.content.decode("utf-8", errors="replace"), source)
+    return _nft_json(cut.content.decode("utf-8", errors="replace"), source)
 
 
 def nft_excerpt(
     cut: NftCut, source: str, chosen: Mapping[Family, tuple[Collection[bytes], Collection[Key], Collection[Key]]]
 ) -> NftRuleset:
     """What an excerpt of it holds (see NftCut.excerpt)."""
-    return parse_objects(cut.excerpt(chosen), cut.line, source)
+    return _nft_objects(cut.excerpt(chosen), cut, source)
 
 
 def _first_line(text: str) -> str:

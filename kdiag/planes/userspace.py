@@ -6,7 +6,8 @@ Which endpoint it chooses is not in the rules: only that packets reach the proce
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.model.addresses import Family
 from kdiag.model.dataplane import (

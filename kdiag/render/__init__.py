@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from kdiag.render.dot import DOT
-from kdiag.render.github import GITHUB
-from kdiag.render.html import HTML
+from functools import cache
+from importlib import import_module
+
 from kdiag.render.interface import Format
-from kdiag.render.json import JSON
-from kdiag.render.junit import JUNIT
-from kdiag.render.markdown import MARKDOWN
-from kdiag.render.mermaid import MERMAID
-from kdiag.render.sarif import SARIF
-from kdiag.render.svg import SVG
-from kdiag.render.text import TEXT
-from kdiag.render.yaml import YAML
 
-FORMATS: tuple[Format, ...] = (TEXT, JSON, YAML, JUNIT, SARIF, GITHUB, MARKDOWN, HTML, SVG, MERMAID, DOT)
+SLUGS = ("text", "json", "yaml", "junit", "sarif", "github", "markdown", "html", "svg", "mermaid", "dot")
+"""What `-o` takes, in the order of the help. The format `json` is JSON in the module `json` beside this one."""
 
 
+@cache
 def format_named(slug: str) -> Format:
-    """The format that `-o slug` asks for; raises KeyError for one that is not in FORMATS."""
-    return {item.slug: item for item in FORMATS}[slug]
+    """The format that `-o slug` asks for; raises KeyError for one that is not in SLUGS. The others are not imported."""
+    if slug not in SLUGS:
+        raise KeyError(slug)
+    form: Format = getattr(import_module(f"kdiag.render.{slug}"), slug.upper())
+    return form
+
+
+def all_formats() -> tuple[Format, ...]:
+    """Every format, in the order of the help."""
+    return tuple(format_named(slug) for slug in SLUGS)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Address, Family, Network, family_of
 from kdiag.model.overview import AddressRange, AddressRanges, RangeKind
@@ -54,8 +55,7 @@ class Relation(enum.Enum):
     OVERLAPS = "overlaps"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapRow:
+class MapRow(Struct, frozen=True, kw_only=True):
     """One line of the map: a range, or several of one kind that share a line because they are many.
 
     `spans` are where it lies in its region, as shares of the region's width (0 to 1), ascending. `inside` is the smallest
@@ -78,8 +78,7 @@ class MapRow:
         return max(shares) if shares else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapRegion:
+class MapRegion(Struct, frozen=True, kw_only=True):
     """A part of the address space that is drawn to one scale: `first` to `last`. `mark` is a letter."""
 
     mark: str
@@ -93,16 +92,14 @@ class MapRegion:
         return int(self.last) - int(self.first) + 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapSpace:
+class MapSpace(Struct, frozen=True, kw_only=True):
     """A network that holds several regions, and where they are in it, as shares of its width (0 to 1)."""
 
     network: Network
     places: tuple[tuple[str, float, float], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapFamily:
+class MapFamily(Struct, frozen=True, kw_only=True):
     """All regions of one family by address, and the spaces that hold more than one of them."""
 
     family: Family
@@ -253,8 +250,7 @@ def _region(mark: str, group: Sequence[AddressRange], found: AddressRanges) -> M
     return MapRegion(mark=mark, first=address(first), last=address(last), rows=tuple(rows))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True):
     """A range with those that hold it, the largest first: `around` may, `overlaps` must not."""
 
     item: AddressRange

@@ -5,10 +5,10 @@ The same rules as in `kdiag.render.documents` hold.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from kdiag.model.change import Change, PlaneChange
 from kdiag.render.documents import ClusterV1, Count, FindingV1, GapV1, SummaryV1, report_document

@@ -8,15 +8,17 @@ not apply are null, never left out. JSON and YAML are two spellings of the same 
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from kdiag.model.baseline import BaselineEntry, BaselineUse
 from kdiag.model.dataplane import ClientSet
 from kdiag.model.facts import Fact, Facts
 from kdiag.model.report import Acceptance, Affected, Evidence, Finding, Gap, GapKind, Report, Severity
-from kdiag.model.trace import Trace, TraceBranch, TraceEndpoint, TraceStep, TraceVerdict, TraceWalk
+
+if TYPE_CHECKING:
+    from kdiag.model.baseline import BaselineEntry, BaselineUse
+    from kdiag.model.trace import Trace, TraceBranch, TraceEndpoint, TraceStep, TraceVerdict, TraceWalk
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]

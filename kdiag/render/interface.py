@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from kdiag.model.facts import Facts
 from kdiag.model.report import Report
-from kdiag.model.trace import Trace
 from kdiag.render.style import Style
+
+if TYPE_CHECKING:
+    from kdiag.model.trace import Trace
 
 
 def not_made(answer: object, _style: Style) -> str:
@@ -16,8 +20,7 @@ def not_made(answer: object, _style: Style) -> str:
     raise TypeError(f"this format is not made for {type(answer).__name__}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(Struct, frozen=True, kw_only=True):
     """One output format: pure functions to text that ends in a newline. Formats for machines take no notice of the style.
 
     The same value gives the same bytes, whatever the machine, the locale and the order of dictionaries. A format need

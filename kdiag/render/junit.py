@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC
+
+from msgspec import Struct
 
 from kdiag.model.report import Finding, Gap, GapKind, Report, Severity
 from kdiag.render.interface import Format
@@ -32,8 +33,7 @@ from kdiag.render.style import Style
 _GAPS_CLASS = "kdiag.not-examined"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
+class _Case(Struct, frozen=True, kw_only=True):
     """One test. `outcome` is the name of the element that says how it went, None if it passed."""
 
     class_name: str

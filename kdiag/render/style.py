@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 PIPED_WIDTH = 100
 """Columns where nobody says how wide the output may be: what a pipe or a file gets does not depend on a terminal."""
@@ -20,8 +21,7 @@ class Ink(enum.Enum):
     FAINT = "2"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
+class Style(Struct, frozen=True, kw_only=True):
     """Columns that text is wrapped to, colour or not, and whether lines that must not be wrapped are cut to `width`.
 
     `ascii_only` is for a stream whose encoding has no box-drawing characters: pictures are made of letters then. The

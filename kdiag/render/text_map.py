@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.overview import AddressRanges
 from kdiag.render.address_map import (
@@ -30,8 +31,7 @@ _GAUGE = 10
 """Columns of a gauge: one for each tenth that is in use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Glyphs:
+class _Glyphs(Struct, frozen=True, kw_only=True):
     """What bars are made of. A range narrower than a column is a `sliver`."""
 
     empty: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.dataplane import Frontend, FrontendKind, Position
 from kdiag.model.trace import Trace, TraceVerdict
@@ -41,8 +42,7 @@ def trace_text(trace: Trace, style: Style) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class _Row(Struct, frozen=True, kw_only=True):
     """One line of the table: places of the client that fare alike at one address, on one node or on several."""
 
     address: str

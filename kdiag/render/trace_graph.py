@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from kdiag.model.trace import Trace, TraceBranch, TraceWalk
 from kdiag.render.layout import count, cut_middle, visible
@@ -52,8 +53,7 @@ class State(enum.Enum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Box(Struct, frozen=True, kw_only=True):
     """A box: its heading, and lines below it. All text is escaped for terminals, and not yet for a format.
 
     `headings` are the lines (0 is the first below the heading) that are headings too: of another hook or table.
@@ -67,8 +67,7 @@ class Box:
     headings: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrow:
+class Arrow(Struct, frozen=True, kw_only=True):
     """From box to box; `label` is the share of the packets, empty where it is all that comes."""
 
     source: str
@@ -77,8 +76,7 @@ class Arrow:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceGraph:
+class TraceGraph(Struct, frozen=True, kw_only=True):
     """Boxes in the order of the text form; the arrows make a forest, one tree for each client box."""
 
     title: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from kdiag.model.dataplane import ClientSet, Disposition, Fate, RuleRef
 from kdiag.model.trace import TraceBranch, TraceStep
@@ -17,8 +18,7 @@ _JUMP = "jump "
 _TARGETS = GOES_ON | {"CT", "NOTRACK"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """What one line tells: a rule, a policy, or a row of jumps into chains in which nothing matches.
 
     `rules` are empty for a policy. `share` is what is left of the branch afterwards; it is no part of what entries are
@@ -46,8 +46,7 @@ class Entry:
         return self.hook, self.table, self.chain, self.depth, self.action, self.rules, self.unclear
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeNode:
+class TreeNode(Struct, frozen=True, kw_only=True):
     """Rules that all `branches` pass, in their order; behind them the way ends (one branch) or forks (`children`)."""
 
     run: tuple[Entry, ...]
@@ -70,8 +69,7 @@ class TreeNode:
         return all(branch.unclear for branch in self.branches)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTree:
+class ClientTree(Struct, frozen=True, kw_only=True):
     """The tree of those clients that fare alike."""
 
     clients: ClientSet

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import Met
@@ -14,50 +15,42 @@ if TYPE_CHECKING:
     from kdiag.walk.program import CompiledRule
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Struct, frozen=True):
     """Leaves the base chain; the next base chain goes on with the packet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(Struct, frozen=True):
     """Goes back to the chain that led here; in a base chain the policy decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Throws the packet away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """Refuses the packet with an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Jump:
+class Jump(Struct, frozen=True):
     """Enters a chain of the same table; with `goto` it does not come back to this one."""
 
     chain: str
     goto: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """Changes marks of the flow in place; the function returns False if it does not know how."""
 
     apply: Callable[[Flow], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(Struct, frozen=True):
     """Writes the client into an affinity list."""
 
     list_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Translate:
+class Translate(Struct, frozen=True):
     """Gives the packet a new destination.
 
     The function gets the flow and the first address of the interface that it came in by (None: not known), and returns
@@ -67,8 +60,7 @@ class Translate:
     place: Callable[[Flow, int | None], tuple[int, int] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """A virtual server gives the packet to this real server; untracked where `net.ipv4.vs.conntrack` is off. The client
     sticks to it for `affinity_s` seconds (None: it does not)."""
 
@@ -78,26 +70,22 @@ class Schedule:
     affinity_s: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True):
     """Gives the packet a new source out of these addresses; `by_proxy` if kube-proxy's own rule does it."""
 
     sources: AddressSet
     by_proxy: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Untrack:
+class Untrack(Struct, frozen=True):
     """Keeps the packet from connection tracking, and so from nat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
+class Unclear(Struct, frozen=True):
     """May take the packet, or let it go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(Struct, frozen=True):
     """Goes on with the rest of the rule, which asks something of the packet as it is now (nftables)."""
 
     rest: CompiledRule
@@ -120,8 +108,7 @@ Action = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """One of several things that a rule may do: for these clients (None: all), with this share (0 to 1).
 
     Unless `certain`, the packets may as well go on to the next rule; it then is the only way.

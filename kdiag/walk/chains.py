@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import (
@@ -55,8 +57,7 @@ NO_INPUT = frozenset({"OUTPUT", "POSTROUTING"})
 NO_OUTPUT = frozenset({"PREROUTING", "INPUT"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(Struct, frozen=True, kw_only=True):
     """One end of the walk: who gets there, with which share, on which assumptions, and how."""
 
     clients: ClientSet
@@ -66,8 +67,7 @@ class Leaf:
     passed: Passed | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ends:
+class _Ends(Struct, frozen=True):
     """Where a rule stands, and where the flows go that it has dealt with: on to the next rule, out of the chain, or out
     of the base chain."""
 

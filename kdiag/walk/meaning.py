@@ -6,7 +6,8 @@ A test answers True, False, or None: "this cannot be told from a dump".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.rules import IpSet, Option
@@ -19,8 +20,7 @@ PORTED = ("tcp", "udp", "sctp", "dccp", "udplite")
 SERVICE_PORTS = {"http": 80, "https": 443, "domain": 53, "ssh": 22}
 
 
-@dataclass(slots=True, kw_only=True)
-class Compiled:
+class Compiled(Struct, kw_only=True):
     """The meaning of a rule's match options.
 
     All `tests` must hold; `sources` narrows the clients (a flow of which a part matches is split).
@@ -41,8 +41,7 @@ class Compiled:
         self.sources = addresses if self.sources is None else self.sources & addresses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What matches may ask about besides the packet: the node's network and its ipsets (None: not recorded)."""
 
     network: NodeNetwork

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Address, AddressSet, Family, Network, family_of
 from kdiag.model.cluster import Node, Pod
@@ -35,8 +36,7 @@ def _named(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeNetwork:
+class NodeNetwork(Struct, frozen=True, kw_only=True):
     """One family of one node.
 
     `local` are all addresses that the node takes for its own; `local_known` is False where they come from the Node

@@ -24,8 +24,6 @@ from kdiag.walk.program import CompiledChain, CompiledRule, Hooked, index_chain
 FAMILIES = {Family.IPV4: ("ip", "inet"), Family.IPV6: ("ip6", "inet")}
 KINDS = {"nat": "nat", "filter": "filter", "route": "mangle"}
 HOOK_NAMES = {"prerouting", "input", "forward", "output", "postrouting"}
-# What iptables-nft keeps its rules in: `iptables-save` prints them in full, `nft list ruleset` does not.
-IPTABLES_TABLES = frozenset({"raw", "mangle", "nat", "filter", "security"})
 
 
 class NftSpace:

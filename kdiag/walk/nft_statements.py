@@ -6,7 +6,8 @@ Sources: nft(8) 1.0.6 and the kernel's net/netfilter/nft_*.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdiag.model import nft
 from kdiag.model.addresses import AddressSet, Family, parse_address

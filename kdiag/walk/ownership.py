@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kdiag.model.addresses import Family
 from kdiag.model.dataplane import Effect
 from kdiag.model.rules import Rule
 
@@ -18,6 +19,12 @@ PROXY_CHAINS = frozenset(
 _NFT_OF_SERVICE = re.compile(r"(?:service|local|external|firewall)-[A-Z2-7]{8}-")
 _NFT_OF_ENDPOINT = re.compile(r"endpoint-[A-Z2-7]{8}-")
 NFT_TABLE = "kube-proxy"
+NFT_FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+"""The families of kube-proxy's tables, as nft calls them."""
+IPTABLES_TABLES = frozenset({"raw", "mangle", "nat", "filter", "security"})
+"""What iptables-nft keeps its rules in: `iptables-save` prints them in full, `nft list ruleset` does not."""
+IPVS_TABLE = "ipvs"
+"""What the table of virtual servers is called beside those of rules."""
 # The chains in which addresses and ports of Services are looked up.
 _DISPATCH = frozenset(
     "KUBE-SERVICES KUBE-NODEPORTS KUBE-EXTERNAL-SERVICES KUBE-PORTALS-CONTAINER KUBE-PORTALS-HOST KUBE-NODEPORT-CONTAINER "

@@ -6,8 +6,9 @@ What the rules of a node are printed by (iptables, nft, ipvsadm) makes no differ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import Met
@@ -19,8 +20,7 @@ from kdiag.walk.meaning import Compiled, Surroundings
 INDEXED_FROM = 8
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class CompiledRule:
+class CompiledRule(Struct, kw_only=True, eq=False):
     """One rule, ready to be asked. `number` is unique in its program; `order` its place in the chain.
 
     All conditions must hold. `narrows` gives the clients of a flow that match, where these depend on the flow. What
@@ -49,8 +49,7 @@ class CompiledRule:
     """True if the rule changes nothing, so that whether it matches is of no interest."""
 
 
-@dataclass(slots=True, eq=False)
-class CompiledChain:
+class CompiledChain(Struct, eq=False):
     """A chain whose rules are found by what they ask for.
 
     Rules that ask for one destination address, or for one destination port and no address, are looked up; the others
@@ -113,8 +112,7 @@ def interface_test(name: str, negated: bool) -> Callable[[str], bool]:
     return (lambda known: known != name) if negated else (lambda known: known == name)
 
 
-@dataclass(frozen=True, slots=True)
-class Hooked:
+class Hooked(Struct, frozen=True):
     """Where a base chain is hooked in.
 
     `hook` in capitals (`PREROUTING`); lower priorities are asked first. `kind` is `raw`, `mangle`, `nat`, `filter`,
@@ -142,8 +140,7 @@ class Space(Protocol):
         """A chain made ready; None if there is none of this name. `number` gives each rule its number."""
 
 
-@dataclass(slots=True, eq=False)
-class Chains:
+class Chains(Struct, eq=False):
     """The chains of one space, compiled when first entered."""
 
     space: Space

@@ -13,12 +13,11 @@ from kdiag.model.ipvs import Forwarding, IpvsTable, RealServer, VirtualServer
 from kdiag.walk.actions import Reject, Schedule, Unclear, Way
 from kdiag.walk.flow import Flow
 from kdiag.walk.meaning import Compiled, Surroundings
-from kdiag.walk.ownership import VIRTUAL_SERVERS
+from kdiag.walk.ownership import IPVS_TABLE, VIRTUAL_SERVERS
 from kdiag.walk.program import CompiledChain, CompiledRule, Hooked, index_chain
 
 # NF_IP_PRI_NAT_SRC - 1 and NF_IP_PRI_NAT_DST + 2.
 HOOKS = (("INPUT", 99), ("OUTPUT", -98))
-TABLE = "ipvs"
 # Schedulers that give more to real servers of more weight; for the others any weight above 0 is as good as another.
 WEIGHTED = frozenset({"wrr", "wlc", "lblc", "lblcr", "sed", "nq", "sh", "mh", "fo", "ovf"})
 
@@ -43,13 +42,13 @@ class IpvsSpace:
     def hooked(self) -> Iterable[Hooked]:
         """The two places at which packets are taken."""
         for hook, priority in HOOKS:
-            yield Hooked(hook, priority, "ipvs", TABLE, VIRTUAL_SERVERS)
+            yield Hooked(hook, priority, "ipvs", IPVS_TABLE, VIRTUAL_SERVERS)
 
     def compile(self, table: str, chain: str, around: Surroundings, number: Callable[[], int]) -> CompiledChain | None:
         """The table as a chain of one rule that looks the packet's address up."""
         if chain != VIRTUAL_SERVERS:
             return None
-        met = Met(self.table.source, 0, VIRTUAL_SERVERS, TABLE, VIRTUAL_SERVERS, "look-up", Effect.JUMP)
+        met = Met(self.table.source, 0, VIRTUAL_SERVERS, IPVS_TABLE, VIRTUAL_SERVERS, "look-up", Effect.JUMP)
         rule = CompiledRule(met=met, number=number(), order=0, meaning=Compiled(), ways=self._ways)
         return index_chain([rule], "ACCEPT", None)
 
@@ -83,4 +82,4 @@ class IpvsSpace:
         return Way(met, (action,), share=share)
 
     def _met(self, line: int, text: str, words: str, effect: Effect) -> Met:
-        return Met(self.table.source, line, text, TABLE, VIRTUAL_SERVERS, words, effect)
+        return Met(self.table.source, line, text, IPVS_TABLE, VIRTUAL_SERVERS, words, effect)

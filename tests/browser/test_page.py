@@ -6,11 +6,11 @@ import base64
 import re
 import time
 import zlib
-from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.report import Acceptance, Report
 from tests.browser.conftest import Browser, Open

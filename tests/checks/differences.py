@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
-import msgspec
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState
@@ -128,8 +127,7 @@ def difference(
 def at_all_positions(item: Difference) -> tuple[Difference, ...]:
     """The same difference for pods, the node itself and outside clients."""
     return tuple(
-        replace(item, frontend=msgspec.structs.replace(item.frontend, position=position), who=WHO[position])
-        for position in Position
+        replace(item, frontend=replace(item.frontend, position=position), who=WHO[position]) for position in Position
     )
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
+
+from msgspec import structs
 
 from kdiag.checks.ipvs_address_left import CHECK
 from kdiag.model.addresses import Family, Protocol
@@ -26,7 +27,7 @@ def found(*texts: str, mode: ProxyMode = ProxyMode.IPVS, **changes: Any) -> list
         node("node02", addresses=("192.168.56.12",)),
         pod("client", ips=("10.244.1.7",)),
     )
-    seen = dataclasses.replace(node_view("node01", host=host), mode=mode, **changes)
+    seen = structs.replace(node_view("node01", host=host), mode=mode, **changes)
     return list(CHECK.run(view(state, nodes=[seen])))
 
 

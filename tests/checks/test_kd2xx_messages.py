@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kdiag.checks import (
     base_jump_missing,
@@ -252,7 +252,7 @@ STATE = cluster(
 )
 EXPECTED = {
     frontend(): owner("web"),
-    msgspec.structs.replace(frontend(), port=443): owner("web", "https"),
+    replace(frontend(), port=443): owner("web", "https"),
     V6: owner("web"),
     frontend("10.96.0.99:80"): owner("unknown"),
 }
@@ -467,7 +467,7 @@ BALANCER = frontend("192.168.56.200:80", kind=FrontendKind.LOAD_BALANCER_IP, pos
 def test_how_bad_source_ranges_are(expected: str, gets: dict[str, float] | None, severity: Severity, says: str) -> None:
     network = parse_network("10.0.0.0/8")
     assert network is not None
-    state = cluster(replace(service("web"), source_ranges=(network,)))
+    state = cluster(dataclasses.replace(service("web"), source_ranges=(network,)))
     given = group(
         CauseKind.SOURCE_RANGES, difference(Symptom.STALE_ENDPOINT, at=BALANCER, expected=expected, gets=gets)
     )
@@ -513,7 +513,7 @@ def test_many_services_whose_ranges_are_not_enforced_name_none_of_the_ranges() -
     network = parse_network("10.0.0.0/8")
     assert network is not None
     names = [f"web-{index}" for index in range(5)]
-    state = cluster([replace(service(name), source_ranges=(network,)) for name in names])
+    state = cluster([dataclasses.replace(service(name), source_ranges=(network,)) for name in names])
     groups = [
         group(CauseKind.SOURCE_RANGES, difference(Symptom.NOT_REFUSED, at=BALANCER, service=name, expected="dropped"))
         for name in names

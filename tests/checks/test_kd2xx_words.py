@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kdiag.checks.group_finding import Bundle
 from kdiag.checks.group_words import (
@@ -46,7 +44,7 @@ def bundle_of(*differences: Difference) -> Bundle:
 
 def seen(*differences: Difference, judged: tuple[Position, ...] = ()) -> tuple[View, Bundle]:
     bundle = bundle_of(*differences)
-    walked = [msgspec.structs.replace(differences[0].frontend, position=position) for position in judged]
+    walked = [replace(differences[0].frontend, position=position) for position in judged]
     return view_of(*bundle.groups, judged=walked), bundle
 
 
@@ -231,7 +229,7 @@ def test_each_service_is_one_line() -> None:
         difference(Symptom.MISSING_ENDPOINT, backends=["10.244.1.1:80"]),
         difference(Symptom.STALE_ENDPOINT, at=NODE_PORT, backends=["10.244.1.7:80"]),
         difference(at=udp, service="kube-system/dns", port="53/UDP"),
-        difference(at=msgspec.structs.replace(NODE_PORT, port=30053), service="kube-system/dns", port="53/UDP"),
+        difference(at=replace(NODE_PORT, port=30053), service="kube-system/dns", port="53/UDP"),
         difference(Symptom.NO_SUCH_SERVICE, at=frontend("10.96.0.60:80"), service="gone"),
         difference(Symptom.NO_SUCH_SERVICE, at=frontend("10.96.0.61:80")),
         difference(Symptom.NO_SUCH_SERVICE, at=frontend("10.96.0.62:80"), service=None),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+from msgspec import structs
 
 from kdiag.checks.leftover_rules_beside_replacement import CHECK
 from kdiag.model.addresses import Family
@@ -153,15 +153,15 @@ table ip filter {
 
 def test_tables_of_nftables_mode() -> None:
     rules = parse_nft_text(NFT, source="nodes/node01/nft.txt")
-    (finding,) = found(dataclasses.replace(node_view(other_proxy="Cilium"), nft=rules))
+    (finding,) = found(structs.replace(node_view(other_proxy="Cilium"), nft=rules))
     assert (finding.severity, finding.actual) == (Severity.WARNING, "2 chains with rules of kube-proxy")
     assert "from prerouting (table ip kube-proxy)" in finding.message
     assert [(item.line, item.text) for item in finding.evidence] == [(4, "jump services")]
     dormant = parse_nft_text(NFT.replace("kube-proxy {", "kube-proxy {\n\tflags dormant", 1), source="x")
-    (finding,) = found(dataclasses.replace(node_view(other_proxy="Cilium"), nft=dormant))
+    (finding,) = found(structs.replace(node_view(other_proxy="Cilium"), nft=dormant))
     assert finding.severity is Severity.INFO
     others = parse_nft_text(NFT[NFT.index("table ip filter") :], source="x")
-    assert found(dataclasses.replace(node_view(other_proxy="Cilium"), nft=others)) == []
+    assert found(structs.replace(node_view(other_proxy="Cilium"), nft=others)) == []
 
 
 def test_addresses_of_ipvs_mode() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import structs
 
 from kdiag.model.report import Finding, Severity
 from kdiag.model.snapshot import Snapshot
@@ -22,7 +22,7 @@ def with_probes(name: str, of: str, *probes: str) -> Snapshot:
     """A cluster whose node01 also shows what the same node shows in another mode."""
     base, other = cluster(name), cluster(of).nodes[NODE]
     mine = {**base.nodes[NODE], **{probe: other[probe] for probe in probes}}
-    return dataclasses.replace(base, nodes={**base.nodes, NODE: mine})
+    return structs.replace(base, nodes={**base.nodes, NODE: mine})
 
 
 def test_virtual_servers_and_addresses_after_a_switch_to_iptables_mode() -> None:

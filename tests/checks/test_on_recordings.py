@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
 from kdiag.pipeline.viewing import build_view
@@ -24,7 +24,7 @@ def recorded(name: str) -> View:
 
 
 def findings(view: View, family: str) -> list[Finding]:
-    return [finding for check in CHECKS if check.code.startswith(family) for finding in check.run(view)]
+    return [finding for check in all_checks() if check.code.startswith(family) for finding in check.run(view)]
 
 
 @pytest.mark.parametrize("name", [*HEALTHY_IPTABLES, *OTHER_MODES, *HEALTHY_OVERLAYS])

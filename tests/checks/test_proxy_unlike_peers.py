@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from kdiag.checks.proxy_unlike_peers import CHECK
 from kdiag.model.proxy import ProxyConfig, ProxyMode

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.checks.range_overlap import CHECK
 from kdiag.model.cluster import Node, Pod, Service
@@ -335,5 +334,5 @@ def test_reserved_ranges() -> None:
 
 
 def test_without_a_source_file_there_is_no_evidence_of_the_host() -> None:
-    bare = dataclasses.replace(hosted(("docker0", "10.100.0.1", 16)), sources={})
+    bare = structs.replace(hosted(("docker0", "10.100.0.1", 16)), sources={})
     assert all(item.source == "cluster/pods.json" for item in only(with_hosts(on("a", bare))).evidence)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import kdiag.checks
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 from kdiag.checks.interface import Check
 from tests.checks.builders import cluster, view
 
-IDS = [check.code for check in CHECKS]
+IDS = [check.code for check in all_checks()]
 
 
 def test_checks_stand_in_the_order_of_their_codes() -> None:
@@ -27,10 +27,10 @@ def test_every_check_file_is_in_the_list() -> None:
         for path in directory.glob("*.py")
         if re.search(r"^CHECK = Check\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert written == {check.slug for check in CHECKS}
+    assert written == {check.slug for check in all_checks()}
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=IDS)
+@pytest.mark.parametrize("check", all_checks(), ids=IDS)
 def test_every_check_is_documented(check: Check) -> None:
     assert re.fullmatch(r"KD[1-4]\d\d", check.code)
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", check.slug)
@@ -40,7 +40,7 @@ def test_every_check_is_documented(check: Check) -> None:
         assert part in check.explanation
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=IDS)
+@pytest.mark.parametrize("check", all_checks(), ids=IDS)
 def test_every_check_is_silent_about_nothing(check: Check) -> None:
     assert list(check.run(view())) == []
     assert list(check.run(view(cluster(seen=())))) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdiag.cli.app import COMMAND
+from kdiag.cli.app import built_command
 from kdiag.gather.settings_file import KEYS
 from tests.cli.conftest import Kdiag
 
@@ -26,7 +26,7 @@ def settings(text: str) -> None:
 
 def test_every_key_is_an_option_of_the_commands_that_judge() -> None:
     for slug in JUDGING:
-        assert set(KEYS) <= {parameter.name for parameter in COMMAND.commands[slug].params}
+        assert set(KEYS) <= {parameter.name for parameter in built_command(slug).params}
 
 
 def test_precedence(kdiag: Kdiag, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kdiag.checks import CHECKS
-from kdiag.cli.app import COMMANDS
+from kdiag.checks import all_checks
+from kdiag.cli.app import all_commands
 from kdiag.cli.docs import generated_files, main
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +20,9 @@ def test_generated_file_is_fresh(path: str) -> None:
 
 def test_every_command_and_check_is_documented() -> None:
     files = generated_files()
-    for command in COMMANDS:
+    for command in all_commands():
         assert f"\n## kdiag {command.slug}\n" in files["docs/cli.md"]
-    for check in CHECKS:
+    for check in all_checks():
         assert f"\n### {check.code} {check.slug}\n" in files["docs/checks.md"]
 
 

@@ -11,7 +11,7 @@ import typer._completion_classes as typer_completion
 from click.shell_completion import ShellComplete, get_completion_class
 
 from kdiag.cli import fast_completion
-from kdiag.cli.app import COMMAND
+from kdiag.cli.app import COMMAND, SLUGS, built_command
 
 
 def by_click(*typed: str) -> list[tuple[str, str]]:
@@ -50,10 +50,10 @@ def lines(command: click.Command) -> Iterator[list[str]]:
         yield [slug, *source, "--node=node01", "--node", ""]
 
 
-@pytest.mark.parametrize("slug", sorted(COMMAND.commands))
+@pytest.mark.parametrize("slug", sorted(SLUGS))
 def test_the_same_words_as_click(slug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/no/such/file")
-    asked = list(lines(COMMAND.commands[slug]))
+    asked = list(lines(built_command(slug)))
     assert [(line, fast(*line)) for line in asked] == [(line, by_click(*line)) for line in asked]
 
 

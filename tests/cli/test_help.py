@@ -4,14 +4,14 @@ import shlex
 
 import pytest
 
-from kdiag.cli.app import COMMAND, COMMANDS
+from kdiag.cli.app import all_commands, built_command
 from kdiag.cli.command import Command
 from tests.cli.conftest import Kdiag
 
-EXAMPLES = [(command, line) for command in COMMANDS for line, _ in command.examples]
+EXAMPLES = [(command, line) for command in all_commands() for line, _ in command.examples]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.slug)
+@pytest.mark.parametrize("command", all_commands(), ids=lambda command: command.slug)
 def test_every_command_has_examples(kdiag: Kdiag, command: Command) -> None:
     assert len(command.examples) >= 2
     out = kdiag(command.slug, "--help").out
@@ -24,7 +24,7 @@ def test_every_command_has_examples(kdiag: Kdiag, command: Command) -> None:
 def test_example_parses(command: Command, line: str) -> None:
     words = shlex.split(line)
     assert words[0] == command.slug
-    COMMAND.commands[command.slug].make_context(command.slug, words[1:])
+    built_command(command.slug).make_context(command.slug, words[1:])
 
 
 @pytest.mark.parametrize(

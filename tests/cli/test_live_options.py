@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdiag.cli import live
-from kdiag.cli.app import COMMAND
+from kdiag.cli.app import built_command
 from kdiag.cli.live import AddressKind, LiveOptions, SudoUse, TransportName, order_of
 from kdiag.errors import UsageError
 from kdiag.gather.addressing import AddressType
@@ -43,10 +43,10 @@ def test_defaults_are_those_of_the_order() -> None:
 
 @pytest.mark.parametrize("command", LIVE_COMMANDS)
 def test_every_command_has_them_under_their_headings(command: str) -> None:
-    parameters = {item.name: item for item in COMMAND.commands[command].params}
+    parameters = {item.name: item for item in built_command(command).params}
     for name in LiveOptions.__dataclass_fields__:
-        assert parameters[name].rich_help_panel in (live.CLUSTER_PANEL, live.NODE_PANEL)
-    assert parameters["color"].rich_help_panel is None
+        assert getattr(parameters[name], "rich_help_panel", "") in (live.CLUSTER_PANEL, live.NODE_PANEL)
+    assert getattr(parameters["color"], "rich_help_panel", "") is None
 
 
 def test_everything_arrives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdiag.cli.app import COMMANDS
+from kdiag.cli.app import SLUGS
 from kdiag.cli.man import man_pages
 
 MAN = Path(__file__).parents[2] / "docs/man"
@@ -16,7 +16,7 @@ MAN = Path(__file__).parents[2] / "docs/man"
 def test_pages_are_fresh_and_no_others_lie_about() -> None:
     pages = man_pages()
     assert {f"docs/man/{path.name}" for path in MAN.iterdir()} == set(pages)
-    assert len(pages) == len(COMMANDS) + 1
+    assert len(pages) == len(SLUGS) + 1
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")

@@ -10,7 +10,7 @@ from kdiag.cli.formats import FACTS_FORMATS, REPORT_FORMATS, TRACE_FORMATS, Outp
 from kdiag.cli.options import Colour
 from kdiag.cli.output import NARROWEST, WIDEST, emit, forget_stdout, style_for
 from kdiag.errors import KdiagError
-from kdiag.render import FORMATS
+from kdiag.render import all_formats
 from kdiag.render.interface import not_made
 from kdiag.render.style import Style
 
@@ -59,9 +59,9 @@ def test_wishes_of_the_environment(environment: pytest.MonkeyPatch, variable: st
 
 
 def test_formats_are_those_of_the_renderers() -> None:
-    assert [item.value for item in OutputFormat] == [item.slug for item in FORMATS]
+    assert [item.value for item in OutputFormat] == [item.slug for item in all_formats()]
     for offered, kind in ((REPORT_FORMATS, "report"), (TRACE_FORMATS, "trace"), (FACTS_FORMATS, "facts")):
-        assert list(offered) == [item.slug for item in FORMATS if getattr(item, kind) is not not_made]
+        assert list(offered) == [item.slug for item in all_formats() if getattr(item, kind) is not not_made]
 
 
 class Broken(io.StringIO):

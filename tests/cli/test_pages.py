@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from kdiag.cli import pages
-from kdiag.cli.app import COMMANDS
+from kdiag.cli.app import SLUGS
 from kdiag.cli.main import run
 
-NAMES = [None, *(command.slug for command in COMMANDS)]
+NAMES = [None, *SLUGS]
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+
+from bench.generator.cluster import Options, make_cluster
+from bench.generator.snapshot import write_snapshot
 
 HEAVY = (
     "kubernetes",
@@ -25,17 +29,60 @@ HEAVY = (
 )
 
 
-def imported(*arguments: str, program: Sequence[str] = ("-m", "kdiag"), **environment: str) -> tuple[str, set[str]]:
+SNAPSHOT_ONLY = (
+    *(name for name in HEAVY if name not in ("yaml", "msgspec")),
+    "importlib.resources",
+    "tempfile",
+    "kdiag.gather.api",
+    "kdiag.gather.collect",
+    "kdiag.gather.ssh_settings",
+    "kdiag.gather.transports",
+    "kdiag.pipeline.live",
+    "kdiag.pipeline.overview",
+    "kdiag.pipeline.plan",
+    "kdiag.pipeline.tracing",
+    "kdiag.pipeline.watch",
+    "kdiag.parse.toml_document",
+)
+"""What no run of one family on a recorded node without a log needs."""
+
+OTHER_MODES = (
+    "kdiag.model.nft",
+    "kdiag.model.ipvs",
+    "kdiag.parse.iptables_list",
+    "kdiag.parse.ipvsadm",
+    "kdiag.parse.nft_json",
+    "kdiag.parse.nft_text",
+    "kdiag.parse.proc_ip_vs",
+    "kdiag.parse.proxy_log",
+    "kdiag.planes.ipvs_conditions",
+    "kdiag.planes.nft_conditions",
+    "kdiag.walk.nft_rules",
+    "kdiag.walk.virtual_servers",
+)
+"""What a node in iptables mode does not need."""
+
+
+_LIST_MODULES = "import atexit, sys; atexit.register(lambda: print('imported:', *sys.modules, file=sys.stderr)); "
+"""`python -X importtime` leaves out what importlib.import_module imports."""
+
+
+def imported(
+    *arguments: str,
+    program: str = "from kdiag.__main__ import main; sys.exit(main())",
+    exit_code: int = 0,
+    **environment: str,
+) -> tuple[str, set[str]]:
     """Standard output, and the modules that were imported."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *program, *arguments],
+        [sys.executable, "-c", _LIST_MODULES + program, *arguments],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, **environment},
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.stderr, re.MULTILINE))
+    assert done.returncode == exit_code, done.stderr
+    return done.stdout, set(done.stderr.rpartition("imported: ")[2].split())
 
 
 @pytest.mark.parametrize(
@@ -77,7 +124,7 @@ def test_version_needs_no_command_line() -> None:
 def test_completion_is_light(typed: str, expected: str) -> None:
     out, modules = imported(
         # What kdiag runs in a process of its own, whose standard error goes nowhere.
-        program=("-c", "from kdiag.cli.fast_completion import answer; answer('complete_bash')"),
+        program="from kdiag.cli.fast_completion import answer; answer('complete_bash')",
         COMP_WORDS=typed,
         COMP_CWORD=str(len(typed.split()) - 1),
     )
@@ -98,3 +145,39 @@ def test_console_script_points_at_main() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: there is no command nonsense\n")
+
+
+# Made-up clusters are recorded without pods, so that every run of them has a gap: exit code 3.
+
+
+@pytest.fixture(scope="module")
+def iptables_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("cluster")
+    write_snapshot(make_cluster(Options(services=60, endpoints=3, nodes=1)), directory)
+    return directory
+
+
+def test_rules_of_one_mode_need_nothing_of_the_others(iptables_cluster: Path) -> None:
+    out, modules = imported("check-rules", "--snapshot", str(iptables_cluster), "-o", "json", exit_code=3)
+    assert '"frontends_judged": 0' not in out
+    assert not modules & {*SNAPSHOT_ONLY, *OTHER_MODES}
+    # Of the checks, the commands and the formats, only those that were asked for.
+    assert "kdiag.checks.stale_endpoint" in modules
+    assert not modules & {"kdiag.checks.range_overlap", "kdiag.cli.preflight", "kdiag.cli.trace", "kdiag.render.text"}
+
+
+def test_yaml_is_for_clusters_that_have_some(iptables_cluster: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(iptables_cluster, bare)
+    _, modules = imported("check-rules", "--snapshot", str(bare), "-o", "json", exit_code=3)
+    assert "yaml" in modules
+    (bare / "cluster" / "kube-system-configmaps.json").write_text('{"kind": "ConfigMapList", "items": []}')
+    _, modules = imported("check-rules", "--snapshot", str(bare), "-o", "json", exit_code=3)
+    assert "yaml" not in modules
+
+
+def test_other_modes_are_imported_where_they_are(tmp_path: Path) -> None:
+    write_snapshot(make_cluster(Options(services=20, endpoints=3, nodes=1, mode="nftables")), tmp_path)
+    _, modules = imported("check-rules", "--snapshot", str(tmp_path), "-o", "json", exit_code=3)
+    assert "kdiag.walk.nft_rules" in modules
+    assert not modules & {"kdiag.walk.virtual_servers", "kdiag.planes.ipvs_conditions", "kdiag.parse.iptables_list"}

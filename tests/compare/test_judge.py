@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.compare.judge import Verdict, judge, judge_unexpected, merged
 from kdiag.model.dataplane import Behaviour, Case, Fate, FrontendKind, Passed, Position
@@ -94,7 +93,7 @@ def test_affinity_that_some_endpoints_lack_is_told_with_their_number() -> None:
 def test_who_suffers_in_words(position: Position, bad: tuple[str, ...], who: str) -> None:
     broken = case(outcome("pass"), to=clients(*bad))
     rest = clients("10.244.1.0/24").addresses - broken.clients.addresses
-    fine = [dataclasses.replace(case(outcome("1")), clients=dataclasses.replace(broken.clients, addresses=rest))]
+    fine = [structs.replace(case(outcome("1")), clients=structs.replace(broken.clients, addresses=rest))]
     verdict = judged(behaviour(outcome("1")), behaviour(broken, *(fine if rest else [])), position=position)
     assert [item.who for item in verdict.differences] == [who]
 
@@ -207,7 +206,7 @@ Step = tuple[str, str, str, bool]
 
 def walked(text: str, *steps: Step) -> Case:
     paths: dict[Fate, Passed] = {fate(text): way(*steps, rules=RULES)}
-    return dataclasses.replace(case(outcome(text)), paths=paths)
+    return structs.replace(case(outcome(text)), paths=paths)
 
 
 @pytest.mark.parametrize(

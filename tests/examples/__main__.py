@@ -6,8 +6,9 @@ import contextlib
 import io
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from kdiag.checks.examples import DIRECTORY
 from kdiag.cli.main import run

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 from kdiag.checks.examples import DIRECTORY, example_of
 from tests.examples.__main__ import example_text
 from tests.examples.cases import EXAMPLES
 
-CODES = [check.code for check in CHECKS]
+CODES = [check.code for check in all_checks()]
 
 
 def test_every_code_has_one() -> None:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.expect.dataplane import NEWEST, NodeContext, detector_of, expected_data_plane
 from kdiag.model.addresses import Family
@@ -171,7 +170,7 @@ def test_masquerade_all_is_taken_from_the_configuration() -> None:
         }
 
     assert masquerades(config) == {"proxy"}
-    assert masquerades(dataclasses.replace(config, masquerade_all=None)) == {"no"}
+    assert masquerades(structs.replace(config, masquerade_all=None)) == {"no"}
 
 
 def test_hopelessly_contradictory_slices_leave_a_frontend_without_cases() -> None:

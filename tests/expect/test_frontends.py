@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from msgspec import structs
 
 from kdiag.expect.frontends import addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import ProxyRules
@@ -205,7 +206,7 @@ def test_without_configuration_every_own_address_is_open() -> None:
         "10.244.1.1",
         "192.168.56.11",
     ]
-    unknown = dataclasses.replace(rules(), node=None)
+    unknown = structs.replace(rules(), node=None)
     config = ProxyConfig(source="test", node_port_addresses=("primary",))
     assert [str(item) for item in node_port_addresses(Family.IPV4, network, facts, config, unknown)] == [
         "10.244.1.1",

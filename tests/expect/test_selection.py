@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import pytest
+from msgspec import structs
 
 from kdiag.expect.endpoints import Candidate
 from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
@@ -76,7 +77,7 @@ def test_nothing_usable(version: Version) -> None:
 
 
 def test_a_node_that_nobody_knows_has_no_local_endpoint() -> None:
-    unknown = dataclasses.replace(rules((1, 36)), node=None, node_name="nowhere")
+    unknown = structs.replace(rules((1, 36)), node=None, node_name="nowhere")
     assert picked(select(READY, b.service(), unknown)) == ([1, 2], [], True)
 
 

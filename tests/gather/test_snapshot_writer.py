@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kdiag.errors import SnapshotError
 from kdiag.gather.snapshot_reader import read_snapshot
@@ -23,7 +23,7 @@ from tests.gather.laying import lay
 
 def same(left: Snapshot, right: Snapshot) -> bool:
     """Equal but for the manifest, which tells more once it was written."""
-    return dataclasses.replace(left, manifest={}) == dataclasses.replace(right, manifest={})
+    return structs.replace(left, manifest={}) == structs.replace(right, manifest={})
 
 
 class TestWrite:
@@ -38,7 +38,7 @@ class TestWrite:
 
     def test_the_same_snapshot_gives_the_same_bytes(self, tmp_path: Path) -> None:
         snapshot = cluster("v1.20.2-iptables-nft")
-        turned = dataclasses.replace(
+        turned = structs.replace(
             snapshot,
             nodes={node: dict(reversed(list(snapshot.nodes[node].items()))) for node in reversed(list(snapshot.nodes))},
         )
@@ -197,8 +197,8 @@ class TestLimits:
     def test_nodes_that_do_not_fit(self, tmp_path: Path) -> None:
         nodes = {f"n{number:02}": {"a": self.recording(f"nodes/n{number:02}/a.txt", 60)} for number in range(10)}
         big = {"a": self.recording("nodes/big/a.txt", 100), "b": self.recording("nodes/big/b.txt", 100)}
-        limits = dataclasses.replace(self.LIMITS, max_total_bytes=2600, max_file_bytes=2600)
-        full = dataclasses.replace(limits, max_total_bytes=700)
+        limits = structs.replace(self.LIMITS, max_total_bytes=2600, max_file_bytes=2600)
+        full = structs.replace(limits, max_total_bytes=700)
         assert (
             write_snapshot(Snapshot(name="c", nodes={**nodes, "big": big}), tmp_path / "all", limits=limits).gaps == ()
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -101,8 +101,8 @@ def saved(text: str, family: Family = Family.IPV4) -> Ruleset:
 
 
 def bare(rule: Rule, *, chain: str | None = None, interfaces: bool = True) -> Rule:
-    rule = dataclasses.replace(rule, line=0, text="", chain=rule.chain if chain is None else chain)
-    return rule if interfaces else dataclasses.replace(rule, in_interface=None, out_interface=None)
+    rule = structs.replace(rule, line=0, text="", chain=rule.chain if chain is None else chain)
+    return rule if interfaces else structs.replace(rule, in_interface=None, out_interface=None)
 
 
 def one(line: str, family: Family = Family.IPV4) -> Rule:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -25,7 +25,7 @@ def read(text: str, *, six: bool = False) -> Rule:
 
 
 def bare(rule: Rule) -> Rule:
-    return dataclasses.replace(rule, text="", line=0)
+    return structs.replace(rule, text="", line=0)
 
 
 def networks(*texts: str, negated: bool = False) -> NetworkMatch:

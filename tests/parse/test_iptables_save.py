@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -47,7 +47,7 @@ def without_places(ruleset: Ruleset) -> dict[tuple[str, str], object]:
     return {
         (table.name, chain.name): (
             chain.policy,
-            tuple(dataclasses.replace(rule, line=0, text="") for rule in chain.rules),
+            tuple(structs.replace(rule, line=0, text="") for rule in chain.rules),
         )
         for table in ruleset.tables.values()
         for chain in table.chains.values()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
+from msgspec import structs
+
 from kdiag.model.addresses import Network, parse_network
 from kdiag.model.cluster import Node
 from kdiag.model.host import HostFacts, Process, ProxyLog
@@ -142,7 +144,7 @@ def test_effective_configuration_field_by_field() -> None:
         masquerade_all=False,
         masquerade_bit=1,
     )
-    assert effective_config((ProxyConfig(source="c"), worse)) == dataclasses.replace(
+    assert effective_config((ProxyConfig(source="c"), worse)) == structs.replace(
         worse, source="c", feature_gates={"X": False, "Y": True}
     )
 

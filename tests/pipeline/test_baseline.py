@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.errors import KdiagError
 from kdiag.model.baseline import Baseline, BaselineEntry, BaselineKey
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.report import Gap, GapKind, Report
-from kdiag.pipeline import Scope, apply_baseline, read_baseline
+from kdiag.pipeline import Scope
+from kdiag.pipeline.baseline import apply_baseline, read_baseline
 from tests.render.samples import HEALTHY, REPORT, STALE
 
 TODAY = date(2026, 11, 23)

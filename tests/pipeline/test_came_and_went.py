@@ -6,7 +6,6 @@ So may an endpoint of a Service that both lists show alike. Nothing is to be sai
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.report import GapKind, Severity
 from kdiag.model.snapshot import Recording, Round, Snapshot
@@ -34,7 +34,7 @@ def edited(recording: Recording, *edits: Edit) -> Recording:
     listed = json.loads(recording.content)
     for edit in edits:
         edit(listed)
-    return dataclasses.replace(recording, content=json.dumps(listed).encode())
+    return structs.replace(recording, content=json.dumps(listed).encode())
 
 
 def without_service(listed: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def written(listed: dict[str, Any]) -> None:
 
 def base(name: str = MODES[0]) -> Snapshot:
     whole = cluster(name)
-    return dataclasses.replace(whole, nodes={NODE: whole.nodes[NODE]}, gaps=())
+    return structs.replace(whole, nodes={NODE: whole.nodes[NODE]}, gaps=())
 
 
 def read(snapshot: Snapshot, version: str, *edits: Edit) -> dict[str, Recording]:
@@ -79,7 +79,7 @@ def never_seen(name: str = MODES[0], *, versions: tuple[str, str] = ("900", "950
     """No reading has the Service, and the node has rules for it."""
     snapshot = base(name)
     first, second = (read(snapshot, version, without_service) for version in versions)
-    return dataclasses.replace(snapshot, api={**snapshot.api, **first}, api_after=second)
+    return structs.replace(snapshot, api={**snapshot.api, **first}, api_after=second)
 
 
 def read_again(snapshot: Snapshot, *, still_there: bool, version: str = "990") -> Snapshot:
@@ -90,13 +90,13 @@ def read_again(snapshot: Snapshot, *, still_there: bool, version: str = "990") -
         for probe, recording in probes.items():
             lines = recording.text().split("\n")
             kept = [line for line in lines if f"default/{SERVICE}" not in line]
-            probes[probe] = dataclasses.replace(recording, content="\n".join(kept).encode())
+            probes[probe] = structs.replace(recording, content="\n".join(kept).encode())
     later = Round(
         taken_at=snapshot.taken_at + timedelta(seconds=60),
         nodes={NODE: probes},
         api_after=read(base(), version, without_service),
     )
-    return dataclasses.replace(snapshot, again=(later,))
+    return structs.replace(snapshot, again=(later,))
 
 
 def codes(snapshot: Snapshot) -> list[str]:
@@ -152,7 +152,7 @@ def lagging(*, version_moves: bool) -> Snapshot:
         probe="iptables-save",
         edit=lambda text: re.sub(rf"(default/{SERVICE}.*--to-destination) 10.244.1.10:80", r"\1 10.244.1.99:80", text),
     )
-    return dataclasses.replace(stale, api_after=after, taken_at=None)
+    return structs.replace(stale, api_after=after, taken_at=None)
 
 
 def test_an_endpoint_that_came_and_went_is_no_finding() -> None:
@@ -208,5 +208,5 @@ def test_a_chain_that_only_new_node_ports_need_is_not_flushed() -> None:
         ),
     )
     assert "KD212" in codes(empty)
-    moving = dataclasses.replace(empty, api={**snapshot.api, **early}, api_after={"services": snapshot.api["services"]})
-    assert codes(dataclasses.replace(moving, taken_at=None)) == []
+    moving = structs.replace(empty, api={**snapshot.api, **early}, api_after={"services": snapshot.api["services"]})
+    assert codes(structs.replace(moving, taken_at=None)) == []

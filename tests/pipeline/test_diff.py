@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kdiag.model.change import ChangeKind
 from kdiag.model.report import Gap, GapKind

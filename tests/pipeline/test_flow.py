@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import cache
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from kdiag.errors import TargetError, UsageError
 from kdiag.gather.snapshot_writer import write_snapshot
@@ -80,7 +80,7 @@ def test_a_scope_that_names_what_is_not_there(scope: Scope) -> None:
 
 def test_without_a_check_that_looks_at_nodes_their_gaps_are_left_out() -> None:
     snapshot = cluster("v1.36.2-iptables-nft")
-    partial = dataclasses.replace(snapshot, nodes={"node01": snapshot.nodes["node01"]})
+    partial = structs.replace(snapshot, nodes={"node01": snapshot.nodes["node01"]})
     gaps = diagnose(partial, RULES).gaps
     assert {gap.node for gap in gaps} == {"controlplane", "node02"}
     assert diagnose(partial, Scope(select=("KD301",))).gaps == ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.report import Gap, GapKind
@@ -29,7 +29,7 @@ def examined(snapshot: Snapshot, node: str = NODE) -> tuple[NodeView, list[Gap]]
 def keeping(snapshot: Snapshot, *probes: str) -> Snapshot:
     """Of node01 only these probes."""
     kept = {name: item for name, item in snapshot.nodes[NODE].items() if name in probes}
-    return dataclasses.replace(snapshot, nodes={**snapshot.nodes, NODE: kept})
+    return structs.replace(snapshot, nodes={**snapshot.nodes, NODE: kept})
 
 
 def _edit(kind: str, name: str, change: Edit) -> Callable[[Snapshot], Snapshot]:
@@ -75,7 +75,7 @@ def _edit(kind: str, name: str, change: Edit) -> Callable[[Snapshot], Snapshot]:
 def test_a_node_of_which_nothing_was_recorded(change: Edit, reason: str, kind: GapKind) -> None:
     snapshot = _edit("nodes", NODE, change)(cluster(BASE))
     rest = {name: probes for name, probes in snapshot.nodes.items() if name != NODE}
-    view, gaps = build_view(dataclasses.replace(snapshot, nodes=rest), nodes=(NODE,))
+    view, gaps = build_view(structs.replace(snapshot, nodes=rest), nodes=(NODE,))
     assert [(gap.subject, gap.reason, gap.kind) for gap in gaps if gap.node == NODE] == [("rules", reason, kind)]
     node = view.node_by_name[NODE]
     assert (node.recorded, node.comparison) == (False, None)
@@ -111,17 +111,15 @@ def test_a_recorded_node_that_the_api_does_not_list_is_judged() -> None:
 
 
 def test_what_nothing_shows() -> None:
-    bare = dataclasses.replace(cluster(BASE), api={})
+    bare = structs.replace(cluster(BASE), api={})
     silent, gaps = examined(keeping(bare))
     assert (silent.mode, silent.comparison) == (None, None)
     assert [gap.reason for gap in gaps] == ["no rules were recorded on this node"]
     foreign = keeping(bare, "ip6tables-save")
-    foreign = dataclasses.replace(
+    foreign = structs.replace(
         foreign,
         nodes={
-            NODE: {
-                "iptables-save": dataclasses.replace(foreign.nodes[NODE]["ip6tables-save"], content=b"*nat\nCOMMIT\n")
-            }
+            NODE: {"iptables-save": structs.replace(foreign.nodes[NODE]["ip6tables-save"], content=b"*nat\nCOMMIT\n")}
         },
     )
     puzzling, gaps = examined(foreign)
@@ -193,7 +191,7 @@ def test_rules_beside_another_product_are_not_judged_but_kept() -> None:
         name: {probe: item for probe, item in probes.items() if probe not in ("ip-addr", "ip-d-addr")}
         for name, probes in snapshot.nodes.items()
     }
-    view, gaps = build_view(dataclasses.replace(snapshot, nodes=bare))
+    view, gaps = build_view(structs.replace(snapshot, nodes=bare))
     judged = {node.name: (node.other_proxy, node.comparison is not None) for node in view.nodes}
     assert judged[NODE] == ("Cilium", False)
     assert all(found == (None, True) for name, found in judged.items() if name != NODE)
@@ -228,7 +226,7 @@ def test_a_node_that_is_not_ready(recorded: bool) -> None:
         return
     unreachable = Gap(node=NODE, subject="node", reason="no route to host")
     rest = {name: probes for name, probes in snapshot.nodes.items() if name != NODE}
-    _, gaps = build_view(dataclasses.replace(snapshot, nodes=rest, gaps=(unreachable,)))
+    _, gaps = build_view(structs.replace(snapshot, nodes=rest, gaps=(unreachable,)))
     assert [(gap.kind, gap.reason) for gap in gaps if gap.node == NODE] == [
         (GapKind.FAILED, "no route to host"),
         (GapKind.FAILED, "nothing was recorded from this node, which is not Ready"),
@@ -246,7 +244,7 @@ def _nameless(snapshot: Snapshot) -> Snapshot:
     def no_image(listed: dict[str, Any]) -> None:
         listed["items"] = [item for item in listed["items"] if "kube-proxy" not in item["metadata"]["name"]]
 
-    return variant_api(dataclasses.replace(kept, api=without), "pods", no_image)
+    return variant_api(structs.replace(kept, api=without), "pods", no_image)
 
 
 def test_an_assumed_release_is_called_so_and_follows_the_chains() -> None:
@@ -256,7 +254,7 @@ def test_an_assumed_release_is_called_so_and_follows_the_chains() -> None:
     assert node.comparison is not None
     assert node.comparison.groups == ()
     older = _nameless(cluster("v1.20.2-iptables-nft"))
-    newer = dataclasses.replace(older, api={**older.api, "version": cluster(BASE).api["version"]})
+    newer = structs.replace(older, api={**older.api, "version": cluster(BASE).api["version"]})
     node, _ = examined(newer)
     assert node.version == (1, 20)
     assert node.comparison is not None
@@ -268,7 +266,7 @@ def _without_configuration(snapshot: Snapshot) -> Snapshot:
         snapshot, "iptables-save", "ip6tables-save", "ip-addr", "ip-route", "kube-proxy", "sysctl-route_localnet"
     )
     api = {kind: item for kind, item in kept.api.items() if "configmaps" not in kind}
-    return dataclasses.replace(kept, api=api)
+    return structs.replace(kept, api=api)
 
 
 def test_without_configuration_the_rules_tell_how_pods_are_told_from_others() -> None:

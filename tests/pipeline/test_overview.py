@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import cache
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.addresses import Protocol
 from kdiag.model.cluster import ObjectKey
@@ -24,7 +24,7 @@ from tests.corpus_fixtures import cluster
 @cache
 def demo(**narrowed: object) -> Report:
     scope = Scope(with_ranges=True, with_overview=True)
-    return diagnose(open_snapshot(None, demo=True), dataclasses.replace(scope, **narrowed))  # type: ignore[arg-type]
+    return diagnose(open_snapshot(None, demo=True), structs.replace(scope, **narrowed))
 
 
 def overview(**narrowed: object) -> Overview:
@@ -98,17 +98,17 @@ def test_services_that_no_verdict_is_possible_on() -> None:
     assert first.comparison is not None
     unclear = (Unclear(node=first.name, reason="a rule was not understood", service_ports=tuple(keys)),)
     nodes = (
-        dataclasses.replace(first, comparison=dataclasses.replace(first.comparison, unclear=unclear)),
+        structs.replace(first, comparison=structs.replace(first.comparison, unclear=unclear)),
         *view.nodes[1:],
     )
-    changed = dataclasses.replace(view, nodes=nodes)
+    changed = structs.replace(view, nodes=nodes)
     found = overview_of(changed, demo().findings, run=(), left_out=(), services=(), namespace=None)
     assert found.unjudged == (
         Unjudged(node="controlplane", reason="a rule was not understood", services=("default/web",)),
     )
-    blind = dataclasses.replace(first, expected=DataPlane(node=first.name, behaviours={}))
+    blind = structs.replace(first, expected=DataPlane(node=first.name, behaviours={}))
     nothing = overview_of(
-        dataclasses.replace(view, nodes=(blind,)), (), run=(), left_out=(), services=(), namespace="kube-system"
+        structs.replace(view, nodes=(blind,)), (), run=(), left_out=(), services=(), namespace="kube-system"
     )
     assert [(item.services, item.reason.partition(" what")[0]) for item in nothing.unjudged] == [
         (("kube-system/kube-dns",), "nothing says")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline.viewing import build_view
@@ -29,7 +28,7 @@ def _without(snapshot: Snapshot, probes: tuple[str, ...], kinds: tuple[str, ...]
     def kept(probe: str) -> bool:
         return probe.endswith("tables-save") if probes == ("*",) else probe not in probes
 
-    return dataclasses.replace(
+    return structs.replace(
         snapshot,
         api={kind: item for kind, item in snapshot.api.items() if kind not in kinds},
         nodes={

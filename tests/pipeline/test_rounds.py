@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+
+from msgspec import structs
 
 from kdiag.model.difference import CauseKind
 from kdiag.model.report import Gap, GapKind
@@ -27,13 +28,13 @@ KINDS = ("services", "endpointslices-v1", "nodes", "pods")
 def base_cluster() -> Snapshot:
     """A healthy cluster of which one node was recorded."""
     whole = cluster(BASE)
-    return dataclasses.replace(whole, nodes={NODE: whole.nodes[NODE]})
+    return structs.replace(whole, nodes={NODE: whole.nodes[NODE]})
 
 
 def edited(recording: Recording, edit: Callable[[list[dict[str, Any]]], None]) -> Recording:
     listed = json.loads(recording.content)
     edit(listed["items"])
-    return dataclasses.replace(recording, content=json.dumps(listed).encode())
+    return structs.replace(recording, content=json.dumps(listed).encode())
 
 
 def without_endpoint(items: list[dict[str, Any]]) -> None:
@@ -57,7 +58,7 @@ def without_rule(snapshot: Snapshot, node: str) -> dict[str, Recording]:
     recording = probes["iptables-save"]
     lines = [line for line in recording.text().split("\n") if not is_endpoint_rule(line)]
     assert len(lines) < len(recording.text().split("\n"))
-    probes["iptables-save"] = dataclasses.replace(recording, content="\n".join(lines).encode())
+    probes["iptables-save"] = structs.replace(recording, content="\n".join(lines).encode())
     return probes
 
 
@@ -69,7 +70,7 @@ def is_endpoint_rule(line: str) -> bool:
 def moving(**changes: Any) -> Snapshot:
     """The endpoint went away while the nodes were read; the nodes still have it."""
     base = base_cluster()
-    return dataclasses.replace(base, api_after=after(base, without_endpoint), **changes)
+    return structs.replace(base, api_after=after(base, without_endpoint), **changes)
 
 
 def view_of(snapshot: Snapshot, node: str = NODE) -> tuple[NodeView, tuple[Gap, ...]]:
@@ -144,7 +145,7 @@ def test_other_services_are_judged_by_the_first_reading_alone() -> None:
     probes = dict(base.nodes[NODE])
     recording = probes["iptables-save"]
     flushed = "\n".join(line for line in recording.text().split("\n") if not line.startswith("-A KUBE-SVC-"))
-    probes["iptables-save"] = dataclasses.replace(recording, content=flushed.encode())
+    probes["iptables-save"] = structs.replace(recording, content=flushed.encode())
     rounds = (Round(api_after=after(base)), Round(nodes={NODE: probes}, api_after=after(base)))
     node, _ = view_of(moving(again=rounds))
     assert services_at_fault(node) <= {SERVICE}
@@ -153,7 +154,7 @@ def test_other_services_are_judged_by_the_first_reading_alone() -> None:
 def test_nodes_that_were_settled_are_not_looked_at_again() -> None:
     base = base_cluster()
     rounds = (Round(api_after=after(base)), Round(nodes={NODE: without_rule(base, NODE)}, api_after=after(base)))
-    node, _ = view_of(dataclasses.replace(base, api_after=after(base), again=rounds))
+    node, _ = view_of(structs.replace(base, api_after=after(base), again=rounds))
     assert services_at_fault(node) == set()
 
 
@@ -182,7 +183,7 @@ def test_what_is_young_in_a_later_round_stays_unsettled() -> None:
         Round(taken_at=young, nodes={NODE: without_rule(base, NODE)}, api_after=after(base, created_now)),
     )
     assert unsettled_of(view_of(moving(again=rounds))[0]) == {SERVICE}
-    old = dataclasses.replace(rounds[1], taken_at=young + timedelta(minutes=5))
+    old = structs.replace(rounds[1], taken_at=young + timedelta(minutes=5))
     assert unsettled_of(view_of(moving(again=(rounds[0], old)))[0]) == set()
 
 
@@ -198,5 +199,5 @@ def test_nothing_to_join() -> None:
 
 def test_quiet_clusters_need_no_other_round() -> None:
     base = base_cluster()
-    assert unsettled_nodes(dataclasses.replace(base, api_after=after(base)), 0.0) == ()
-    assert unsettled_nodes(dataclasses.replace(moving(), nodes={}), 0.0) == ()
+    assert unsettled_nodes(structs.replace(base, api_after=after(base)), 0.0) == ()
+    assert unsettled_nodes(structs.replace(moving(), nodes={}), 0.0) == ()

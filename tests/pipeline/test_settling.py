@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import timedelta
 from typing import Any
+
+from msgspec import structs
 
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.snapshot import Snapshot
@@ -20,7 +21,7 @@ LOCAL_CLUSTER = ObjectKey(namespace="default", name="local-cluster")
 def _read_twice(snapshot: Snapshot, seconds_later: float) -> Snapshot:
     """The same API read before and after, so much later than the recording that its changes are that old."""
     assert snapshot.taken_at is not None
-    return dataclasses.replace(
+    return structs.replace(
         snapshot, api_after=snapshot.api, taken_at=snapshot.taken_at + timedelta(seconds=seconds_later)
     )
 

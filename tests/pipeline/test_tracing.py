@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from functools import cache
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kdiag.errors import TargetError
 from kdiag.model.trace import Trace
@@ -258,7 +258,7 @@ def test_what_cannot_be_told_is_neither_yes_nor_no() -> None:
 def test_without_the_filter_table_a_refused_service_is_not_called_broken() -> None:
     snapshot = cluster("v1.20.2-iptables-nft")
     probes = {name: item for name, item in snapshot.nodes["node01"].items() if name != "iptables-save"}
-    state = build_view(dataclasses.replace(snapshot, nodes={"node01": probes}), nodes=("node01",))[0]
+    state = build_view(structs.replace(snapshot, nodes={"node01": probes}), nodes=("node01",))[0]
     found = asked("svc/no-eps", over=state, node="node01")
     assert {item.ok for item in found.verdicts} == {True}
 
@@ -292,7 +292,7 @@ def test_contradictory_slices_leave_a_service_open() -> None:
 
 def test_gaps_of_nodes_that_were_not_judged_are_notes() -> None:
     snapshot = cluster(BASE)
-    partial = dataclasses.replace(snapshot, nodes={"node01": snapshot.nodes["node01"]})
+    partial = structs.replace(snapshot, nodes={"node01": snapshot.nodes["node01"]})
     found = trace(partial, parse_trace_target("svc/local-cluster", any_namespace=True), Scope())
     assert [note for note in found.notes if note.startswith("node02: ")] == [
         "node02: rules: nothing was recorded from this node"

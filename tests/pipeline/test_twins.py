@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.report import Report

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.model.addresses import Family
 from kdiag.model.host import HostFacts, InterfaceAddress, ProxyLog
@@ -39,7 +38,7 @@ def printed(**probes: str) -> NodeEvidence:
     nft, nft_gaps = read_nft("node01", found.probes, ())
     ipvs, ipvs_gaps = read_ipvs("node01", found.probes)
     assert (nft_gaps, ipvs_gaps) == ((), ())
-    return dataclasses.replace(found, nft=nft, ipvs=ipvs)
+    return structs.replace(found, nft=nft, ipvs=ipvs)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def chosen(found: NodeEvidence, config: ProxyConfig | None = None) -> str | None
 
 
 def facts(answer: str | None = None, log: str | None = None, host: HostFacts = HostFacts()) -> HostFacts:  # noqa: B008
-    return dataclasses.replace(
+    return structs.replace(
         host, proxy_mode_answer=answer, log=ProxyLog(source="log", proxier=log) if log is not None else None
     )
 

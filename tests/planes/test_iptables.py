@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.compare import compare
 from kdiag.model.addresses import Family, Protocol
@@ -46,10 +45,10 @@ def test_without_rules_there_is_a_gap_and_nothing_is_read() -> None:
 
 
 def test_without_nat_nothing_is_read_and_without_filter_less_is_told() -> None:
-    no_nat = dataclasses.replace(ruleset(FILTER), covers=frozenset({"filter"}))
+    no_nat = structs.replace(ruleset(FILTER), covers=frozenset({"filter"}))
     reading = read(no_nat)
     assert (reading.data_plane.behaviours, [gap.subject for gap in reading.gaps]) == ({}, ["IPv4 nat table"])
-    nat_only = dataclasses.replace(ruleset(NAT), covers=frozenset({"nat"}))
+    nat_only = structs.replace(ruleset(NAT), covers=frozenset({"nat"}))
     reading = read(nat_only)
     assert (reading.filter_seen, [gap.subject for gap in reading.gaps]) == (False, ["IPv4 filter table"])
     groups = compare(order().expected, reading.data_plane, filter_seen=False, conditions=reading.conditions).groups
@@ -80,7 +79,7 @@ LEGACY = ruleset(backend=Backend.LEGACY, source="legacy")
     ("given", "first"),
     [
         ([EMPTY, HOOKED], "hooked"),
-        ([UNHOOKED, dataclasses.replace(HOOKED, backend=Backend.LEGACY)], "hooked"),
+        ([UNHOOKED, structs.replace(HOOKED, backend=Backend.LEGACY)], "hooked"),
         ([EMPTY, UNHOOKED], "unhooked"),
         ([LEGACY, HOOKED], "hooked"),
         ([EMPTY, LEGACY], "legacy"),
@@ -161,7 +160,7 @@ def test_rules_that_show_no_other_address(rule: str) -> None:
 
 def test_a_node_port_that_is_closed_on_this_node_is_a_services_all_the_same() -> None:
     """nodePortAddresses names no address of the node, and the rules for the NodePort are there."""
-    elsewhere = dataclasses.replace(CONFIG, node_port_addresses=("172.16.0.0/12",))
+    elsewhere = structs.replace(CONFIG, node_port_addresses=("172.16.0.0/12",))
     known = frozenset({(Protocol.TCP, 30080)})
     given = order(config=elsewhere, node_ports=known)
     assert not any(frontend.kind is FrontendKind.NODE_PORT for frontend in given.expected.behaviours)
@@ -180,8 +179,8 @@ def test_refusals_left_over_in_filter_are_seen() -> None:
 
 
 def test_without_an_address_of_its_own_a_node_has_no_node_port() -> None:
-    nowhere = {family: dataclasses.replace(item, own=type(item.own)(family, ())) for family, item in networks().items()}
-    given = dataclasses.replace(order(), networks=nowhere)
+    nowhere = {family: structs.replace(item, own=type(item.own)(family, ())) for family, item in networks().items()}
+    given = structs.replace(order(), networks=nowhere)
     rule = "-A KUBE-NODEPORTS " + TO_WEB.format("default/gone", 31111)
     assert served(read(ruleset(with_nat(rule)), given=given), given) == set()
 
@@ -214,5 +213,5 @@ def test_following_one_frontend_gives_every_end() -> None:
 
 
 def test_rules_of_the_other_family_are_not_looked_at() -> None:
-    six = dataclasses.replace(ruleset(), family=Family.IPV6)
+    six = structs.replace(ruleset(), family=Family.IPV6)
     assert [gap.subject for gap in read(six).gaps] == ["IPv4 rules"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.compare import compare
 from kdiag.model.addresses import Family
@@ -93,7 +92,7 @@ def test_releases_that_did_not_write_it_do_not_miss_it(jump: BaseJump) -> None:
 
 
 def test_a_table_that_was_not_recorded_misses_nothing() -> None:
-    nat_only = dataclasses.replace(ruleset(NAT), covers=frozenset({"nat"}))
+    nat_only = structs.replace(ruleset(NAT), covers=frozenset({"nat"}))
     assert conditions(nat_only) == ()
     assert {name for name, _ in told(ruleset(NAT))} == {"BASE_JUMP", "FLUSHED"}
 
@@ -222,7 +221,7 @@ def test_masquerade_rules_without_any_range() -> None:
 
 
 def test_without_a_range_to_expect_none_is_wrong() -> None:
-    blind = order(config=dataclasses.replace(CONFIG, cluster_cidrs=()))
+    blind = order(config=structs.replace(CONFIG, cluster_cidrs=()))
     assert conditions(RULES.replace("! -s 10.244.0.0/16", "! -s 10.0.0.0/8"), blind) == ()
 
 

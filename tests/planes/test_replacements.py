@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.cluster import ClusterState, ConfigMap, Container, Pod
 from kdiag.model.host import HostFacts, Interface, InterfaceAddress, Process
@@ -29,9 +30,7 @@ def place(
         proxy_mode_answer=answer,
     )
     found = evidence(*([ruleset()] if rules else []), host=host)
-    return dataclasses.replace(
-        found, ipvs=parse_ipvsadm_save("-A -t 10.96.0.1:443 -s rr\n", "ipvs") if servers else None
-    )
+    return structs.replace(found, ipvs=parse_ipvsadm_save("-A -t 10.96.0.1:443 -s rr\n", "ipvs") if servers else None)
 
 
 def agent(

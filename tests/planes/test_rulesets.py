@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.model.addresses import Family
 from kdiag.model.difference import CauseKind, Comparison
@@ -214,7 +213,7 @@ def with_form(snapshot: Snapshot, form: str) -> Snapshot:
         if name == form or not name.startswith(("iptables-save", "iptables-S", "iptables-L"))
     }
     assert form in probes
-    return dataclasses.replace(snapshot, nodes={**snapshot.nodes, NODE: probes})
+    return structs.replace(snapshot, nodes={**snapshot.nodes, NODE: probes})
 
 
 def judged(snapshot: Snapshot) -> tuple[Comparison, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.dataplane import Disposition
 from kdiag.pipeline.viewing import build_view
@@ -54,9 +55,8 @@ def test_a_portal_of_a_service_that_is_gone() -> None:
 
 def test_sockets_that_were_not_recorded_are_not_missed() -> None:
     probes = {name: item for name, item in cluster(NAME).nodes["node01"].items() if not name.startswith("ss-")}
-    import dataclasses
 
-    bare = dataclasses.replace(cluster(NAME), nodes={**cluster(NAME).nodes, "node01": probes})
+    bare = structs.replace(cluster(NAME), nodes={**cluster(NAME).nodes, "node01": probes})
     assert faults_in(bare, "node01") == []
 
 

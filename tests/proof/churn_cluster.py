@@ -7,12 +7,15 @@ state of a moment into the node's rules.
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
+
+from msgspec.structs import replace
 
 from kdiag.model.snapshot import Recording, Round, Snapshot
 from kdiag.parse.chain_names import endpoint_hash, service_port_hash
@@ -110,7 +113,7 @@ def churn(random: Random, *, apps: int, rate: float, end_s: float) -> Api:
                 api.write(when, dict(state))
             elif name in state and endpoint in state[name].endpoints:
                 left = tuple(item for item in state[name].endpoints if item != endpoint)
-                state[name] = replace(state[name], endpoints=left, stamp_s=when, lost=True)
+                state[name] = dataclasses.replace(state[name], endpoints=left, stamp_s=when, lost=True)
                 api.write(when, dict(state))
         if moment > end_s:
             break
@@ -127,14 +130,16 @@ def churn(random: Random, *, apps: int, rate: float, end_s: float) -> Api:
             if what < 0.1:
                 delete(name)
             elif what < 0.16:
-                state[name] = replace(app, node_port=0 if app.node_port else 33000 + next(fresh) % 900, spec_s=moment)
+                state[name] = dataclasses.replace(
+                    app, node_port=0 if app.node_port else 33000 + next(fresh) % 900, spec_s=moment
+                )
             elif what < 0.55 and app.endpoints:
                 lost = random.choice(app.endpoints)
                 left = tuple(item for item in app.endpoints if item != lost)
-                state[name] = replace(app, endpoints=left, stamp_s=moment, lost=True)
+                state[name] = dataclasses.replace(app, endpoints=left, stamp_s=moment, lost=True)
             elif len(app.endpoints) < 9:
                 new = next(address)
-                state[name] = replace(app, endpoints=(*app.endpoints, new), stamp_s=moment, lost=False)
+                state[name] = dataclasses.replace(app, endpoints=(*app.endpoints, new), stamp_s=moment, lost=False)
                 if what > 0.85:  # short-lived
                     bisect.insort(undo, (moment + random.uniform(0.05, 4.0), name, new))
         api.write(moment, dict(state))

@@ -6,6 +6,7 @@ its format, and AssertionError tells that hostile text came out as something els
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import json
@@ -17,7 +18,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,8 +26,9 @@ from random import Random
 
 import yaml
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 from kdiag.errors import KdiagError
 from kdiag.gather.archive import Limits
 from kdiag.gather.snapshot_reader import read_snapshot
@@ -54,7 +56,7 @@ from kdiag.parse.sockets import parse_sockets
 from kdiag.parse.target import parse_client, parse_reserved, parse_service_name, parse_service_port, parse_trace_target
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.planes import rulesets
-from kdiag.render import FORMATS
+from kdiag.render import all_formats
 from kdiag.render.style import Style
 from tests.corpus_fixtures import cluster
 from tests.proof.fuzz_mutators import mutated_bytes, mutated_json, mutated_text
@@ -240,7 +242,7 @@ def _parsers() -> list[Subject]:
         ),
         Subject(
             name="baseline", seeds=(_BASELINE,),
-            ask=lambda c: parse_baseline(_text(c), "s", codes=[check.code for check in CHECKS]), weight=5, grows=False,
+            ask=lambda c: parse_baseline(_text(c), "s", codes=[check.code for check in all_checks()]), weight=5, grows=False,
         ),
         Subject(name="host probes", seeds=(b"1\n", b"Linux 6.1\n", *_probes("iptables-version")), ask=_host, weight=5),
     ]  # fmt: skip
@@ -465,7 +467,7 @@ def _diagnose(name: str, probe: str | None, kind: str | None) -> Callable[[bytes
             probes = base.nodes["node01"]
             changed = replace(base, nodes={"node01": {**probes, probe: replace(probes[probe], content=content)}})
         report = diagnose(changed, Scope())
-        for item in FORMATS:
+        for item in all_formats():
             if item.slug in ("json", "text"):
                 item.report(report, Style())
         return report
@@ -550,7 +552,7 @@ def _report_named(text: str) -> Report:
 
 def ask_renderer(slug: str) -> Callable[[bytes], object]:
     """Render a report or a trace with this text everywhere, and read it again."""
-    made = {item.slug: item for item in FORMATS}[slug]
+    made = {item.slug: item for item in all_formats()}[slug]
 
     def ask(content: bytes) -> object:
         text = content.decode("utf-8", "surrogatepass") if content else "x"
@@ -590,7 +592,7 @@ def ask_renderer(slug: str) -> Callable[[bytes], object]:
 
 @cache
 def _plain_tags() -> frozenset[str]:
-    made = {item.slug: item for item in FORMATS}["html"]
+    made = {item.slug: item for item in all_formats()}["html"]
     plain = [_report_named("plain"), _report_named("two\nlines"), _report_named("- a\n- b"), REPORT]
     return frozenset(tag for report in plain for tag in html_tags(made.report(report, Style())))
 
@@ -613,7 +615,7 @@ def _renderers() -> list[Subject]:
     return [
         Subject(name=f"render {item.slug}", seeds=(b"x",), mutate=_hostile_text, ask=ask_renderer(item.slug),
                 weight=80 if item.slug not in ("html", "markdown", "yaml") else 25, grows=False)
-        for item in FORMATS if item.slug != "svg"
+        for item in all_formats() if item.slug != "svg"
     ]  # fmt: skip
 
 
@@ -621,7 +623,7 @@ def _renderers() -> list[Subject]:
 def subjects() -> tuple[Subject, ...]:
     """All of them. Making them takes some seconds: recordings are unpacked and cut to pieces."""
     return (
-        *(replace(subject, weight=50 * subject.weight) for subject in _parsers()),
+        *(dataclasses.replace(subject, weight=50 * subject.weight) for subject in _parsers()),
         Subject(name="archive", seeds=(b"t", b"g", b"z", b"x"), mutate=_archive, ask=_read_archive, weight=60, grows=False),
         Subject(name="snapshot directory", seeds=(_FILES["manifest.json"],), mutate=mutated_json, ask=_read_directory,
                 weight=100, grows=False),

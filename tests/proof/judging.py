@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
+from msgspec import structs
 
-from kdiag.checks import CHECKS
+from kdiag.checks import all_checks
 from kdiag.compare.outcomes import agree
 from kdiag.model.addresses import Family, Protocol, parse_address
 from kdiag.model.dataplane import Behaviour, DataPlane, Disposition, Frontend, FrontendKind, Masquerade, Outcome
@@ -64,7 +64,7 @@ class Look:
 def look_at(snapshot: Snapshot, node: str, settle_s: float = 30.0) -> Look:
     """What `diagnose` does, with its view kept. `settle_s` as in `Scope`."""
     view, gaps = build_view(snapshot, nodes=(node,), settle_s=settle_s)
-    found = sorted((item for check in CHECKS for item in check.run(view)), key=finding_order)
+    found = sorted((item for check in all_checks() for item in check.run(view)), key=finding_order)
     return Look(view=view, node=view.node_by_name[node], findings=tuple(found), gaps=gaps)
 
 
@@ -89,11 +89,11 @@ class Subject:
         """The recording with one file of the node, or one list of the API, replaced."""
         kind = probe.removeprefix(API)
         if kind != probe:
-            listed = dataclasses.replace(self.snapshot.api[kind], content=text.encode())
-            return dataclasses.replace(self.snapshot, api={**self.snapshot.api, kind: listed})
+            listed = structs.replace(self.snapshot.api[kind], content=text.encode())
+            return structs.replace(self.snapshot, api={**self.snapshot.api, kind: listed})
         probes = self.snapshot.nodes[self.node]
-        changed = {**probes, probe: dataclasses.replace(probes[probe], content=text.encode())}
-        return dataclasses.replace(self.snapshot, nodes={**self.snapshot.nodes, self.node: changed})
+        changed = {**probes, probe: structs.replace(probes[probe], content=text.encode())}
+        return structs.replace(self.snapshot, nodes={**self.snapshot.nodes, self.node: changed})
 
 
 def subject_of(name: str, snapshot: Snapshot, node: str, settle_s: float = 30.0) -> Subject:
@@ -164,7 +164,7 @@ def beside(expected: DataPlane, label: str) -> Iterator[Frontend]:
             variants.append((near, frontend.protocol, frontend.port))
         for address, protocol, number in variants:
             if (address, protocol, number) not in seen:
-                yield msgspec.structs.replace(frontend, address=address, protocol=protocol, port=number)
+                yield structs.replace(frontend, address=address, protocol=protocol, port=number)
 
 
 def _summed(outcome: Outcome) -> dict[object, float]:

@@ -10,7 +10,6 @@ allows, and at least one of each kind for each recording.
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import random
@@ -19,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+
+from msgspec import structs
 
 from kdiag.model.snapshot import Snapshot
 from tests.corpus_fixtures import (
@@ -81,8 +82,8 @@ def recording(name: str) -> Snapshot:
         source = listed.source.replace("nft-j-list-ruleset.json", "nft-list-ruleset.txt")
         text = nft_text(name.removesuffix(AS_TEXT), node)
         rest = {probe: item for probe, item in probes.items() if probe != "nft-j-list-ruleset"}
-        nodes[node] = {**rest, "nft-list-ruleset": dataclasses.replace(listed, source=source, content=text.encode())}
-    return dataclasses.replace(snapshot, nodes=nodes)
+        nodes[node] = {**rest, "nft-list-ruleset": structs.replace(listed, source=source, content=text.encode())}
+    return structs.replace(snapshot, nodes=nodes)
 
 
 def damaged_files(name: str) -> tuple[str, ...]:

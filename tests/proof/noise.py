@@ -8,8 +8,10 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
+
+from msgspec.structs import replace
 
 from kdiag.model.report import Gap, Report
 from kdiag.model.snapshot import Recording, Snapshot

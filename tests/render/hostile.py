@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
+
+from msgspec.structs import replace
 
 from kdiag.model.baseline import BaselineEntry, BaselineKey, BaselineUse
 from kdiag.model.report import Acceptance, Affected, Evidence, Finding, Gap, GapKind, Report, Severity

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 from datetime import date
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kdiag.model.baseline import BaselineEntry, BaselineKey, BaselineUse
 from kdiag.model.report import Severity

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from kdiag.model.facts import Facts
 from kdiag.model.report import Report
 from kdiag.model.trace import Trace
-from kdiag.render import FORMATS, format_named
+from kdiag.render import all_formats, format_named
 from kdiag.render.documents import DOCUMENTS
 from kdiag.render.interface import Format, not_made
 from kdiag.render.json import schema_text
@@ -40,7 +39,7 @@ class TestEveryFormat:
 
     def test_same_bytes_and_a_newline_at_the_end(self, slug: str, answer: Callable[[Format], str]) -> None:
         field = {"flags": "facts"}.get(slug, slug)
-        able = [form for form in FORMATS if getattr(form, field) is not not_made]
+        able = [form for form in all_formats() if getattr(form, field) is not not_made]
         assert [form.slug for form in able][:3] == ["text", "json", "yaml"]
         for form in able:
             assert answer(form) == answer(form)
@@ -60,8 +59,8 @@ class TestEveryFormat:
 
 
 def test_formats_are_found_by_name() -> None:
-    assert [form.slug for form in FORMATS][:7] == ["text", "json", "yaml", "junit", "sarif", "github", "markdown"]
-    assert len({form.slug for form in FORMATS}) == len(FORMATS)
+    assert [form.slug for form in all_formats()][:7] == ["text", "json", "yaml", "junit", "sarif", "github", "markdown"]
+    assert len({form.slug for form in all_formats()}) == len(all_formats())
     assert format_named("json") is JSON
     with pytest.raises(KeyError):
         format_named("xml")
@@ -139,9 +138,7 @@ def test_trace_tells_walk_and_verdicts() -> None:
 def test_interfaces_are_sorted_and_shares_are_within_bounds() -> None:
     assert TRACE.walk is not None
     clients = replace(PODS, interfaces=frozenset({"eth0", "", "cni0"}))
-    branch = replace(
-        GOOD_BRANCH, clients=clients, share=1.0000000002, fate=msgspec.structs.replace(GOOD_BRANCH.fate, backend=None)
-    )
+    branch = replace(GOOD_BRANCH, clients=clients, share=1.0000000002, fate=replace(GOOD_BRANCH.fate, backend=None))
     document = trace_json(replace(TRACE, walk=replace(TRACE.walk, branches=(branch,))))
     told = document["walk"]["branches"][0]
     assert told["interfaces"] == ["", "cni0", "eth0"]

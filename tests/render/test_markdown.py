@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html import unescape
 
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from msgspec.structs import replace
 
 from kdiag.model.report import Evidence, Gap, Report
 from kdiag.render.markdown import LIMIT_CHARACTERS, MARKDOWN

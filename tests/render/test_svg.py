@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.overview import AddressRange, AddressRanges, RangeKind
 from kdiag.model.trace import Trace

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kdiag.model.facts import FactKind, Facts
 from kdiag.render.style import Style

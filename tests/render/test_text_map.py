@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.overview import AddressRange, AddressRanges, RangeKind
 from kdiag.render.style import Style

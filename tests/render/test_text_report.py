@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.baseline import BaselineUse
 from kdiag.model.report import Affected, Evidence, Finding, Gap, Severity

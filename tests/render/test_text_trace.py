@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.dataplane import Frontend, FrontendKind, Position
 from kdiag.model.trace import Trace, TraceVerdict
@@ -21,7 +20,7 @@ def with_verdicts(*verdicts: TraceVerdict, style: Style = PIPE) -> str:
 
 
 def at(verdict: TraceVerdict, **changes: object) -> TraceVerdict:
-    frontend: Frontend = msgspec.structs.replace(verdict.frontend, **changes)
+    frontend: Frontend = replace(verdict.frontend, **changes)
     return replace(verdict, frontend=frontend)
 
 

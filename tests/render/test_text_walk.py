@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.dataplane import ClientSet, Disposition, Fate, Masquerade, Position
@@ -138,7 +136,7 @@ def test_tiny_share_is_not_nothing() -> None:
     ("position", "words"), [(Position.NODE, "from the node to"), (Position.EXTERNAL, "from outside to")]
 )
 def test_positions(position: Position, words: str) -> None:
-    walk = replace(WALK, frontend=msgspec.structs.replace(FRONTEND, position=position), branches=())
+    walk = replace(WALK, frontend=replace(FRONTEND, position=position), branches=())
     assert words in walk_lines(walk, PIPE, owned=True)[0]
 
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.dataplane import ClientSet

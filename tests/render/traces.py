@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kdiag.model.trace import Trace
 from tests.render.samples import GOOD_BRANCH, STALE_BRANCH, TRACE, step

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.addresses import Family, Protocol
 from kdiag.model.dataplane import ClientSet, Position

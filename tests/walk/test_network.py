@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.cluster import Metadata, ObjectKey, Pod
