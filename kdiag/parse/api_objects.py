@@ -7,12 +7,10 @@ makes no sense as a whole raises ValueError.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
-from socket import AF_INET, AF_INET6, inet_pton
 
 import msgspec
 
@@ -50,8 +48,6 @@ VARIABLES = ("FELIX_BPFENABLED",)
 """The environment variables that are kept: whether Calico runs in eBPF mode."""
 
 _ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
-_MAPPED = 0xFFFF
-"""All but the last 32 bits of an IPv4 address that is written as IPv6."""
 _VARIABLE_DECODER = msgspec.json.Decoder(list[raw.Variable] | None)
 _LABEL_SERVICE = "kubernetes.io/service-name"
 _LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
@@ -156,18 +152,19 @@ def _ready(items: list[raw.Endpoint], address_type: str) -> ReadyEndpoints | Non
         if item.hints is not None or item.topology is not None or not item.addresses:
             return None
     texts = [item.addresses[0] for item in items if item.addresses]
-    try:
-        if address_type == "IPv4":
-            numbers = struct.unpack(f">{len(texts)}I", b"".join([inet_pton(AF_INET, text) for text in texts]))
-        elif address_type == "IPv6":
-            numbers = tuple([int.from_bytes(inet_pton(AF_INET6, text)) for text in texts])
-        else:
+    numbers: list[int] = []
+    if address_type == "IPv4":
+        try:
+            numbers = [_ipv4_number(text) for text in texts]
+        except (KeyError, ValueError):
             return None
-    except (OSError, ValueError):
-        return None
-    if any(number >> 32 == _MAPPED for number in numbers):
-        return None
-    return ReadyEndpoints(numbers, tuple(texts), tuple([item.node_name or None for item in items]))
+    else:
+        for text in texts:
+            address = _sloppy_address(text)
+            if address is None or family_of(address) != address_type:
+                return None
+            numbers.append(int(address))
+    return ReadyEndpoints(tuple(numbers), tuple(texts), tuple([item.node_name or None for item in items]))
 
 
 def _decoded(encoded: msgspec.Raw) -> tuple[Endpoint, ...]:
@@ -362,13 +359,18 @@ def _addresses(texts: Iterable[str], what: str, complain: Complain) -> tuple[Add
 
 def _address(text: str, what: str, complain: Complain) -> Address | None:
     try:
-        first, second, third, fourth = text.split(".")
-        return IPv4Address(_OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8 | _OCTETS[fourth])
+        return IPv4Address(_ipv4_number(text))
     except (KeyError, ValueError):
         address = _sloppy_address(text)
     if address is None:
         complain(f"{what} {text!r} is not an IP address")
     return address
+
+
+def _ipv4_number(text: str) -> int:
+    """An IPv4 address that is written as usual. Raises KeyError or ValueError for anything else."""
+    first, second, third, fourth = text.split(".")
+    return _OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8 | _OCTETS[fourth]
 
 
 @lru_cache(maxsize=65536)
