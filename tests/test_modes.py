@@ -279,7 +279,7 @@ PAIRS = {
 
 @cache
 def _view(name: str) -> View:
-    return build_view(cluster(name))[0]
+    return build_view(cluster(name), every_port=True)[0]
 
 
 def _differences(first: View, second: View) -> Iterator[Seen]:

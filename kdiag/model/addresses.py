@@ -110,6 +110,11 @@ class AddressSet(Struct, frozen=True):
         return AddressSet(family, _merge(ranges))
 
     @staticmethod
+    def of_numbers(family: Family, values: Iterable[int]) -> AddressSet:
+        """The addresses that have these numbers."""
+        return AddressSet(family, _merge([(value, value) for value in values]))
+
+    @staticmethod
     def span(family: Family, first: int, last: int) -> AddressSet:
         """The addresses from `first` to `last`, both included."""
         return AddressSet(family, ((first, last),) if first <= last else ())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kdiag.model.addresses import AddressSet, Family, parse_address
+from kdiag.model.addresses import AddressSet, Family, family_of, parse_address
 from kdiag.parse.iptables_cut import Key
 
 ADDRESS_MAPS = ("service-ips", "no-endpoint-services", "firewall-ips")
@@ -28,6 +28,7 @@ _ELEMENT = {
     CLUSTER_IPS: re.compile(rb'"(%b)"()()' % _ADDRESS),
     HAIRPINS: re.compile(rb'\{"concat": \["(%b)", "\1", "(tcp|udp|sctp)", (\d+)\]\}' % _ADDRESS),
 }
+_DOTTED = re.compile(rb"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}")
 _OF_SERVICE = re.compile(rb"(?:service|local|external|firewall)-[A-Z2-7]{8}-")
 _TYPE = re.compile(rb'\[?"[a-z0-9_]+"(?:, "[a-z0-9_]+")*\]?')
 
@@ -126,14 +127,20 @@ def marked_by(sets: Iterable[OpenSet], family: Family) -> dict[bytes, frozenset[
 def addresses_of(sets: Iterable[OpenSet], family: Family) -> tuple[AddressSet, ...]:
     """The sets of single addresses."""
     return tuple(
-        AddressSet.of(
+        AddressSet.of_numbers(
             family,
-            [
-                address
-                for key, _ in item.elements
-                if key is not None and (address := parse_address(key[0].decode())) is not None
-            ],
+            [value for key, _ in item.elements if key is not None and (value := _number(key[0], family)) is not None],
         )
         for item in sets
         if item.name == CLUSTER_IPS
     )
+
+
+def _number(text: bytes, family: Family) -> int | None:
+    """An address of a family as a number."""
+    if family is Family.IPV4 and _DOTTED.fullmatch(text):
+        first, second, third, last = map(int, text.split(b"."))
+        if max(first, second, third, last) < 256:
+            return first << 24 | second << 16 | third << 8 | last
+    address = parse_address(text.decode())
+    return None if address is None or family_of(address) is not family else int(address)

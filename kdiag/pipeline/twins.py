@@ -218,22 +218,23 @@ class _Sorter:
         for protocol, forms in self.places.items():
             mine = [key for key in filters if key[1] == protocol]
             by_place = {opening + key[0] + closing + key[2]: key for key in mine if key[0]}
-            by_port = {key[2]: key for key in mine if not key[0]}
+            by_port = {b":" + key[2]: key for key in mine if not key[0]}
+            sizes = {len(port) for port in by_port}
             for _, places in forms:
-                asked = by_place.keys() & set(places.values())
+                listed = set(places.values())
+                asked = by_place.keys() & listed
                 met |= {by_place[place] for place in asked}
-                if by_port:
-                    for place in places.values():
-                        port = place[place.rindex(b":") + 1 :]
-                        if port in by_port:
-                            asked.add(place)
-                            met.add(by_port[port])
+                # Looked for all at once: there are few ports, and hardly ever one that is asked for.
+                for size in sizes:
+                    ports = by_port.keys() & {place[-size:] for place in listed}
+                    if ports:
+                        met |= {by_port[port] for port in ports}
+                        asked |= {place for place in listed if place[-size:] in ports}
                 if by_address:
-                    for place in places.values():
-                        found = by_address.get(place[: place.rindex(b":")])
-                        if found is not None:
-                            asked.add(place)
-                            met.update(found)
+                    known = by_address.keys() & {place[: place.rindex(b":")] for place in listed}
+                    if known:
+                        met.update(key for address in known for key in by_address[address])
+                        asked |= {place for place in listed if place[: place.rindex(b":")] in known}
                 refused |= {(protocol, place) for place in asked}
         return met, refused
 
@@ -328,12 +329,16 @@ class _Sorter:
     def _chains(self, item: Outlook, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
         """The chains that are reached, in the order in which they are named, and whose endpoints are in each."""
         found: list[object] = []
-        keys = _keys(item)
+        keys: list[Key] = []
         queue = list(numbers)
         for name in queue:  # grows while it is read
             text = self.cut.text(name)
-            if text is None or not text.form.regular or any(key not in keys for key in text.keys):
+            if text is None or not text.form.regular:
                 return None
+            if text.keys:
+                keys = keys or _keys(item)
+                if any(key not in keys for key in text.keys):
+                    return None
             for link in text.links:
                 if link not in numbers:
                     numbers[link] = len(numbers)

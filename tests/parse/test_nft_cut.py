@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from kdiag.model.addresses import Family
+from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.nft import Value
 from kdiag.parse.nft_cut import CutTable, NftCut, cut_nft
 from kdiag.parse.nft_json import parse_nft_json, parse_objects
 from tests.corpus_fixtures import HEALTHY_NFTABLES, cluster
@@ -278,3 +280,22 @@ def test_bits_of_marks_and_states_hide_nothing(key: str) -> None:
     asked = {"match": {"op": "!=", "left": {"&": [{"ct": {"key": key}}, 1]}, "right": 0}}
     added = {"rule": {"family": "inet", "table": "mine", "chain": "in", "handle": 999, "expr": [asked]}}
     assert cut_nft(edited(lambda objects: objects.append(added))) is not None
+
+
+def test_the_addresses_of_a_set_are_those_that_it_names() -> None:
+    """But what is none, or of the other family; such an element is never left out."""
+    odd = ["300.1.1.1", "01.2.3.4", "fd00::1", "1.2.3.4"]
+    content = edited(lambda objects: held(objects, "set", "cluster-ips").update(elem=odd))
+    found = table(content)
+    assert found.addresses == (AddressSet.of(Family.IPV4, [ip_address("1.2.3.4")]),)
+    without = [(b"1.2.3.4", b"tcp", b"80")]
+    left = parse_objects(cut(content).excerpt({Family.IPV4: ((), (), without)}), 1, "x")
+    assert [str(key) for key, _ in left.tables[0].sets["cluster-ips"].elements] == [
+        f"Value(value='{text}')" for text in odd[:3]
+    ]
+    six = cut(dump(HEALTHY_NFTABLES[1])).tables[Family.IPV6]
+    whole = parse_nft_json(dump(HEALTHY_NFTABLES[1]), "x").table("ip6", "kube-proxy")
+    assert whole is not None
+    named = [ip_address(str(key.value)) for key, _ in whole.sets["cluster-ips"].elements if isinstance(key, Value)]
+    assert six.addresses == (AddressSet.of(Family.IPV6, named),)
+    assert len(named) > 20
