@@ -19,7 +19,6 @@ from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
-from kdiag.model.nft import NftRuleset
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.rules import Ruleset
@@ -38,6 +37,7 @@ from kdiag.planes.rulesets import read_ipsets, read_ipvs, read_nft, read_ruleset
 from kdiag.walk.network import NodeNetwork, node_network
 
 if TYPE_CHECKING:
+    from kdiag.model.nft import NftRuleset
     from kdiag.parse.nft_cut import NftCut
 
 

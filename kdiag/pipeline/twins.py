@@ -29,7 +29,6 @@ from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
 from kdiag.parse.iptables_cut import CutDump, Key
 from kdiag.parse.iptables_forms import ChainText
-from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import serves
@@ -164,6 +163,8 @@ def _cut_of(evidence: NodeEvidence, family: Family, mode: ProxyMode) -> tuple[Cu
         return None
     around = [_text_of(other) for other in others]
     if evidence.nft is not None:
+        from kdiag.parse.nft_rest import prefixes_spelled
+
         around += [prefixes_spelled(item.content) for name, item in evidence.probes.items() if name.startswith("nft-")]
     return cut, ruleset.source, around
 
