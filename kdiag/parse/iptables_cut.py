@@ -41,6 +41,8 @@ _DISPATCHED = re.compile(
 )
 
 
+_SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
+_PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
 
 
@@ -66,13 +68,16 @@ class DispatchLine(NamedTuple):
 
 @dataclass(slots=True)
 class CutDump:
-    """A dump cut up. `chains` are those of Services, with their declarations in `declared` regions."""
+    """A dump cut up. `chains` are those of Services, with their declarations in `declared` regions.
+
+    Without `endpoints` it is cut in part: no chain is read but those that are asked for.
+    """
 
     content: bytes = field(repr=False)
     rest: tuple[Span, ...]
     dispatch: Mapping[Key, tuple[DispatchLine, ...]] = field(repr=False)
     chains: Mapping[bytes, Span] = field(repr=False)
-    endpoints: EndpointForms = field(repr=False)
+    endpoints: EndpointForms | None = field(repr=False)
     declared: Mapping[bytes, Span]
     endpoint_region: Span | None
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
@@ -105,7 +110,7 @@ class CutDump:
         """All rules that packets may meet, with what is a Service's own taken out."""
         lines = {line.text for found in self.dispatch.values() for line in found}
         shared = [self.content[start:end] for name in self.reached(()) for start, end in self._spans_of(name)]
-        forms = [form for form, _ in self.endpoints.found]
+        forms = [form for form, _ in self.endpoints.found] if self.endpoints is not None else []
         rest = b"\n".join(line for line in self.rest_text().split(b"\n") if line.startswith(b"-A "))
         return (rest, *shared, *sorted(lines), *self.forms.texts, *forms)
 
@@ -113,7 +118,21 @@ class CutDump:
         """The chains that packets with these keys may come to, and those that the rest leads to."""
         rest = self.rest_text()
         queue = [*LINK.findall(rest)]
-        found = {ENDPOINT_KIND + name for name in _ENDPOINT_NAME.findall(rest)} if endpoints else set()
+        found: set[bytes] = set()
+
+        def add_endpoints(names: Iterable[bytes]) -> None:
+            new = {ENDPOINT_KIND + name for name in names} - found
+            found.update(new)
+            if self.endpoints is None:
+                # Whether they lead on has not been looked at.
+                queue.extend(
+                    LINK.findall(
+                        b"".join(self.content[start:end] for name in new for start, end in self._spans_of(name))
+                    )
+                )
+
+        if endpoints:
+            add_endpoints(_ENDPOINT_NAME.findall(rest))
         queue += [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
         while queue:
             name = queue.pop()
@@ -124,8 +143,25 @@ class CutDump:
             if text is not None:
                 queue += text.links
                 if endpoints:
-                    found.update([ENDPOINT_KIND + item for item in text.endpoints])
+                    add_endpoints(text.endpoints)
         return found
+
+    def refusals_behind(self, keys: Iterable[Key]) -> Collection[Key]:
+        """The keys with rules in the filter table that packets with these keys may meet once they were sent to an endpoint."""
+        spans = [span for name in self.reached(keys) for span in self._spans_of(name)]
+        places = set(_SENT_TO.findall(b"".join(self.content[start:end] for start, end in spans)))
+        if not all(_PLACE.fullmatch(place) for place in places):
+            return self.refusing
+        ports = {place.rpartition(b":")[2] for place in places}
+        return {
+            key
+            for key in self.refusing
+            if (
+                key[2] in ports
+                if not key[0]
+                else not places.isdisjoint((b"%b:%b" % (key[0], key[2]), b"[%b]:%b" % (key[0], key[2])))
+            )
+        }
 
     def rest_text(self) -> bytes:
         """All lines that belong to no Service."""
@@ -158,6 +194,10 @@ class CutDump:
         elif kind == ENDPOINT_KIND and self.endpoint_region is not None:
             beginning = b"-A " + name + b" "
             found = self._line_at(self.endpoint_region, beginning)
+            if found is None and self.endpoints is None:
+                # That they stand in order has not been looked at.
+                start = self.content.find(b"\n" + beginning, self.endpoint_region[0] - 1, self.endpoint_region[1]) + 1
+                found = (start, self.content.index(b"\n", start) + 1) if start else None
             if found is not None:
                 start, end = found
                 while self.content.startswith(beginning, end):
@@ -179,8 +219,11 @@ class CutDump:
         return low, content.index(b"\n", low) + 1
 
 
-def cut_dump(content: bytes) -> CutDump | None:
-    """Cut up a complete dump of `iptables-save`; None if it is not of the form that can be."""
+def cut_dump(content: bytes, *, in_part: bool = False) -> CutDump | None:
+    """Cut up a complete dump of `iptables-save`; None if it is not of the form that can be.
+
+    `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services.
+    """
     tables = _tables(content)
     if tables is None or b"nat" not in tables:
         return None
@@ -217,8 +260,12 @@ def cut_dump(content: bytes) -> CutDump | None:
                     return None
                 _add_dispatch(content, region, table, chain, without_address, dispatch)
     taken += [line.span for lines in dispatch.values() for line in lines]
-    endpoints = endpoint_forms(content, endpoint_region)
-    if endpoints is None:
+    endpoints = None
+    if not in_part:
+        endpoints = endpoint_forms(content, endpoint_region)
+        if endpoints is None:
+            return None
+    elif endpoint_region is not None and not _is_pure(content, b"-A " + ENDPOINT_KIND, endpoint_region):
         return None
     cut = CutDump(
         content=content,
@@ -229,8 +276,9 @@ def cut_dump(content: bytes) -> CutDump | None:
         declared=declared,
         endpoint_region=endpoint_region,
     )
-    for name in chains:
-        cut.text(name)
+    if not in_part:
+        for name in chains:
+            cut.text(name)
     return cut if cut.forms.whole else None
 
 

@@ -88,13 +88,15 @@ class NodeResult(Struct, frozen=True, kw_only=True):
 
 
 def read_evidence(
-    node_name: str, probes: Mapping[str, Recording], host: HostFacts, *, cut: bool = True
+    node_name: str, probes: Mapping[str, Recording], host: HostFacts, *, cut: bool = True, in_part: bool = False
 ) -> NodeEvidence:
     """Everything recorded on a node, with its rule sets and ipsets parsed.
 
-    Unless `cut` is False, large dumps are cut up and read in part."""
+    Unless `cut` is False, large dumps are cut up, and read as far as needed: `in_part` for a few Services."""
     cuts: dict[str, CutDump] = {}
-    rulesets, ruleset_gaps = read_rulesets(node_name, probes, host.iptables_version, cuts if cut else None)
+    rulesets, ruleset_gaps = read_rulesets(
+        node_name, probes, host.iptables_version, cuts if cut else None, in_part=in_part
+    )
     ipsets, ipset_gaps = read_ipsets(node_name, probes)
     nft_cuts: list[NftCut] = []
     nft, nft_gaps = read_nft(node_name, probes, rulesets, nft_cuts if cut else None)

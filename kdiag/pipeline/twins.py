@@ -92,10 +92,12 @@ class SortedOffers(Struct):
         keys = {offer.key for offer in self.walked()}
         claimed = keys | {offer.key for offer in (*self.twins(), *self.left_out)}
         without = claimed - keys
-        served = self.cut.reached(claimed, endpoints=False)
         keys |= self.cut.dispatch.keys() - claimed
-        stray = (self.cut.chains.keys() - served) | set(self.cut.endpoints.odd)
-        return self.cut.reached(keys) | stray, keys, without
+        chains = self.cut.reached(keys)
+        if self.cut.endpoints is not None:
+            chains |= self.cut.chains.keys() - self.cut.reached(claimed, endpoints=False)
+            chains |= set(self.cut.endpoints.odd)
+        return chains, keys, without
 
 
 def sort_offers(
@@ -123,7 +125,7 @@ def sort_offers(
         local = detector_of(family, context).network
         distinctions = Distinctions(
             network,
-            (*cut.texts(), *around),
+            (*cut.texts(), *around) if only is None else (),
             [*cut.addresses, *([AddressSet.of(family, [local])] if local is not None else [])],
             (evidence.ipsets or {}).values(),
             apart=evidence.nft is not None,
@@ -183,10 +185,11 @@ class _Sorter:
         self.local = local
         self.distinctions = distinctions
         self.family = distinctions.family
+        found = cut.endpoints.found if cut.endpoints is not None else {}
         self.places = {
             protocol: [
                 (form, places)
-                for (form, spoken), places in sorted(cut.endpoints.found.items(), key=lambda item: -len(item[1]))
+                for (form, spoken), places in sorted(found.items(), key=lambda item: -len(item[1]))
                 if spoken == protocol
             ]
             for protocol in (b"tcp", b"udp", b"sctp")
@@ -204,7 +207,7 @@ class _Sorter:
         met = {key for key in dispatch if key[0] and (b"", *key[1:]) in dispatch}
         met |= {(b"", *key[1:]) for key in met}
         filters = set(self.cut.refusing)
-        if not filters:
+        if not filters or self.cut.endpoints is None:
             return met, set()
         if self.cut.endpoints.odd:
             # Where these send packets to is not read here.
@@ -255,6 +258,9 @@ class _Sorter:
             if offer.key[0] and node_port in self.cut.dispatch:
                 self.met |= {offer.key, node_port}
         self.met |= self._named(offers, claims)
+        if only is not None and isinstance(self.cut, CutDump):
+            mine = [offer.key for offer in offers if offer.item.service_port.service in only]
+            self.met.update(self.cut.refusals_behind(mine))
         shown: set[object] = set()
         for offer in offers:
             service = offer.item.service_port.service
@@ -439,7 +445,8 @@ def narrowed(evidence: NodeEvidence, families: Iterable[SortedOffers]) -> NodeEv
             rulesets.append(whole_of(cut, ruleset))
         else:
             chains, keys, _ = offers.excerpt()
-            rulesets.append(excerpt_of(cut, ruleset, chains, keys))
+            # Of a dump that was cut in part it is known only now whether it is as it ought to be.
+            rulesets.append(excerpt_of(cut, ruleset, chains, keys) if cut.forms.whole else whole_of(cut, ruleset))
     nft = evidence.nft
     if nft is not None and evidence.nft_cut is not None:
         mine = {offers.family: offers.excerpt() for offers in families if offers.source == nft.source}

@@ -73,7 +73,10 @@ def build_view(
     facts = collect_facts(cluster, hosts, configs, snapshot.api)
 
     examined = [name for name in recorded if not nodes or name in nodes]
-    evidence = {name: read_evidence(name, recorded[name], hosts[name], cut=not every_port) for name in examined}
+    evidence = {
+        name: read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=only is not None)
+        for name in examined
+    }
     from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
     plain = PlainEndpoints(cluster)

@@ -40,10 +40,13 @@ def read_rulesets(
     probes: Mapping[str, Recording],
     iptables_version: str | None,
     cuts: dict[str, CutDump] | None = None,
+    *,
+    in_part: bool = False,
 ) -> tuple[tuple[Ruleset, ...], tuple[Gap, ...]]:
     """Every rule set recorded on a node, one for each family and backend.
 
-    Where `cuts` is given, large dumps are cut up and put there by source, and their rule sets are excerpts.
+    Where `cuts` is given, large dumps are cut up (`in_part` if a few Services are asked about) and put there by source, and
+    their rule sets are excerpts.
     """
     rulesets: list[Ruleset] = []
     gaps: list[Gap] = []
@@ -51,7 +54,7 @@ def read_rulesets(
     for family, command in COMMANDS.items():
         for infix, backend in (("", default), ("-nft", Backend.NFT), ("-legacy", Backend.LEGACY)):
             name = f"{command}{infix}"
-            found = _read_one(node_name, probes, name, family, backend, gaps, cuts)
+            found = _read_one(node_name, probes, name, family, backend, gaps, cuts, in_part)
             if found is not None and not any(_same_rules(found, other) for other in rulesets):
                 rulesets.append(found)
     return tuple(rulesets), tuple(gaps)
@@ -220,6 +223,7 @@ def _read_one(
     backend: Backend,
     gaps: list[Gap],
     cuts: dict[str, CutDump] | None,
+    in_part: bool,
 ) -> Ruleset | None:
     whole = probes.get(f"{name}-save")
     if whole is not None:
@@ -232,7 +236,8 @@ def _read_one(
                 )
             )
         else:
-            cut = cut_dump(whole.content) if cuts is not None and len(whole.content) >= LARGE_BYTES else None
+            content = whole.content
+            cut = cut_dump(content, in_part=in_part) if cuts is not None and len(content) >= LARGE_BYTES else None
             if cut is not None and cuts is not None:
                 sample = sample_of(cut, family, backend, whole.source)
                 if not sample.unread:
@@ -298,18 +303,27 @@ def _parse(
 
 
 def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ruleset:
-    """An excerpt with some chains and some addresses of each form: it shows all that a proxy writes, but not for whom."""
+    """An excerpt with some chains and some addresses of each form: it shows all that a proxy writes, but not for whom.
+
+    Of a dump that was cut in part, some chains of each kind.
+    """
     seen: Counter[object] = Counter()
     chains: list[bytes] = []
     keys: list[Key] = []
     for name in cut.chains:
-        text = cut.text(name)
-        if text is not None:
-            seen[text.form.number] += 1
-            if seen[text.form.number] <= _SAMPLES:
-                chains.append(name)
-    chains += cut.endpoints.odd
-    chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
+        form: object = name[: name.rindex(b"-")]
+        if cut.endpoints is not None:
+            text = cut.text(name)
+            form = text.form.number if text is not None else None
+        seen[form] += 1
+        if seen[form] <= _SAMPLES:
+            chains.append(name)
+    if cut.endpoints is not None:
+        chains += cut.endpoints.odd
+        chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
+    elif cut.endpoint_region is not None:
+        start = cut.endpoint_region[0] + len(b"-A ")
+        chains.append(cut.content[start : cut.content.index(b" ", start)])
     for key, lines in cut.dispatch.items():
         form = tuple([line[1:5] for line in lines])
         seen[form] += 1

@@ -29,6 +29,7 @@ def cut(content: bytes) -> CutDump:
 
 
 def everything(found: CutDump) -> tuple[list[bytes], list[Key]]:
+    assert found.endpoints is not None
     hashes = [b"KUBE-SEP-" + name for places in found.endpoints.found.values() for name in places]
     return [*found.chains, *hashes, *found.endpoints.odd], list(found.dispatch)
 
@@ -99,6 +100,7 @@ def test_a_chain_of_an_endpoint_that_is_like_no_other_is_odd() -> None:
     place = content.index(b"-A KUBE-SEP-")
     name = content[place + 3 : place + 28]
     found = cut(content[:place] + b"-A " + name + b" -j ACCEPT\n" + content[place:])
+    assert found.endpoints is not None
     assert found.endpoints.odd == (name,)
     lines = [text for _, text in found.excerpt([name], []) if f"-A {name.decode()}" in text]
     assert len(lines) == 3

@@ -111,16 +111,51 @@ def judged_of(snapshot: Snapshot) -> Report:
         return diagnose(snapshot, Scope(nodes=(NODE,)))
 
 
-@pytest.mark.parametrize("name", CLUSTERS[:3])
-def test_a_trace(name: str, cutting: list[SortedOffers]) -> None:
-    target = TraceTarget(
-        text="svc/seven-eps", place=ServiceTarget(service=ObjectKey(namespace="default", name="seven-eps"))
-    )
-    found = trace(cluster(name), target, Scope())
+def traced(snapshot: Snapshot, name: str, *, cut: bool) -> object:
+    target = TraceTarget(text=f"svc/{name}", place=ServiceTarget(service=ObjectKey(namespace="default", name=name)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
-        assert found == trace(cluster(name), target, Scope())
-    assert found.verdicts
+        patch.setattr(rulesets, "LARGE_BYTES", 0 if cut else 1 << 60)
+        return trace(snapshot, target, Scope())
+
+
+TRACED = (
+    "seven-eps",
+    "no-eps",
+    "no-eps-np",
+    "lb-ranges",
+    "lb-local",
+    "sticky",
+    "external-ips",
+    "kubernetes",
+    "udp-svc",
+)
+
+
+@pytest.mark.parametrize("service", TRACED)
+@pytest.mark.parametrize("name", CLUSTERS[:3])
+def test_a_trace(name: str, service: str) -> None:
+    snapshot = cluster(name)
+    assert traced(snapshot, service, cut=True) == traced(snapshot, service, cut=False)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_trace_through_an_edited_dump(seed: int) -> None:
+    name, service = CLUSTERS[seed % 3], TRACED[seed % len(TRACED)]
+    snapshot = edited(cluster(name), seed)
+    assert traced(snapshot, service, cut=True) == traced(snapshot, service, cut=False)
+
+
+def test_a_trace_through_endpoints_out_of_order() -> None:
+    snapshot = cluster("v1.36.2-iptables-nft")
+    probes = dict(snapshot.nodes[NODE])
+    content = probes["iptables-save"].content
+    found = [match[0] for match in re.finditer(rb"-A (KUBE-SEP-\w+) .*\n(?:-A \1 .*\n)*", content)]
+    assert len(found) > 20
+    start = content.index(found[0])
+    turned = content[:start] + b"".join(reversed(found)) + content[start + sum(map(len, found)) :]
+    probes["iptables-save"] = replace(probes["iptables-save"], content=turned)
+    other = replace(snapshot, nodes={NODE: probes})
+    assert traced(other, "seven-eps", cut=True) == traced(other, "seven-eps", cut=False)
 
 
 NFT = '{"nftables": [{"rule": {"expr": [{"match": {"right": {"prefix": {"addr": "10.99.0.0", "len": 16}}}}]}}]}'

@@ -85,6 +85,7 @@ def test_the_rules_of_1_31(name: str, cutting: list[SortedOffers]) -> None:
     assert diagnose(snapshot, Scope(nodes=(NODE,))) == one_by_one(snapshot, NODE)
     for offers in cutting:
         assert len(list(offers.twins())) >= len(offers.kinds)
+        assert offers.cut.endpoints is not None
         assert offers.cut.endpoints.found
 
 
