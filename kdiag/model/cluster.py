@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import overload
 
-import msgspec
+from msgspec import Struct, field
 
 from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
 
@@ -24,7 +23,7 @@ class TrafficPolicy(enum.StrEnum):
     LOCAL = "Local"
 
 
-class ObjectKey(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False):
+class ObjectKey(Struct, frozen=True, kw_only=True, order=True, gc=False):
     """Namespace and name. Cluster-scoped objects have an empty namespace.
 
     A Struct like `Endpoint`, because there are very many: made and hashed without running Python.
@@ -37,8 +36,7 @@ class ObjectKey(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False)
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metadata:
+class Metadata(Struct, frozen=True, kw_only=True):
     """The part of an object's metadata that is used."""
 
     key: ObjectKey
@@ -55,8 +53,7 @@ class Metadata:
     owner_kinds: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServicePort:
+class ServicePort(Struct, frozen=True, kw_only=True):
     """One port of a Service. `name` is empty for an unnamed port; `target_port` is a number, a name or None."""
 
     name: str
@@ -71,8 +68,7 @@ class ServicePort:
         return f"{self.port}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadBalancerIngress:
+class LoadBalancerIngress(Struct, frozen=True, kw_only=True):
     """One entry of status.loadBalancer.ingress. `ip_mode` is None, `VIP` or `Proxy`."""
 
     ip: Address | None = None
@@ -80,8 +76,7 @@ class LoadBalancerIngress:
     ip_mode: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Struct, frozen=True, kw_only=True):
     """A Service. `cluster_ips` is empty for headless, ExternalName and pending Services."""
 
     meta: Metadata
@@ -111,7 +106,7 @@ class Service:
         return self.meta.key
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
     """One endpoint of a slice. Only the first address is used, as kube-proxy does.
 
     `address` is parsed, `address_text` as the API had it. Conditions are None where the API left them out.
@@ -131,8 +126,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     target: ObjectKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyEndpoints:
+class ReadyEndpoints(Struct, frozen=True):
     """Endpoints of which nothing is said but that they are ready and where: all of one family, each on its node.
 
     `numbers` are the addresses as numbers, `texts` as the API had them; `nodes` are names, None where it told none.
@@ -183,8 +177,7 @@ class LazyEndpoints(Sequence[Endpoint]):
         return hash(self._all())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlicePort:
+class SlicePort(Struct, frozen=True, kw_only=True):
     """One port of a slice. `port` None means all ports, which kube-proxy skips."""
 
     name: str
@@ -192,8 +185,7 @@ class SlicePort:
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointSlice:
+class EndpointSlice(Struct, frozen=True, kw_only=True):
     """An EndpointSlice. `service` comes from the label kubernetes.io/service-name; None without it."""
 
     meta: Metadata
@@ -230,8 +222,7 @@ class EndpointSlice:
         return {"IPv4": Family.IPV4, "IPv6": Family.IPV6}.get(self.address_type)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LegacyEndpoints:
+class LegacyEndpoints(Struct, frozen=True, kw_only=True):
     """A core/v1 Endpoints object, read for what only it can show (truncation, mirroring) and for old proxies."""
 
     meta: Metadata
@@ -240,8 +231,7 @@ class LegacyEndpoints:
     not_ready_addresses: tuple[tuple[Address, str, Protocol, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerPort:
+class ContainerPort(Struct, frozen=True, kw_only=True):
     """One declared container port."""
 
     name: str
@@ -250,8 +240,7 @@ class ContainerPort:
     host_port: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Struct, frozen=True, kw_only=True):
     """A container (init containers that restart always, i.e. sidecars, are listed too)."""
 
     name: str
@@ -263,8 +252,7 @@ class Container:
     ports: tuple[ContainerPort, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
+class Pod(Struct, frozen=True, kw_only=True):
     """A Pod. `ready` is its Ready condition."""
 
     meta: Metadata
@@ -286,8 +274,7 @@ class Pod:
         return self.phase in ("Succeeded", "Failed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """A Node. `addresses` are (type, text) pairs as the API has them."""
 
     meta: Metadata
@@ -311,32 +298,28 @@ class Node:
         return self.meta.labels.get("topology.kubernetes.io/zone")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigMap:
+class ConfigMap(Struct, frozen=True, kw_only=True):
     """A ConfigMap of kube-system (or of a CNI's namespace)."""
 
     meta: Metadata
     data: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonSet:
+class DaemonSet(Struct, frozen=True, kw_only=True):
     """A DaemonSet's pod template."""
 
     meta: Metadata
     containers: tuple[Container, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceCidr:
+class ServiceCidr(Struct, frozen=True, kw_only=True):
     """A networking.k8s.io ServiceCIDR."""
 
     meta: Metadata
     cidrs: tuple[Network, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterState:
+class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
     """One reading of the API. Objects that could not be decoded are missing here and listed as gaps by the parser.
 
     `seen` names the kinds that were there to read (`services`, `endpointslices`, `endpoints`, `nodes`, `pods`,

@@ -6,10 +6,10 @@ alone, and is about the plan, is the answer.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from msgspec import structs
 from msgspec.structs import replace
 
 from kdiag import __version__
@@ -209,7 +209,7 @@ def _without(view: View, names: frozenset[str]) -> View:
     if not names:
         return view
     services = tuple(item for item in view.cluster.services if str(item.key) not in names)
-    cluster = dataclasses.replace(view.cluster, services=services)
+    cluster = structs.replace(view.cluster, services=services)
     return replace(view, cluster=cluster, before=cluster)
 
 

@@ -7,8 +7,10 @@ manifests among them. What is assumed is never told: `Assumed.real` takes it out
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
+
+from msgspec.structs import replace
 
 from kdiag.checks.addressing import networks_of, outermost, service_range_facts
 from kdiag.checks.service_endpoints import MIRROR_CONTROLLER, SLICE_CONTROLLER, declares, publishes_not_ready

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.checks.address_collision import CHECK
 from kdiag.checks.service_endpoints import SERVICE_PROXY_LABEL
@@ -43,7 +42,7 @@ def test_one_node_port_for_two() -> None:
     (finding,) = found(exposed("a", 1, 30080), exposed("b", 2, 30080))
     assert finding.frontend == "30080/TCP"
     assert [item.port for item in finding.affected] == ["80/TCP", "80/TCP"]
-    health = dataclasses.replace(exposed("c", 3, 30081), health_check_node_port=30080)
+    health = structs.replace(exposed("c", 3, 30081), health_check_node_port=30080)
     (finding,) = found(exposed("a", 1, 30080), health)
     assert "health check node port" in finding.message
 
@@ -54,12 +53,12 @@ def test_one_number_for_tcp_and_udp_is_legal() -> None:
 
 def external(name: str, last: int, *addresses: str, port: int = 80, **more: object) -> Service:
     made = service(name, cluster_ips=[f"10.96.0.{last}"], external_ips=addresses, ports=[service_port(port)])
-    return dataclasses.replace(made, **more)  # type: ignore[arg-type]
+    return structs.replace(made, **more)
 
 
 def balanced(name: str, last: int, where: str, port: int = 80, mode: str | None = "VIP") -> Service:
     made = service(name, cluster_ips=[f"10.96.0.{last}"], type="LoadBalancer", ports=[service_port(port)])
-    return dataclasses.replace(
+    return structs.replace(
         made, ingress=(LoadBalancerIngress(ip=address(where), ip_mode=mode), LoadBalancerIngress(hostname="x"))
     )
 
@@ -108,10 +107,10 @@ def test_addresses_that_are_not_programmed() -> None:
     six = pod(ips=["fd00::5"])
     assert found(external("a", 1, "fd00::5"), six) == []
     assert found(balanced("a", 1, "fd00::5"), six) == []
-    assert found(dataclasses.replace(external("a", 1, "10.244.1.5"), headless=True, cluster_ips=()), pod()) == []
+    assert found(structs.replace(external("a", 1, "10.244.1.5"), headless=True, cluster_ips=()), pod()) == []
 
 
 def test_services_of_another_proxy() -> None:
     other = external("a", 1, "10.244.1.5")
-    other = dataclasses.replace(other, meta=dataclasses.replace(other.meta, labels={SERVICE_PROXY_LABEL: "x"}))
+    other = structs.replace(other, meta=structs.replace(other.meta, labels={SERVICE_PROXY_LABEL: "x"}))
     assert found(other, pod()) == []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from kdiag.checks import (
@@ -467,7 +466,7 @@ BALANCER = frontend("192.168.56.200:80", kind=FrontendKind.LOAD_BALANCER_IP, pos
 def test_how_bad_source_ranges_are(expected: str, gets: dict[str, float] | None, severity: Severity, says: str) -> None:
     network = parse_network("10.0.0.0/8")
     assert network is not None
-    state = cluster(dataclasses.replace(service("web"), source_ranges=(network,)))
+    state = cluster(structs.replace(service("web"), source_ranges=(network,)))
     given = group(
         CauseKind.SOURCE_RANGES, difference(Symptom.STALE_ENDPOINT, at=BALANCER, expected=expected, gets=gets)
     )
@@ -513,7 +512,7 @@ def test_many_services_whose_ranges_are_not_enforced_name_none_of_the_ranges() -
     network = parse_network("10.0.0.0/8")
     assert network is not None
     names = [f"web-{index}" for index in range(5)]
-    state = cluster([dataclasses.replace(service(name), source_ranges=(network,)) for name in names])
+    state = cluster([structs.replace(service(name), source_ranges=(network,)) for name in names])
     groups = [
         group(CauseKind.SOURCE_RANGES, difference(Symptom.NOT_REFUSED, at=BALANCER, service=name, expected="dropped"))
         for name in names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import structs
 
 from kdiag.checks.node_port_outside_range import CHECK
 from kdiag.model.cluster import Service
@@ -20,7 +20,7 @@ def exposed(name: str, *numbers: int, health: int | None = None) -> Service:
     made = service(
         name, type="NodePort", ports=[service_port(80 + index, node_port=item) for index, item in enumerate(numbers)]
     )
-    return dataclasses.replace(made, health_check_node_port=health)
+    return structs.replace(made, health_check_node_port=health)
 
 
 def found(*services: Service, facts: tuple[Fact, ...] = (), **sysctls: str) -> list[Finding]:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.checks.node_port_taken import CHECK
 from kdiag.model.addresses import Family

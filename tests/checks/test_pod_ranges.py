@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import timedelta
+
+from msgspec import structs
 
 from kdiag.checks import duplicate_pod_ip, node_without_pod_cidr, pod_cidr_collision, pod_ip_outside_range
 from kdiag.checks.interface import Check
@@ -67,11 +68,9 @@ def test_nodes_that_need_no_range() -> None:
     members = nodes("10.244.1.0/24", "10.244.2.0/24", "")
     assert found(node_without_pod_cidr.CHECK, cluster(members, CALICO)) == []
     assert found(node_without_pod_cidr.CHECK, cluster(nodes("10.244.1.0/24", ""), FLANNEL)) == []
-    windows = dataclasses.replace(members[2], os="windows")
+    windows = structs.replace(members[2], os="windows")
     assert found(node_without_pod_cidr.CHECK, cluster(members[:2], windows, FLANNEL)) == []
-    fresh = dataclasses.replace(
-        members[2], meta=dataclasses.replace(members[2].meta, created_at=NOW - timedelta(seconds=30))
-    )
+    fresh = structs.replace(members[2], meta=structs.replace(members[2].meta, created_at=NOW - timedelta(seconds=30)))
     assert found(node_without_pod_cidr.CHECK, cluster(members[:2], fresh, FLANNEL)) == []
 
 
@@ -90,7 +89,7 @@ def test_ranges_that_are_apart_or_unused() -> None:
 
 
 def twins(**changes: object) -> list[Pod]:
-    return [pod("a"), dataclasses.replace(pod("b", node="node02"), **changes)]  # type: ignore[arg-type]
+    return [pod("a"), structs.replace(pod("b", node="node02"), **changes)]
 
 
 def test_two_pods_with_one_address() -> None:
@@ -106,7 +105,7 @@ def test_addresses_that_only_seem_shared() -> None:
     check = duplicate_pod_ip.CHECK
     assert found(check, cluster(TWO, twins(host_network=True))) == []
     assert found(check, cluster(TWO, twins(phase="Failed"))) == []
-    assert found(check, cluster(TWO[0], dataclasses.replace(TWO[1], ready=False), twins())) == []
+    assert found(check, cluster(TWO[0], structs.replace(TWO[1], ready=False), twins())) == []
     assert found(check, cluster(TWO[0], twins())) == []
     # It had passed from one to the other when the second reading was made.
     assert found(check, cluster(TWO, twins()), before=cluster(TWO, pod("a"))) == []

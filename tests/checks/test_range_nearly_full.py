@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import structs
 
 from kdiag.checks.range_nearly_full import CHECK
 from kdiag.model.facts import FactKind
@@ -41,7 +41,7 @@ def test_old_allocators_use_a_part_of_ipv6_ranges() -> None:
 
 
 def pods(count: int, *, capacity: int | None = 110, cni: str = "kube-flannel-ds") -> list[Finding]:
-    own = dataclasses.replace(node(pod_cidrs=["10.244.1.0/26"]), pod_capacity=capacity)
+    own = structs.replace(node(pod_cidrs=["10.244.1.0/26"]), pod_capacity=capacity)
     used = [pod(f"p{number}", ips=[f"10.244.1.{number + 2}"]) for number in range(count)]
     state = cluster(
         own, used, pod("host", host_network=True), pod("done", phase="Failed"), daemon_set(f"kube-system/{cni}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 
 import pytest
+from msgspec import structs
 
 from kdiag.expect.behaviour import expected_cases, ways
 from kdiag.expect.endpoints import Candidate, Candidates
@@ -66,7 +66,7 @@ def situation(
     affinity_s: int | None = None,
     selection: Selection | None = None,
 ) -> Situation:
-    service = dataclasses.replace(
+    service = structs.replace(
         b.service(
             type="LoadBalancer",
             external_ips=["203.0.113.5"],

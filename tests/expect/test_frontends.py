@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from msgspec import structs
 
@@ -76,7 +74,7 @@ def kinds(
     ]
 
 
-FULL = dataclasses.replace(
+FULL = structs.replace(
     b.service(
         type="LoadBalancer",
         cluster_ips=["10.96.0.50", "fd00:10:96::50"],
@@ -113,7 +111,7 @@ def test_source_ranges_of_one_family_leave_the_other_open() -> None:
 
 
 def test_a_family_without_cluster_ip_has_no_address_at_all() -> None:
-    service = dataclasses.replace(FULL, cluster_ips=(b.address("fd00:10:96::50"),))
+    service = structs.replace(FULL, cluster_ips=(b.address("fd00:10:96::50"),))
     assert kinds(service) == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import pytest
@@ -135,7 +134,7 @@ def test_external_policy_local_counts(
 ) -> None:
     service = b.service(type=type, external_policy=LOCAL, external_ips=external_ips)
     assert uses_local_externally(service, version) is expected
-    assert not uses_local_externally(dataclasses.replace(service, external_policy=TrafficPolicy.CLUSTER), version)
+    assert not uses_local_externally(structs.replace(service, external_policy=TrafficPolicy.CLUSTER), version)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.cluster import Node
 from kdiag.model.facts import Fact, FactKind, Facts
@@ -108,8 +108,8 @@ def test_controller_manager() -> None:
 
 def annotated(name: str, arguments: list[str]) -> Node:
     plain = node(name, kubelet_version="v1.30.3+k3s1")
-    return dataclasses.replace(
-        plain, meta=dataclasses.replace(plain.meta, annotations={"k3s.io/node-args": json.dumps(arguments)})
+    return structs.replace(
+        plain, meta=structs.replace(plain.meta, annotations={"k3s.io/node-args": json.dumps(arguments)})
     )
 
 

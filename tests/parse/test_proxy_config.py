@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 from msgspec import structs
@@ -47,7 +46,7 @@ def recording(name: str, text: str) -> dict[str, Recording]:
 
 def node_with(name: str, *, annotations: dict[str, str] | None = None, version: str = "v1.30.3") -> Node:
     plain = node(name, kubelet_version=version)
-    return dataclasses.replace(plain, meta=dataclasses.replace(plain.meta, annotations=annotations or {}))
+    return structs.replace(plain, meta=structs.replace(plain.meta, annotations=annotations or {}))
 
 
 CONFIG_MAP = config_map("kube-system/kube-proxy", {"config.conf": "clusterCIDR: 10.244.0.0/16\nmode: ipvs\n"})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from msgspec import structs
 
@@ -44,7 +42,7 @@ def agent(
     phase: str = "Running",
 ) -> Pod:
     key, _, value = label.partition("=")
-    item = dataclasses.replace(
+    item = structs.replace(
         b.container(name=container, image=image, command=words), environment={"FELIX_BPFENABLED": env} if env else {}
     )
     return b.pod(
@@ -327,7 +325,7 @@ def test_kube_routers_evidence() -> None:
 
 def test_a_pod_of_several_containers_says_nothing_by_the_wrong_one() -> None:
     sidecar = Container(name="metrics", command=("--run-service-proxy=false",))
-    pod = dataclasses.replace(router("--run-service-proxy=true"), containers=(sidecar, router("x").containers[0]))
+    pod = structs.replace(router("--run-service-proxy=true"), containers=(sidecar, router("x").containers[0]))
     assert product(b.cluster(pod), place()) == "kube-router"
-    nameless = dataclasses.replace(pod, containers=(sidecar, sidecar))
+    nameless = structs.replace(pod, containers=(sidecar, sidecar))
     assert product(b.cluster(nameless), place()) == "kube-router"
