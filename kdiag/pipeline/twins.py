@@ -225,9 +225,11 @@ class _Sorter:
             by_port = {b":" + key[2]: key for key in mine if not key[0]}
             sizes = {len(port) for port in by_port}
             for _, places in forms:
-                listed = set(places.values())
-                asked = by_place.keys() & listed
-                met |= {by_place[place] for place in asked}
+                listed = places.values()
+                asked: set[bytes] = set()
+                if not by_address:
+                    asked |= by_place.keys() & set(listed)
+                    met |= {by_place[place] for place in asked}
                 # Looked for all at once: there are few ports, and hardly ever one that is asked for.
                 for size in sizes:
                     ports = by_port.keys() & {place[-size:] for place in listed}
