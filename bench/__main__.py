@@ -70,7 +70,7 @@ def main() -> int:
         f"{len(rows)} ratios in {minutes:.0f} min: {len(failed)} not as they must be, {len(missed)} short of the goal"
     )
     if not given.ids and given.scale == 1.0:
-        RESULTS.write_text(_results(rows, minutes))
+        RESULTS.write_text(_results(rows, minutes, given.rounds))
     return 1 if failed else 0
 
 
@@ -93,14 +93,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (row.id, ratio, "", f"{row.ours:.3g} : {row.theirs:.3g} {row.unit}", *bounds, holds, what)
 
 
-def _results(rows: list[Row], minutes: float) -> str:
+def _results(rows: list[Row], minutes: float, rounds: int) -> str:
     lines = [
         "# Results",
         "",
         "<!-- Written by `make bench`. -->",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, Python "
-        f"{platform.python_version()}. Load at the end {os.getloadavg()[0]:.1f}; {minutes:.0f} minutes in all.",
+        f"{platform.python_version()}. Load at the end {os.getloadavg()[0]:.1f}; {minutes:.0f} minutes in all; what takes "
+        f"long was measured {'once' if rounds == 1 else f'{rounds} times'}, the rest nine times or more.",
         "",
         "Every ratio is of medians of CPU seconds (user and system) of whole processes that took turns, or of peak RSS, as",
         "`what` says; `median` is what it is made of. README.md says what is measured, and what the gates are that stand beside.",
