@@ -15,6 +15,7 @@ from kdiag.model.dataplane import Position
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.pipeline.viewing import build_view
 from tests.corpus_fixtures import HEALTHY_IPTABLES, cluster
+from tests.proof.edits import other_address
 from tests.proof.lab import Site
 from tests.proof.packets import NUMBERS, Packet
 
@@ -136,7 +137,10 @@ def sites() -> dict[Family, Site]:
         services: set[str] = set()
         for item in recorded():
             if item.family is family:
-                named |= _endpoints(item) | {target[0] for target in item.targets}
+                endpoints = _endpoints(item)
+                # An edit may send packets to the address beside one.
+                named |= endpoints | {other_address(text) for text in endpoints}
+                named |= {target[0] for target in item.targets}
                 services |= {target[0] for target in item.targets}
         named -= {site.bridge, site.node_outside, *site.pods, *site.outside, site.server}
         groups: dict[str, list[str]] = {"pods": [], "outside": [], "backends": []}
