@@ -19,13 +19,14 @@ from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
-from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version, parse_version
+from kdiag.model.proxy import ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.rules import Ruleset
 from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
+from kdiag.pipeline.proxy_wanted import wanted_config
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
 from kdiag.pipeline.trust import Trust, trust_in
 from kdiag.pipeline.twins import SortedOffers, narrowed, sort_offers, suspects, twin_frontends, twin_ports
@@ -324,35 +325,11 @@ def node_context(given: NodeInput, version: Version | None, mode: ProxyMode) -> 
         node_name=name,
         node=node,
         host=given.evidence.host,
-        config=_wanted_config(given),
+        config=wanted_config(given.config, given.cluster_config, given.from_rules),
         version=version,
         networks=networks,
         mode=mode,
     )
-
-
-def _wanted_config(given: NodeInput) -> ProxyConfig | None:
-    """The configuration to judge the node by.
-
-    Each node by its own, but for the pods' range, which is one for the whole cluster: a node that has another one is
-    at fault. Where no configuration says how pods are told from others, what most nodes' rules show is taken.
-    """
-    own, shared, shown = given.config, given.cluster_config, given.from_rules
-    if own is None:
-        return shown
-    if (own.detect_local_mode or DetectLocalMode.CLUSTER_CIDR) is not DetectLocalMode.CLUSTER_CIDR:
-        return own
-    ranges = shared.cluster_cidrs if shared and shared.cluster_cidrs is not None else own.cluster_cidrs
-    if ranges is None and shown is not None:
-        return replace(
-            own,
-            cluster_cidrs=shown.cluster_cidrs,
-            detect_local_mode=shown.detect_local_mode,
-            bridge_interface=shown.bridge_interface,
-            interface_name_prefix=shown.interface_name_prefix,
-            masquerade_all=own.masquerade_all if own.masquerade_all is not None else shown.masquerade_all,
-        )
-    return replace(own, cluster_cidrs=ranges)
 
 
 def _local_ranges(context: NodeContext) -> dict[Family, Network]:

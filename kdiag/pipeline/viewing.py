@@ -21,9 +21,11 @@ from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
+from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
 from kdiag.pipeline.settling import last_changes, moved_between, read_at, services_may_have_passed, young_among
 from kdiag.planes.detection import config_from_rules
+from kdiag.planes.interface import NodeEvidence
 
 
 def read_cluster(snapshot: Snapshot) -> tuple[ClusterState, tuple[Gap, ...]]:
@@ -72,12 +74,18 @@ def build_view(
     cluster_config = cluster_proxy_config(cluster, effective)
     facts = collect_facts(cluster, hosts, configs, snapshot.api)
 
-    examined = [name for name in recorded if not nodes or name in nodes]
-    evidence = {
-        name: read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=only is not None)
-        for name in examined
-    }
-    from_rules = config_from_rules([ruleset for item in evidence.values() for ruleset in item.rulesets])
+    examined = {name: None for name in recorded if not nodes or name in nodes}
+
+    def evidence_of(name: str) -> NodeEvidence:
+        return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=only is not None)
+
+    # The rules of a node may take a gigabyte of memory: they are read when it is its turn, unless those of all have to be
+    # known before.
+    kept: dict[str, NodeEvidence] = {}
+    from_rules: ProxyConfig | None = None
+    if any(asks_rules(effective[name], cluster_config) for name in examined):
+        kept = {name: evidence_of(name) for name in examined}
+        from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
     plain = PlainEndpoints(cluster)
     asked_about = None if only is None else frozenset(only(cluster))
@@ -91,7 +99,7 @@ def build_view(
     left_out = nodes_left_out(snapshot)
     views: list[NodeView] = []
     for name in known:
-        if name not in evidence:
+        if name not in examined:
             asked = not without_nodes and (not nodes or name in nodes) and name not in left_out
             view, gap = unexamined(name, cluster, configs[name], effective[name], asked=asked)
             views.append(view)
@@ -106,8 +114,9 @@ def build_view(
             # A cluster of which most is young was built or restored just before, and read when that was done.
             young = frozenset()
         young |= moved
+        evidence = kept.pop(name) if name in kept else evidence_of(name)
         given = NodeInput(
-            evidence=evidence[name],
+            evidence=evidence,
             cluster=cluster,
             before=before,
             configs=configs[name],
@@ -126,7 +135,7 @@ def build_view(
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
         views.append(found.view)
         # Without any rules, all that is missing of them has the reason that is said already.
-        consequent = name in told and not evidence[name].rulesets
+        consequent = name in told and not evidence.rulesets
         gaps += [gap for gap in found.gaps if not (consequent and gap.subject.endswith("rules"))]
     return (
         View(
