@@ -62,9 +62,14 @@ class Look:
 
 
 def look_at(snapshot: Snapshot, node: str, settle_s: float = 30.0) -> Look:
-    """What `diagnose` does, with its view kept. `settle_s` as in `Scope`."""
+    """What `diagnose` does, with its view kept: of a large dump, of which it walks a part, a view of the whole.
+
+    `settle_s` as in `Scope`.
+    """
     view, gaps = build_view(snapshot, nodes=(node,), settle_s=settle_s)
     found = sorted((item for check in all_checks() for item in check.run(view)), key=finding_order)
+    if view.node_by_name[node].twins:
+        view, _ = build_view(snapshot, nodes=(node,), settle_s=settle_s, every_port=True)
     return Look(view=view, node=view.node_by_name[node], findings=tuple(found), gaps=gaps)
 
 
