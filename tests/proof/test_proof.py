@@ -9,7 +9,8 @@ from kdiag.model.dataplane import Position
 from kdiag.parse.nft_json import parse_nft_json
 from kdiag.walk.nft_rules import NftSpace
 from tests.proof import kernel, mutations
-from tests.proof.__main__ import headline, page
+from tests.proof.__main__ import PAGE, ROOT, headline, page
+from tests.proof.equivalents import SILENCES, WORDS
 from tests.proof.figure import Figure
 from tests.proof.lab import why_not
 from tests.proof.nft_edits import nft_edits
@@ -80,3 +81,14 @@ def test_the_page_shows_figures_and_what_is_wrong() -> None:
     assert "* a fact" in text
     assert "* `it broke`" in text
     assert "\n\n\n" not in text
+
+
+def test_the_page_is_whole_and_linked() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert [line[:5] for line in text.splitlines() if line.startswith("## ")][:5] == [f"## {n}." for n in range(1, 6)]
+    assert "Wrong:" not in text
+    assert "could not be run" not in text
+    assert all(f"{item.name} (" in text for item in (*SILENCES, *WORDS))
+    assert (ROOT / "tests/proof/found.md").read_text(encoding="utf-8").rstrip() in text
+    for name in ("README.md", "docs/README.md"):
+        assert "trust.md" in (ROOT / name).read_text(encoding="utf-8")
