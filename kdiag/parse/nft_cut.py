@@ -204,13 +204,12 @@ def cut_nft(content: bytes) -> NftCut | None:
     for index, item in enumerate(items):
         what = item.rule or item.chain or item.set or item.map
         table = tables.get(what.family) if what is not None else None
-        if what is None or what.family not in ("ip", "ip6"):
+        if what is None or table is None:
             common.append(index)
-        elif table is not None:
-            if what.table != TABLE:
-                table.rest.append(index)
-            else:
-                table.add(index, item)
+        elif what.table != TABLE:
+            table.rest.append(index)
+        else:
+            table.add(index, item)
     made = {}
     for table in tables.values():
         cut = table.finish(objects, items, common)

@@ -126,7 +126,7 @@ def trace(snapshot: Snapshot, target: TraceTarget, scope: Scope) -> Trace:
     from kdiag.pipeline.tracing import follow, services_meant
 
     view, gaps = build_view(
-        snapshot, nodes=(), settle_s=scope.settle_s, only=lambda cluster: services_meant(cluster, target)
+        snapshot, nodes=(), settle_s=scope.settle_s, only=lambda _, cluster: services_meant(cluster, target)
     )
     with stage("follow the packets"):
         found = follow(view, target)

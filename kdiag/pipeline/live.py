@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from kdiag.gather.api_connection import connect
 from kdiag.gather.collect import Collector, Order, Watch
-from kdiag.model.cluster import ClusterState
+from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.snapshot import Recording, Snapshot
-from kdiag.parse.api import parse_cluster
 from kdiag.pipeline.rounds import is_unsettled
 from kdiag.pipeline.settling import moved_between, young_services
 from kdiag.pipeline.viewing import build_view, read_cluster
@@ -62,15 +61,19 @@ def unsettled_nodes(snapshot: Snapshot, settle_s: float) -> tuple[str, ...]:
     """The nodes that have Service ports of which nothing can be said yet, because the API changed too lately."""
     if not snapshot.nodes:
         return ()
-    before, _ = parse_cluster(snapshot.api)
-    cluster, _ = read_cluster(snapshot)
-    if not _changed(snapshot.api, snapshot.api_after) and not young_services(cluster, snapshot.taken_at, settle_s):
+    if not _changed(snapshot.api, snapshot.api_after) and not young_services(
+        read_cluster(snapshot)[0], snapshot.taken_at, settle_s
+    ):
         return ()
-    # The Services of which something may not be settled. Each node's own time is near that of the snapshot.
-    lately = moved_between(before, cluster) | young_services(cluster, snapshot.taken_at, settle_s + _READ_WITHIN_S)
-    # What becomes of a node's object may change what is asked of any Service.
-    few = len(lately) * 4 < len(cluster.services) and _placed(before) == _placed(cluster)
-    view, _ = build_view(snapshot, settle_s=settle_s, only=(lambda _: lately) if few else None)
+
+    def lately_changed(before: ClusterState, cluster: ClusterState) -> Collection[ObjectKey] | None:
+        # Each node's own time is near that of the snapshot.
+        found = moved_between(before, cluster) | young_services(cluster, snapshot.taken_at, settle_s + _READ_WITHIN_S)
+        # What becomes of a node's object may change what is asked of any Service.
+        few = len(found) * 4 < len(cluster.services) and _placed(before) == _placed(cluster)
+        return found if few else None
+
+    view, _ = build_view(snapshot, settle_s=settle_s, only=lately_changed)
     return tuple(node.name for node in view.nodes if node.comparison is not None and is_unsettled(node.comparison))
 
 

@@ -40,13 +40,14 @@ def build_view(
     without_nodes: bool = False,
     reserved: tuple[Network, ...] = (),
     settle_s: float = 30.0,
-    only: Callable[[ClusterState], Collection[ObjectKey]] | None = None,
+    only: Callable[[ClusterState, ClusterState], Collection[ObjectKey] | None] | None = None,
     every_port: bool = False,
 ) -> tuple[View, tuple[Gap, ...]]:
     """Parse the snapshot, work out both data planes of every node and compare them.
 
-    `nodes` narrows the work to these; `without_nodes` leaves all of them out. `only` names the Services that are asked
-    about: of nodes with many rules the others may be left out. With `every_port` the data planes have every Service port,
+    `nodes` narrows the work to these; `without_nodes` leaves all of them out. `only` is given the API before and after the
+    nodes were read, and names the Services that are asked about (None: all): of nodes with many rules the others may be left
+    out. With `every_port` the data planes have every Service port,
     also those that are like another in everything (`NodeView.twins`). The gaps are the snapshot's own and all
     that came up on the way.
     """
@@ -74,10 +75,11 @@ def build_view(
     cluster_config = cluster_proxy_config(cluster, effective)
     facts = collect_facts(cluster, hosts, configs, snapshot.api)
 
-    examined = {name: None for name in recorded if not nodes or name in nodes}
+    examined = dict.fromkeys(name for name in recorded if not nodes or name in nodes)
+    asked_about = None if only is None else only(before, cluster)
 
     def evidence_of(name: str) -> NodeEvidence:
-        return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=only is not None)
+        return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=asked_about is not None)
 
     # The rules of a node may take a gigabyte of memory: they are read when it is its turn, unless those of all have to be
     # known before.
@@ -88,7 +90,6 @@ def build_view(
         from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
     plain = PlainEndpoints(cluster)
-    asked_about = None if only is None else frozenset(only(cluster))
     two_readings = before is not cluster
     changes = last_changes(cluster)
     moved = moved_between(before, cluster)
