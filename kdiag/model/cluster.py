@@ -26,7 +26,7 @@ class TrafficPolicy(enum.StrEnum):
 class ObjectKey(Struct, frozen=True, kw_only=True, order=True, gc=False):
     """Namespace and name. Cluster-scoped objects have an empty namespace.
 
-    A Struct like `Endpoint`, because there are very many: made and hashed without running Python.
+    Not tracked by the garbage collector, like `Endpoint`, because there are very many.
     """
 
     namespace: str

@@ -10,14 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from kdiag.model.cluster import ObjectKey
-from kdiag.model.report import Report
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
 from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.pipeline.flow import Scope, diagnose, trace
-from kdiag.pipeline.twins import SortedOffers, sort_offers
+from kdiag.pipeline.twins import SortedOffers
 from kdiag.planes import rulesets
 from tests.corpus_fixtures import FAULTS, FAULTS_DUAL, cluster, fault
+from tests.pipeline.uncut import one_by_one
 
 CLUSTERS = (
     "v1.20.2-iptables-legacy",
@@ -29,31 +29,10 @@ NODE = "node01"
 VERDICTS = ("-j ACCEPT", "-j DROP", "-j RETURN", "-s 10.244.0.0/17 -j ACCEPT", "-p udp -j DROP", "-j KUBE-MARK-MASQ")
 
 
-@pytest.fixture
-def cutting(monkeypatch: pytest.MonkeyPatch) -> list[SortedOffers]:
-    """Every dump counts as large; what was sorted is listed."""
-    seen: list[SortedOffers] = []
-
-    def listed(*given: object, **named: object) -> list[SortedOffers]:
-        found = sort_offers(*given, **named)  # type: ignore[arg-type]
-        seen.extend(found)
-        return found
-
-    monkeypatch.setattr(rulesets, "LARGE_BYTES", 0)
-    monkeypatch.setattr("kdiag.pipeline.nodes.sort_offers", listed)
-    return seen
-
-
-def judged_one_by_one(snapshot: Snapshot) -> Report:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
-        return diagnose(snapshot, Scope())
-
-
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_a_healthy_cluster(name: str, cutting: list[SortedOffers]) -> None:
     snapshot = cluster(name)
-    assert diagnose(snapshot, Scope()) == judged_one_by_one(snapshot)
+    assert diagnose(snapshot, Scope()) == one_by_one(snapshot)
     assert cutting
     for offers in cutting:
         assert len(list(offers.twins())) > len(offers.kinds)
@@ -62,7 +41,7 @@ def test_a_healthy_cluster(name: str, cutting: list[SortedOffers]) -> None:
 @pytest.mark.parametrize("name", [*FAULTS, *FAULTS_DUAL])
 def test_a_fault(name: str, cutting: list[SortedOffers]) -> None:
     snapshot = fault(name)
-    assert diagnose(snapshot, Scope()) == judged_one_by_one(snapshot)
+    assert diagnose(snapshot, Scope()) == one_by_one(snapshot)
     assert cutting
 
 
@@ -102,13 +81,7 @@ def edited(snapshot: Snapshot, seed: int) -> Snapshot:
 @pytest.mark.parametrize("seed", range(12))
 def test_an_edited_line(name: str, seed: int, cutting: list[SortedOffers]) -> None:
     snapshot = edited(cluster(name), seed)
-    assert diagnose(snapshot, Scope(nodes=(NODE,))) == judged_of(snapshot)
-
-
-def judged_of(snapshot: Snapshot) -> Report:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rulesets, "LARGE_BYTES", 1 << 60)
-        return diagnose(snapshot, Scope(nodes=(NODE,)))
+    assert diagnose(snapshot, Scope(nodes=(NODE,))) == one_by_one(snapshot, NODE)
 
 
 def traced(snapshot: Snapshot, name: str, *, cut: bool) -> object:
@@ -184,7 +157,7 @@ def test_a_table_of_others_that_takes_a_part_of_the_services(cutting: list[Sorte
     probes["nft-j-list-ruleset"] = Recording(source=source, content=listed.encode())
     edited_snapshot = replace(snapshot, nodes={NODE: probes})
     found = diagnose(edited_snapshot, Scope(nodes=(NODE,)))
-    assert found == judged_of(edited_snapshot)
+    assert found == one_by_one(edited_snapshot, NODE)
     (finding,) = [item for item in found.findings if item.code.startswith("KD2")]
     assert finding.evidence[0].source == source
     assert len(finding.affected) > 10

@@ -10,41 +10,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kdiag.model.report import Report
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.parse.target import parse_trace_target
 from kdiag.pipeline.flow import Scope, diagnose, trace
-from kdiag.pipeline.twins import SortedOffers, sort_offers
-from kdiag.planes import rulesets
+from kdiag.pipeline.twins import SortedOffers
 from tests.corpus_fixtures import FAULTS_NFTABLES, HEALTHY_NFTABLES, cluster, fault
 from tests.older_nftables import nft_json_1_31
+from tests.pipeline.uncut import one_by_one, uncut
 from tests.proof.nft_edits import nft_edits
 
 NODE = "node01"
 PROBE = "nft-j-list-ruleset"
-NEVER = 1 << 60
 Objects = list[dict[str, Any]]
-
-
-@pytest.fixture
-def cutting(monkeypatch: pytest.MonkeyPatch) -> list[SortedOffers]:
-    """Every dump counts as large; what was sorted is listed."""
-    seen: list[SortedOffers] = []
-
-    def listed(*given: object, **named: object) -> list[SortedOffers]:
-        found = sort_offers(*given, **named)  # type: ignore[arg-type]
-        seen.extend(found)
-        return found
-
-    monkeypatch.setattr(rulesets, "LARGE_BYTES", 0)
-    monkeypatch.setattr("kdiag.pipeline.nodes.sort_offers", listed)
-    return seen
-
-
-def one_by_one(snapshot: Snapshot, *nodes: str) -> Report:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rulesets, "LARGE_BYTES", NEVER)
-        return diagnose(snapshot, Scope(nodes=nodes))
 
 
 def with_rules(snapshot: Snapshot, content: bytes) -> Snapshot:
@@ -115,8 +92,7 @@ def test_a_trace(word: str, cutting: list[SortedOffers]) -> None:
     target = parse_trace_target(word)
     snapshot = cluster(HEALTHY_NFTABLES[0])
     found = trace(snapshot, target, Scope())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rulesets, "LARGE_BYTES", NEVER)
+    with uncut():
         assert found == trace(snapshot, target, Scope())
     assert found.verdicts
 
@@ -133,8 +109,7 @@ def test_an_empty_map_is_told_from_one_of_which_only_the_entry_in_question_is_mi
     snapshot = changed(cluster(HEALTHY_NFTABLES[0]), drop)
     target = parse_trace_target("svc/seven-eps")
     found = trace(snapshot, target, Scope())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rulesets, "LARGE_BYTES", NEVER)
+    with uncut():
         assert found == trace(snapshot, target, Scope())
 
 
