@@ -28,8 +28,9 @@ from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.proxy_wanted import wanted_config
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
+from kdiag.pipeline.sorting import SortedOffers
 from kdiag.pipeline.trust import Trust, trust_in
-from kdiag.pipeline.twins import SortedOffers, narrowed, sort_offers, suspects, twin_frontends, twin_ports
+from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends, twin_ports
 from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
 from kdiag.planes.leftovers import leftovers

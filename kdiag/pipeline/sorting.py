@@ -1,0 +1,343 @@
+"""The Service ports of one family sorted into kinds: those of one kind get the same, each from its own endpoints.
+
+See `kdiag.pipeline.twins` for what that is good for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from kdiag.expect.dataplane import Spot, spot_of
+from kdiag.expect.frontends import ServiceAddress
+from kdiag.expect.outlook import Outlook, Places
+from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.cluster import ObjectKey
+from kdiag.model.dataplane import FrontendKind
+from kdiag.parse.iptables_cut import CutDump, Key
+from kdiag.parse.iptables_forms import ChainText
+from kdiag.walk.distinctions import Distinctions
+
+if TYPE_CHECKING:
+    from kdiag.parse.nft_cut import CutTable
+
+    Cut = CutDump | CutTable
+    """The rules of one family, cut into what is a Service's own and the rest."""
+
+Kind = tuple[object, ...]
+
+
+class Offer(Struct):
+    """A Service port at one of its addresses (or as a NodePort, at those of the node)."""
+
+    key: Key
+    spot: Spot
+    item: Outlook
+    targets: list[ServiceAddress]
+
+
+class SortedOffers(Struct):
+    """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about."""
+
+    family: Family
+    cut: Cut
+    source: str
+    kinds: dict[Kind, list[Offer]] = field(default_factory=dict)
+    apart: list[Offer] = field(default_factory=list)
+    left_out: list[Offer] = field(default_factory=list)
+
+    def walked(self) -> Iterator[Offer]:
+        """One offer of each kind, and those that are judged by themselves."""
+        yield from self.apart
+        for offers in self.kinds.values():
+            yield offers[0]
+
+    def twins(self) -> Iterator[Offer]:
+        """Those that are right if the first of their kind is."""
+        for offers in self.kinds.values():
+            yield from offers[1:]
+
+    def unwalked(self) -> set[Spot]:
+        """Where what is not walked is offered."""
+        return {offer.spot for offer in (*self.twins(), *self.left_out)}
+
+    def part(self, suspect: Collection[Spot]) -> bool:
+        """Judge every offer by itself that is of a kind with one of these. False if there is none."""
+        found = [kind for kind, offers in self.kinds.items() if len(offers) > 1 and offers[0].spot in suspect]
+        for kind in found:
+            self.apart += self.kinds.pop(kind)
+        return bool(found)
+
+    def excerpt(self) -> tuple[set[bytes], set[Key], set[Key]]:
+        """The chains and the keys of the rules that packets to what is walked may meet, and of all that no Service explains;
+        and the keys of what is not walked."""
+        keys = {offer.key for offer in self.walked()}
+        claimed = keys | {offer.key for offer in (*self.twins(), *self.left_out)}
+        without = claimed - keys
+        keys |= self.cut.dispatch.keys() - claimed
+        chains = self.cut.reached(keys)
+        if self.cut.endpoints is not None:
+            chains |= self.cut.chains.keys() - self.cut.reached(claimed, endpoints=False)
+            chains |= set(self.cut.endpoints.odd)
+        return chains, keys, without
+
+
+class Sorter:
+    """Sorts what is offered, by the rules that were cut up and by what rules and routes tell apart."""
+
+    def __init__(self, cut: Cut, distinctions: Distinctions, local: AddressSet) -> None:
+        self.cut = cut
+        self.local = local
+        self.distinctions = distinctions
+        self.family = distinctions.family
+        found = cut.endpoints.found if cut.endpoints is not None else {}
+        self.places = {
+            protocol: [
+                (form, places)
+                for (form, spoken), places in sorted(found.items(), key=lambda item: -len(item[1]))
+                if spoken == protocol
+            ]
+            for protocol in (b"tcp", b"udp", b"sctp")
+        }
+        self.met, self.refused = self._crossings()
+
+    def _crossings(self) -> tuple[set[Key], set[tuple[bytes, bytes]]]:
+        """Where packets to one Service may meet rules for the address of another: the keys of these rules, and the
+        endpoints (protocol and place) at which that happens.
+
+        Two rules may ask for a packet to the node itself: one by address and port, one for a NodePort. And what was sent
+        to an endpoint goes on to the filter table, where addresses without endpoints are refused.
+        """
+        dispatch = self.cut.dispatch
+        met = {key for key in dispatch if key[0] and (b"", *key[1:]) in dispatch}
+        met |= {(b"", *key[1:]) for key in met}
+        filters = set(self.cut.refusing)
+        if not filters or self.cut.endpoints is None:
+            return met, set()
+        if self.cut.endpoints.odd:
+            # Where these send packets to is not read here.
+            return met | filters, set()
+        opening, closing = (b"[", b"]:") if self.family is Family.IPV6 else (b"", b":")
+        refused: set[tuple[bytes, bytes]] = set()
+        by_address: dict[bytes, list[Key]] = {}
+        if self.cut.addresses:
+            # There an address alone may decide, whatever the port.
+            for key in filters:
+                by_address.setdefault(opening + key[0] + closing[:-1], []).append(key)
+        for protocol, forms in self.places.items():
+            mine = [key for key in filters if key[1] == protocol]
+            by_place = {opening + key[0] + closing + key[2]: key for key in mine if key[0]}
+            by_port = {b":" + key[2]: key for key in mine if not key[0]}
+            sizes = {len(port) for port in by_port}
+            for _, places in forms:
+                listed = places.values()
+                asked: set[bytes] = set()
+                if not by_address:
+                    asked |= by_place.keys() & set(listed)
+                    met |= {by_place[place] for place in asked}
+                # Looked for all at once: there are few ports, and hardly ever one that is asked for.
+                for size in sizes:
+                    ports = by_port.keys() & {place[-size:] for place in listed}
+                    if ports:
+                        met |= {by_port[port] for port in ports}
+                        asked |= {place for place in listed if place[-size:] in ports}
+                if by_address:
+                    known = by_address.keys() & {place[: place.rindex(b":")] for place in listed}
+                    if known:
+                        met.update(key for address in known for key in by_address[address])
+                        asked |= {place for place in listed if place[: place.rindex(b":")] in known}
+                refused |= {(protocol, place) for place in asked}
+        return met, refused
+
+    def sort(
+        self,
+        sorted_offers: SortedOffers,
+        items: Iterable[Outlook],
+        *,
+        alone: Collection[ObjectKey],
+        only: Collection[ObjectKey] | None,
+    ) -> None:
+        """Put each offer where it belongs."""
+        offers = [offer for item in items for offer in _offers(item)]
+        claims = Counter([offer.key for offer in offers])
+        for offer in offers:
+            node_port = (b"", *offer.key[1:])
+            if offer.key[0] and node_port in self.cut.dispatch:
+                self.met |= {offer.key, node_port}
+        self.met |= self._named(offers, claims)
+        if only is not None and isinstance(self.cut, CutDump):
+            mine = [offer.key for offer in offers if offer.item.service_port.service in only]
+            self.met.update(self.cut.refusals_behind(mine))
+        shown: set[object] = set()
+        for offer in offers:
+            service = offer.item.service_port.service
+            if only is not None:
+                asked = service in only or offer.key in self.met
+                # One for each table or map: that nothing is in it would be a fault.
+                found = {line.form[0] for line in self.cut.dispatch.get(offer.key, ())}
+                asked = asked or not found <= shown
+                if asked:
+                    shown |= found
+                (sorted_offers.apart if asked else sorted_offers.left_out).append(offer)
+                continue
+            kind = self.kind(offer) if service not in alone and claims[offer.key] == 1 else None
+            if kind is None:
+                sorted_offers.apart.append(offer)
+            else:
+                sorted_offers.kinds.setdefault(kind, []).append(offer)
+        for ofkind in sorted_offers.kinds.values():
+            # The one with the fewest endpoints is walked.
+            least = min(range(len(ofkind)), key=lambda index: len(ofkind[index].item.cluster.at))
+            ofkind[0], ofkind[least] = ofkind[least], ofkind[0]
+
+    def _named(self, offers: Iterable[Offer], claims: Mapping[Key, int]) -> set[Key]:
+        """The keys that some rule names that is no Service's, and those with an address of which something is there that no
+        Service explains."""
+        stray = {key[0] for key in self.cut.dispatch if key not in claims}
+        addresses, ports = self.distinctions.named, self.distinctions.named_ports
+        found = set()
+        for offer in offers:
+            first = offer.targets[0]
+            if offer.key[0]:
+                named = offer.key[0] in stray or int(first.address) in addresses
+            else:
+                named = first.port in ports
+            if named:
+                found.add(offer.key)
+        return found
+
+    def kind(self, offer: Offer) -> Kind | None:
+        """What an offer has in common with its twins; None if it has to be judged by itself."""
+        item, key = offer.item, offer.key
+        first = offer.targets[0]
+        kind = first.kind
+        if kind is not FrontendKind.NODE_PORT and len(offer.targets) > 1:
+            return None
+        value = int(first.address)
+        is_local = kind is FrontendKind.NODE_PORT or self._is_local(value)
+        alike = item.alike(kind, is_local=is_local)
+        if alike is None:
+            return None
+        if key in self.met:
+            return None
+        lines: list[object] = []
+        numbers: dict[bytes, int] = {}
+        for line in self.cut.dispatch.get(key, ()):
+            links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
+            lines.append((line.form, links))
+        chains = self._chains(item, numbers)
+        if chains is None or (
+            self.refused and any((item.protocol, place) in self.refused for place in (*item.cluster.at, *item.local.at))
+        ):
+            return None
+        classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
+        address = len(offer.targets) if kind is FrontendKind.NODE_PORT else self.distinctions.of_address(value)
+        return (kind, address, self.distinctions.of_port(first.port), alike, tuple(lines), chains, classes)
+
+    def _text_of(self, address: int) -> bytes:
+        return str(IPv6Address(address) if self.family is Family.IPV6 else IPv4Address(address)).encode()
+
+    def _is_local(self, value: int) -> bool:
+        return any(low <= value <= high for low, high in self.local.ranges)
+
+    def _chains(self, item: Outlook, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
+        """The chains that are reached, in the order in which they are named, and whose endpoints are in each."""
+        found: list[object] = []
+        keys: list[Key] = []
+        queue = list(numbers)
+        for name in queue:  # grows while it is read
+            text = self.cut.text(name)
+            if text is None or not text.form.regular:
+                return None
+            if text.keys:
+                keys = keys or _keys(item)
+                if any(key not in keys for key in text.keys):
+                    return None
+            for link in text.links:
+                if link not in numbers:
+                    numbers[link] = len(numbers)
+                    queue.append(link)
+            endpoints: object = None
+            if text.endpoints:
+                endpoints = self._endpoints(item, text)
+                if endpoints is None:
+                    return None
+            found.append(
+                (
+                    text.kind,
+                    text.form.number,
+                    tuple([numbers[link] for link in text.links]),
+                    tuple([keys.index(key) for key in text.keys]),
+                    endpoints,
+                )
+            )
+        return tuple(found)
+
+    def _endpoints(self, item: Outlook, text: ChainText) -> tuple[bytes, bool, bool] | None:
+        """The form of the endpoints' chains, and whether they are those for Cluster policies, for Local ones."""
+        hashes = text.endpoints
+        runs = text.form.runs
+        if len(runs) > 1:
+            lists = {tuple([hashes[place] for place in run]) for run in runs}
+            if len(lists) != 1:
+                return None
+            hashes = lists.pop()
+        for form, places in self.places[item.protocol]:
+            try:
+                at = [places[name] for name in hashes]
+            except KeyError:
+                continue
+            there = tuple(at)
+            if there not in (item.cluster.at, item.local.at):
+                there = tuple(sorted(at))
+            everywhere, near = there == item.cluster.at, there == item.local.at
+            return (form, everywhere, near) if everywhere or near else None
+        return None
+
+    def _classes_of(self, places: Places, protocol: bytes) -> object:
+        """What rules and routes can tell of the endpoints: the classes of their addresses and ports."""
+        if not places.at:
+            return ()
+        distinctions = self.distinctions
+        marked = self.cut.marked.get(protocol)
+        if marked is not None and not marked.isdisjoint(places.at):
+            form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
+            return frozenset(
+                (
+                    distinctions.of_address(address),
+                    distinctions.of_port(port),
+                    form % (self._text_of(address), port) in marked,
+                )
+                for address, port in zip(places.addresses, places.ports, strict=True)
+            )
+        first = places.ports[0]
+        if places.ports.count(first) == len(places.ports):
+            return distinctions.of_all(places.addresses), distinctions.of_port(first)
+        return frozenset(
+            (distinctions.of_address(address), distinctions.of_port(port))
+            for address, port in zip(places.addresses, places.ports, strict=True)
+        )
+
+
+def _key(item: Outlook, target: ServiceAddress) -> Key:
+    address = b"" if target.kind is FrontendKind.NODE_PORT else str(target.address).encode()
+    return (address, item.protocol, str(target.port).encode())
+
+
+def _keys(item: Outlook) -> list[Key]:
+    return list(dict.fromkeys([_key(item, target) for target in item.targets]))
+
+
+def _offers(item: Outlook) -> Iterable[Offer]:
+    found: dict[Key, Offer] = {}
+    for target in item.targets:
+        key = _key(item, target)
+        if key in found:
+            found[key].targets.append(target)
+        else:
+            found[key] = Offer(key, spot_of(target, item.service_port.protocol), item, [target])
+    return found.values()
