@@ -99,7 +99,7 @@ def _results(rows: list[Row], minutes: float, rounds: int) -> str:
         "",
         "<!-- Written by `make bench`. -->",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, Python "
+        f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python "
         f"{platform.python_version()}. Load at the end {os.getloadavg()[0]:.1f}; {minutes:.0f} minutes in all; what takes "
         f"long was measured {'once' if rounds == 1 else f'{rounds} times'}, the rest nine times or more.",
         "",
