@@ -23,7 +23,8 @@ Span = tuple[int, int]
 Key = tuple[bytes, bytes, bytes]
 """Address (empty: a NodePort), protocol and port, as iptables prints them."""
 
-SERVICE_KINDS = (b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVC-", b"KUBE-SVL-", b"KUBE-XLB-")
+# The largest first: what is found needs not be searched for the others.
+SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
 ENDPOINT_KIND = b"KUBE-SEP-"
 # Chains with a rule for each address. Those without an address are for NodePorts.
 DISPATCH = {
@@ -34,6 +35,7 @@ DISPATCH = {
     (b"filter", b"KUBE-PROXY-FIREWALL"): False,
 }
 
+_LINE_END = 0x0A
 _DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
 _BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
 _DISPATCHED = re.compile(
@@ -276,6 +278,9 @@ def cut_dump(content: bytes, *, in_part: bool = False) -> CutDump | None:
         declared=declared,
         endpoint_region=endpoint_region,
     )
+    # A table ends once: what stands behind its end and before the next belongs to none.
+    if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
+        return None
     if not in_part:
         for name in chains:
             cut.text(name)
@@ -288,16 +293,24 @@ def _tables(content: bytes) -> dict[bytes, Span] | None:
     if b"\r" in content or not content.endswith(b"\n"):
         return None
     found: dict[bytes, Span] = {}
-    start = content.find(b"*") if content.startswith(b"*") else content.find(b"\n*") + 1
-    while content.startswith(b"*", start):
+    starts = list(_table_starts(content))
+    for start, following in zip(starts, [*starts[1:], len(content)], strict=True):
         begin = content.index(b"\n", start) + 1
-        end = content.find(b"\nCOMMIT\n", begin - 1) + 1
+        end = content.rfind(b"\nCOMMIT\n", begin - 1, following) + 1
         table = content[start + 1 : begin - 1]
-        if table in found or not table.isalpha() or not end or content.find(b"\n*", begin, end) >= 0:
+        if table in found or not table.isalpha() or not end:
             return None
         found[table] = (begin, end)
-        start = content.find(b"\n*", end) + 1
     return found
+
+
+def _table_starts(content: bytes) -> Iterator[int]:
+    """Where lines begin with a star. Single bytes are found at the speed of memory, unlike two."""
+    position = content.find(b"*")
+    while position >= 0:
+        if position == 0 or content[position - 1] == _LINE_END:
+            yield position
+        position = content.find(b"*", position + 1)
 
 
 def _region(content: bytes, beginning: bytes, within: list[Span]) -> Span | None:

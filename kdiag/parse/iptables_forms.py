@@ -70,23 +70,27 @@ class ChainForms:
     def read(self, name: bytes, block: bytes) -> ChainText:
         """Take the lines of one chain apart."""
         if b" --comment " in block:
-            block = COMMENT.sub(b"", block)
-        head, *others = block.replace(b"-A " + name + b" ", b"-A \0 ").split(b"KUBE-SEP-")
+            # In a large cluster only the first rule has one.
+            first = block.index(b"\n")
+            others = block[first:]
+            block = COMMENT.sub(b"", block[:first]) + (COMMENT.sub(b"", others) if b" --comment " in others else others)
+        head, *parts = block.replace(b"-A " + name + b" ", b"-A \0 ").split(b"KUBE-SEP-")
         links: list[bytes] = []
         keys = _KEY.findall(head)
         if keys:
             head = _KEY.sub(b"\2", head)
-        form = b"\1".join([head, *[other[_HASH:] for other in others]])
-        if b"KUBE-" in form.replace(b"KUBE-MARK-", b""):
+        form = b"\1".join([head, *[part[_HASH:] for part in parts]])
+        known = self._known.get(form)
+        if known is None:
             links = LINK.findall(form)
             form = LINK.sub(b"\3", form)
-        known = self._known.get(form)
+            known = self._known.get(form)
         if known is None:
             items, runs, regular = _chain_form(form)
             number = self._numbers.setdefault(items, len(self._numbers))
             known = self._known[form] = ChainForm(number, items, runs, regular)
         kind = name[:-_HASH]
-        return ChainText(known, tuple([other[:_HASH] for other in others]), tuple(links), tuple(keys), kind)
+        return ChainText(known, tuple([part[:_HASH] for part in parts]), tuple(links), tuple(keys), kind)
 
 
 def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple[tuple[int, ...], ...], bool]:
@@ -152,10 +156,17 @@ class EndpointForms(Struct):
 
 # One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.
 _ENDPOINT = re.compile(
-    rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
+    rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
     rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*?) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
 )
-_ENDPOINT_BLOCK = re.compile(rb"-A (KUBE-SEP-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
+# The same without anything else (name, address, protocol, place), as most are in a large cluster; or the lines of any
+# other chain (behind what all begin with), and its name.
+_ENDPOINT_BLOCK = re.compile(
+    rb"(?m:^)-A KUBE-SEP-(?:"
+    rb"([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128) -j KUBE-MARK-MASQ\n"
+    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp) -m \3 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n(?!-A KUBE-SEP-\1 )"
+    rb"|(([A-Z2-7]{16}) [^\n]*+\n(?:-A KUBE-SEP-\6 [^\n]*+\n)*+))"
+)
 _PIECE_BYTES = 4_000_000
 """How much is read at once: what stands between is made into many small objects."""
 
@@ -168,37 +179,29 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointFo
     last = b""
     odd: list[bytes] = []
     for start, end in _pieces(content, region):
-        chains = _ENDPOINT.findall(content, start, end)
-        if 2 * len(chains) < content.count(b"\n", start, end):
-            blocks = list(_ENDPOINT_BLOCK.finditer(content, start, end))
-            listed = [block[1][-_HASH:] for block in blocks]
-            whole = sum(len(block[0]) for block in blocks) == end - start
-            if not whole or _unordered([last, *listed]):
-                return None
-            # A chain may have the usual rules and others beside them.
-            unlike = [block for block in blocks if _ENDPOINT.fullmatch(block[0]) is None]
-            if any(LINK.search(block[0]) for block in unlike):
-                return None
-            odd += [block[1] for block in unlike]
-            left = {block[1][-_HASH:] for block in unlike}
-            chains = [chain for chain in chains if chain[0] not in left]
-        names = [chain[0] for chain in chains]
-        if _unordered([last, *names]):
+        chains = _ENDPOINT_BLOCK.findall(content, start, end)
+        names = [plain or other for plain, _, _, _, _, other in chains]
+        others = [b"-A KUBE-SEP-" + chain[4] for chain in chains if chain[4]]
+        lines = 2 * (len(chains) - len(others)) + sum(block.count(b"\n") for block in others)
+        if lines != content.count(b"\n", start, end) or _unordered([last, *names]):
             return None
-        last = max([last, *names[-1:]])
-        for protocol in {chain[3] for chain in chains}:
-            places = {
-                name: place for name, _, one, spoken, two, place in chains if spoken == protocol and not one and not two
-            }
-            result.found.setdefault((b"", protocol), {}).update(places)
-        for name, _, one, protocol, two, place in chains:
-            if one or two:
-                own = b"KUBE-SEP-" + name
-                form = COMMENT.sub(b"", one) + b"\n" + COMMENT.sub(b"", two)
-                form = b"" if form == b"\n" else form.replace(own, b"\0")
-                result.found.setdefault((form, protocol), {})[name] = place
+        last = names[-1]
+        for protocol in {chain[2] for chain in chains if chain[2]}:
+            known = result.found.setdefault((b"", protocol), {})
+            known.update([(name, place) for name, _, spoken, place, _, _ in chains if spoken == protocol])
+        for block in others:
+            found = _ENDPOINT.fullmatch(block)
+            if found is None and LINK.search(block):
+                return None
+            if found is None:
+                # A chain may have the usual rules and others beside them.
+                odd.append(block[len(b"-A ") : block.index(b" ", 3)])
+                continue
+            name, _, one, protocol, two, place = found.groups()
+            form = COMMENT.sub(b"", one) + b"\n" + COMMENT.sub(b"", two)
+            form = b"" if form == b"\n" else form.replace(b"KUBE-SEP-" + name, b"\0")
+            result.found.setdefault((form, protocol), {})[name] = place
     result.odd = tuple(odd)
-    result.found = {key: places for key, places in result.found.items() if places}
     return result
 
 
