@@ -32,7 +32,8 @@ def is_served(service: Service) -> bool:
     """False for what kube-proxy skips: headless, ExternalName, no address yet, another proxy's by label."""
     if service.headless or service.type == "ExternalName" or not service.cluster_ips:
         return False
-    return not any(label in service.meta.labels for label in IGNORED_LABELS)
+    labels = service.meta.labels
+    return not labels or not any(label in labels for label in IGNORED_LABELS)
 
 
 def addresses_of(
@@ -49,6 +50,8 @@ def addresses_of(
     found = [
         ServiceAddress(kind=FrontendKind.CLUSTER_IP, address=address, port=service_port.port) for address in cluster_ips
     ]
+    if len(found) == 1 and not (service.external_ips or service.ingress or service_port.node_port):
+        return tuple(found)  # As most are, in a large cluster.
     found += [
         ServiceAddress(kind=FrontendKind.EXTERNAL_IP, address=address, port=service_port.port)
         for address in service.external_ips

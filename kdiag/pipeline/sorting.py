@@ -6,7 +6,7 @@ See `kdiag.pipeline.twins` for what that is good for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ class Offer(Struct):
     spot: Spot
     item: Outlook
     targets: list[ServiceAddress]
+    keys: Sequence[Key]
+    """Those of all offers of the port."""
 
 
 class SortedOffers(Struct):
@@ -229,7 +231,7 @@ class Sorter:
         for line in self.cut.dispatch.get(key, ()):
             links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
             lines.append((line.form, links))
-        chains = self._chains(item, numbers)
+        chains = self._chains(offer, numbers)
         if chains is None or (
             self.refused and any((item.protocol, place) in self.refused for place in (*item.cluster.at, *item.local.at))
         ):
@@ -244,19 +246,17 @@ class Sorter:
     def _is_local(self, value: int) -> bool:
         return any(low <= value <= high for low, high in self.local.ranges)
 
-    def _chains(self, item: Outlook, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
+    def _chains(self, offer: Offer, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
         """The chains that are reached, in the order in which they are named, and whose endpoints are in each."""
         found: list[object] = []
-        keys: list[Key] = []
+        item, keys = offer.item, offer.keys
         queue = list(numbers)
         for name in queue:  # grows while it is read
             text = self.cut.text(name)
             if text is None or not text.form.regular:
                 return None
-            if text.keys:
-                keys = keys or _keys(item)
-                if any(key not in keys for key in text.keys):
-                    return None
+            if any(key not in keys for key in text.keys):
+                return None
             for link in text.links:
                 if link not in numbers:
                     numbers[link] = len(numbers)
@@ -325,19 +325,17 @@ class Sorter:
 
 def _key(item: Outlook, target: ServiceAddress) -> Key:
     address = b"" if target.kind is FrontendKind.NODE_PORT else str(target.address).encode()
-    return (address, item.protocol, str(target.port).encode())
-
-
-def _keys(item: Outlook) -> list[Key]:
-    return list(dict.fromkeys([_key(item, target) for target in item.targets]))
+    return (address, item.protocol, b"%d" % target.port)
 
 
 def _offers(item: Outlook) -> Iterable[Offer]:
     found: dict[Key, Offer] = {}
+    keys: list[Key] = []
     for target in item.targets:
         key = _key(item, target)
         if key in found:
             found[key].targets.append(target)
         else:
-            found[key] = Offer(key, spot_of(target, item.service_port.protocol), item, [target])
+            found[key] = Offer(key, spot_of(target, item.service_port.protocol), item, [target], keys)
+            keys.append(key)
     return found.values()
