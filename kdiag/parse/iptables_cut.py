@@ -16,16 +16,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kdiag.model.addresses import AddressSet
-from kdiag.parse.iptables_forms import COMMENT, LINK, ChainForms, ChainText, EndpointForms, endpoint_forms
+from kdiag.parse.chain_merge import Span
+from kdiag.parse.iptables_forms import COMMENT, LINK, ChainForms, ChainText, EndpointForms
+from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, endpoint_chains, service_chains
 
-Span = tuple[int, int]
-"""From the first byte to the one behind the last; always whole lines."""
 Key = tuple[bytes, bytes, bytes]
 """Address (empty: a NodePort), protocol and port, as iptables prints them."""
 
-# The largest first: what is found needs not be searched for the others.
-SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
-ENDPOINT_KIND = b"KUBE-SEP-"
 # Chains with a rule for each address. Those without an address are for NodePorts.
 DISPATCH = {
     (b"nat", b"KUBE-SERVICES"): False,
@@ -37,7 +34,6 @@ DISPATCH = {
 
 _LINE_END = 0x0A
 _DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
-_BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
 _DISPATCHED = re.compile(
     rb"-A [A-Z-]+ (.*?)(?:-d ([0-9a-f.:]+)/(?:32|128) )?-p (tcp|udp|sctp)(.*?) -m \3 --dport (\d+)( .*)?"
 )
@@ -81,9 +77,15 @@ class CutDump:
     chains: Mapping[bytes, Span] = field(repr=False)
     endpoints: EndpointForms | None = field(repr=False)
     declared: Mapping[bytes, Span]
-    endpoint_region: Span | None
+    regions: Mapping[bytes, Span]
+    """Where the rules of each kind of chain stand together."""
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
+
+    @property
+    def endpoint_region(self) -> Span | None:
+        """Where the rules of endpoints' chains stand."""
+        return self.regions.get(ENDPOINT_KIND)
 
     @property
     def refusing(self) -> Collection[Key]:
@@ -221,19 +223,19 @@ class CutDump:
         return low, content.index(b"\n", low) + 1
 
 
-def cut_dump(content: bytes, *, in_part: bool = False) -> CutDump | None:
+def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = None) -> CutDump | None:
     """Cut up a complete dump of `iptables-save`; None if it is not of the form that can be.
 
-    `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services.
+    `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services. What is
+    the same in `like`, the dump of another node that was cut up as a whole, is not read again.
     """
     tables = _tables(content)
     if tables is None or b"nat" not in tables:
         return None
     taken: list[Span] = []
     declared: dict[bytes, Span] = {}
-    chains: dict[bytes, Span] = {}
+    regions: dict[bytes, Span] = {}
     dispatch: dict[Key, list[DispatchLine]] = {}
-    endpoint_region: Span | None = None
     for table, (start, end) in tables.items():
         rules = _DECLARATIONS.match(content, start, end).end()  # type: ignore[union-attr]
         # What was found needs not be searched again for what is not in it: most of a dump are the chains of endpoints.
@@ -245,30 +247,29 @@ def cut_dump(content: bytes, *, in_part: bool = False) -> CutDump | None:
                     if not _is_pure(content, b":" + kind, where):
                         return None
                     declared[kind] = where
-                    taken.append(where)
                 region = _region(content, b"-A " + kind, left)
-                if region is None:
-                    continue
-                taken.append(region)
-                left = _without(left, region)
-                if kind == ENDPOINT_KIND:
-                    endpoint_region = region
-                elif not _add_chains(content, region, kind, chains):
-                    return None
+                if region is not None:
+                    regions[kind] = region
+                    left = _without(left, region)
         for (name, chain), without_address in DISPATCH.items():
             region = _region(content, b"-A " + chain + b" ", left) if name == table else None
             if region is not None:
                 if not _is_pure(content, b"-A " + chain + b" ", region):
                     return None
                 _add_dispatch(content, region, table, chain, without_address, dispatch)
+    taken += [*declared.values(), *regions.values()]
     taken += [line.span for lines in dispatch.values() for line in lines]
-    endpoints = None
-    if not in_part:
-        endpoints = endpoint_forms(content, endpoint_region)
-        if endpoints is None:
-            return None
-    elif endpoint_region is not None and not _is_pure(content, b"-A " + ENDPOINT_KIND, endpoint_region):
+    read = service_chains(content, regions, like)
+    where = regions.get(ENDPOINT_KIND)
+    if in_part:
+        endpoints = None
+        readable = where is None or _is_pure(content, b"-A " + ENDPOINT_KIND, where)
+    else:
+        endpoints = endpoint_chains(content, where, like)
+        readable = endpoints is not None
+    if read is None or not readable:
         return None
+    chains, texts = read
     cut = CutDump(
         content=content,
         rest=_complement(taken, len(content)),
@@ -276,7 +277,9 @@ def cut_dump(content: bytes, *, in_part: bool = False) -> CutDump | None:
         chains=chains,
         endpoints=endpoints,
         declared=declared,
-        endpoint_region=endpoint_region,
+        regions=regions,
+        forms=ChainForms(like.forms if like is not None else None),
+        _texts=texts,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.
     if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
@@ -334,17 +337,6 @@ def _without(spans: list[Span], region: Span) -> list[Span]:
     """What is left of spans before and behind a region."""
     parts = [part for start, end in spans for part in ((start, min(end, region[0])), (max(start, region[1]), end))]
     return [(start, end) for start, end in parts if start < end]
-
-
-def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:
-    """Note where each chain of a region stands. False unless chains of the kind follow each other without a line left."""
-    position = region[0]
-    for found in _BLOCK.finditer(content, *region):
-        if found.start() != position or found[1] in chains or not found[1].startswith(kind):
-            return False
-        position = found.end()
-        chains[found[1]] = found.span()
-    return position == region[1]
 
 
 def _add_dispatch(

@@ -9,7 +9,7 @@ Two chains of the same form do the same to packets, but for these. In a form sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
@@ -51,11 +51,11 @@ class ChainText(Struct, frozen=True):
 
 
 class ChainForms:
-    """Forms of chains, each worked out once."""
+    """Forms of chains, each worked out once. Those of `like` are known from the start."""
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, ChainForm] = {}
-        self._numbers: dict[object, int] = {}
+    def __init__(self, like: ChainForms | None = None) -> None:
+        self._known: dict[bytes, ChainForm] = dict(like._known) if like is not None else {}
+        self._numbers: dict[object, int] = dict(like._numbers) if like is not None else {}
 
     @property
     def texts(self) -> tuple[bytes, ...]:
@@ -152,6 +152,18 @@ class EndpointForms(Struct):
 
     found: dict[tuple[bytes, bytes], dict[bytes, bytes]] = field(default_factory=dict)
     odd: tuple[bytes, ...] = ()
+
+    def changed(self, gone: Iterable[bytes], come: EndpointForms) -> EndpointForms:
+        """The same without some chains, by the hash in their names, and with others."""
+        names = set(gone)
+        found = {key: dict(places) for key, places in self.found.items()}
+        for places in found.values():
+            for name in names & places.keys():
+                del places[name]
+        for key, places in come.found.items():
+            found.setdefault(key, {}).update(places)
+        odd = [name for name in self.odd if name[-_HASH:] not in names]
+        return EndpointForms({key: places for key, places in found.items() if places}, (*odd, *come.odd))
 
 
 # One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.

@@ -19,6 +19,7 @@ from kdiag.model.view import NodeView, View
 from kdiag.parse.api import parse_cluster
 from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
+from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
 from kdiag.pipeline.proxy_wanted import asks_rules
@@ -78,8 +79,11 @@ def build_view(
     examined = dict.fromkeys(name for name in recorded if not nodes or name in nodes)
     asked_about = None if only is None else only(before, cluster)
 
+    first_cuts: dict[str, CutDump] | None = {} if len(examined) > 1 else None
+
     def evidence_of(name: str) -> NodeEvidence:
-        return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=asked_about is not None)
+        in_part = asked_about is not None
+        return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=in_part, like=first_cuts)
 
     # The rules of a node may take a gigabyte of memory: they are read when it is its turn, unless those of all have to be
     # known before.

@@ -13,7 +13,8 @@ from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
 from kdiag.parse.ipset_save import parse_ipset_save
-from kdiag.parse.iptables_cut import ENDPOINT_KIND, CutDump, Key, cut_dump
+from kdiag.parse.iptables_cut import CutDump, Key, cut_dump
+from kdiag.parse.iptables_regions import ENDPOINT_KIND
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from kdiag.walk.ownership import IPTABLES_TABLES
 
@@ -42,11 +43,12 @@ def read_rulesets(
     cuts: dict[str, CutDump] | None = None,
     *,
     in_part: bool = False,
+    like: dict[str, CutDump] | None = None,
 ) -> tuple[tuple[Ruleset, ...], tuple[Gap, ...]]:
     """Every rule set recorded on a node, one for each family and backend.
 
     Where `cuts` is given, large dumps are cut up (`in_part` if a few Services are asked about) and put there by source, and
-    their rule sets are excerpts.
+    their rule sets are excerpts. `like` has a dump of another node for each probe; where it has none, one is put there.
     """
     rulesets: list[Ruleset] = []
     gaps: list[Gap] = []
@@ -54,7 +56,7 @@ def read_rulesets(
     for family, command in COMMANDS.items():
         for infix, backend in (("", default), ("-nft", Backend.NFT), ("-legacy", Backend.LEGACY)):
             name = f"{command}{infix}"
-            found = _read_one(node_name, probes, name, family, backend, gaps, cuts, in_part)
+            found = _read_one(node_name, probes, name, family, backend, gaps, cuts, in_part, like)
             if found is not None and not any(_same_rules(found, other) for other in rulesets):
                 rulesets.append(found)
     return tuple(rulesets), tuple(gaps)
@@ -224,8 +226,10 @@ def _read_one(
     gaps: list[Gap],
     cuts: dict[str, CutDump] | None,
     in_part: bool,
+    like: dict[str, CutDump] | None,
 ) -> Ruleset | None:
-    whole = probes.get(f"{name}-save")
+    whole_name = f"{name}-save"
+    whole = probes.get(whole_name)
     if whole is not None:
         if whole.exit_status:
             gaps.append(
@@ -237,11 +241,16 @@ def _read_one(
             )
         else:
             content = whole.content
-            cut = cut_dump(content, in_part=in_part) if cuts is not None and len(content) >= LARGE_BYTES else None
+            cut = None
+            if cuts is not None and len(content) >= LARGE_BYTES:
+                known = like.get(whole_name) if like is not None and not in_part else None
+                cut = cut_dump(content, in_part=in_part, like=known)
             if cut is not None and cuts is not None:
                 sample = sample_of(cut, family, backend, whole.source)
                 if not sample.unread:
                     cuts[whole.source] = cut
+                    if like is not None and not in_part:
+                        like.setdefault(whole_name, cut)
                     return sample
             ruleset = _parse(node_name, whole, name, None, family, backend, gaps)
             if ruleset is not None:

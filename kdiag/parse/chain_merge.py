@@ -1,0 +1,97 @@
+"""Where two dumps differ: chains of one kind, printed by name in both, compared at the speed of memory.
+
+Nodes of one cluster have nearly the same chains. What is the same in both is found by comparing twice as much each time,
+and half as much again where something differs; only chains in between are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+Span = tuple[int, int]
+"""From the first byte to the one behind the last; always whole lines."""
+
+_FIRST_STEP = 256
+_LONGEST_STEP = 1 << 20
+
+
+def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span) -> Iterator[tuple[Span, Span]]:
+    """The chains in which two regions of rules (`-A NAME …`) or declarations (`:NAME …`) differ, in order: where each
+    stands in the old one and in the new one; an empty span where it is not there.
+
+    What lies between two of these spans, and before the first and behind the last, is the same in both, byte by byte.
+    That holds for any two regions. In regions that are sorted by name and have each chain in one piece, only chains that
+    really differ are named.
+    """
+    (at, stop), (new_at, new_stop) = old_region, new_region
+    while at < stop and new_at < new_stop:
+        same = _common(old, at, stop, new, new_at, new_stop)
+        if at + same == stop and new_at + same == new_stop:
+            return
+        same = _whole_chains(old, at, same, stop, new, new_at, new_stop)
+        at, new_at = at + same, new_at + same
+        if at == stop or new_at == new_stop:
+            break
+        name, end = _chain(old, at, stop)
+        new_name, new_end = _chain(new, new_at, new_stop)
+        if name < new_name:
+            new_end = new_at
+        elif name > new_name:
+            end = at
+        yield (at, end), (new_at, new_end)
+        at, new_at = end, new_end
+    if at < stop or new_at < new_stop:
+        yield (at, stop), (new_at, new_stop)
+
+
+def _common(old: bytes, at: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:
+    """How many bytes are the same from two places on."""
+    most = min(stop - at, new_stop - new_at)
+    same, step = 0, _FIRST_STEP
+    while same < most and old[at + same : at + same + step] == new[new_at + same : new_at + same + step]:
+        same += step
+        step = min(2 * step, _LONGEST_STEP)
+    if same >= most:
+        return most
+    step = min(step, most - same)
+    while step > 1:
+        half = step // 2
+        if old[at + same : at + same + half] == new[new_at + same : new_at + same + half]:
+            same += half
+            step -= half
+        else:
+            step = half
+    return same + (old[at + same] == new[new_at + same])
+
+
+def _whole_chains(old: bytes, at: int, same: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:
+    """How many of the bytes that are the same are chains that end there in both."""
+    line = old.rfind(b"\n", at, at + same) + 1 or at
+    if line == at:
+        return 0
+    start = old.rfind(b"\n", at, line - 1) + 1 or at
+    beginning = _beginning(old, start, stop)
+    if not old.startswith(beginning, line, stop) and not new.startswith(beginning, new_at + line - at, new_stop):
+        return line - at
+    # The last chain goes on in one of them.
+    while start > at:
+        before = old.rfind(b"\n", at, start - 1) + 1 or at
+        if not old.startswith(beginning, before):
+            break
+        start = before
+    return start - at
+
+
+def _beginning(content: bytes, line: int, stop: int) -> bytes:
+    """What all lines of a chain begin with."""
+    space = content.find(b" ", line + len(b"-A "), stop)
+    return content[line : space + 1] if space >= 0 else content[line:stop]
+
+
+def _chain(content: bytes, at: int, stop: int) -> tuple[bytes, int]:
+    """What the lines of the chain begin with that begins here, and where it ends."""
+    beginning = _beginning(content, at, stop)
+    end = content.find(b"\n", at, stop) + 1 or stop
+    while end < stop and content.startswith(beginning, end):
+        end = content.find(b"\n", end, stop) + 1 or stop
+    return beginning, end

@@ -1,0 +1,119 @@
+"""The regions of a dump in which chains of one kind stand together: which chains they have, and where.
+
+Nodes of one cluster have nearly the same. What is the same in the dump of another node is taken over from there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from kdiag.parse.chain_merge import Span, differing_chains
+from kdiag.parse.iptables_forms import ChainText, EndpointForms, endpoint_forms
+
+if TYPE_CHECKING:
+    from kdiag.parse.iptables_cut import CutDump
+
+SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
+"""The largest first: what is found needs not be searched for the others."""
+ENDPOINT_KIND = b"KUBE-SEP-"
+
+_BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
+_HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
+_BYTES_A_CHANGE = 4_000
+"""Where more chains differ than one in so many bytes, reading all of them is as cheap as finding out which."""
+
+
+def service_chains(
+    content: bytes, regions: Mapping[bytes, Span], like: CutDump | None
+) -> tuple[dict[bytes, Span], dict[bytes, ChainText]] | None:
+    """Where each chain of a Service stands, in order, and what is known of those that are the same in `like`; None unless chains of
+    one kind follow each other without a line left."""
+    chains: dict[bytes, Span] = {}
+    texts: dict[bytes, ChainText] = {}
+    for kind in SERVICE_KINDS:
+        if kind not in regions:
+            continue
+        unread = [regions[kind]]
+        pairs = _differences(like, content, kind, regions[kind])
+        if like is not None and pairs is not None:
+            for name, span in _same_chains(like, kind, pairs, regions[kind]):
+                text = like.text(name)
+                if text is not None:
+                    chains[name], texts[name] = span, text
+            unread = [new for _, new in pairs if new[0] < new[1]]
+        for span in unread:
+            if not _add_chains(content, span, kind, chains):
+                return None
+    return dict(sorted(chains.items(), key=lambda item: item[1])), texts
+
+
+def endpoint_chains(content: bytes, region: Span | None, like: CutDump | None) -> EndpointForms | None:
+    """What the chains of endpoints do; None if they are not in order or lead on to others."""
+    if region is None or like is None or like.endpoints is None:
+        return endpoint_forms(content, region)
+    pairs = _differences(like, content, ENDPOINT_KIND, region)
+    if pairs is None or not _in_order(content, region, [new for _, new in pairs]):
+        return endpoint_forms(content, region)
+    gone = b"".join([like.content[start:end] for (start, end), _ in pairs])
+    come = b"".join([content[start:end] for _, (start, end) in pairs])
+    found = endpoint_forms(come, (0, len(come)))
+    return None if found is None else like.endpoints.changed(_HASH.findall(gone), found)
+
+
+def _differences(like: CutDump | None, content: bytes, kind: bytes, region: Span) -> list[tuple[Span, Span]] | None:
+    """The chains in which a region differs from that of `like`; None if that is not worth the while."""
+    if like is None or kind not in like.regions:
+        return None
+    most = (region[1] - region[0]) // _BYTES_A_CHANGE + 8
+    pairs = list(islice(differing_chains(like.content, like.regions[kind], content, region), most + 1))
+    return pairs if len(pairs) <= most else None
+
+
+def _same_chains(
+    like: CutDump, kind: bytes, pairs: list[tuple[Span, Span]], region: Span
+) -> Iterator[tuple[bytes, Span]]:
+    """The chains of `like` that do not differ, and where they stand now."""
+    stop = like.regions[kind][1]
+    left = iter([*pairs, ((stop, stop), (region[1], region[1]))])
+    shift = region[0] - like.regions[kind][0]
+    (gone, after), (_, new_after) = next(left)
+    for name, (start, end) in like.chains.items():
+        if not name.startswith(kind):
+            continue
+        while start >= after and after < stop:
+            shift = new_after - after
+            (gone, after), (_, new_after) = next(left)
+        if end <= gone:
+            yield name, (start + shift, end + shift)
+
+
+def _in_order(content: bytes, region: Span, spans: list[Span]) -> bool:
+    """True if each of these spans of a region fits between the chains before and behind it."""
+    for start, end in spans:
+        if start == end:
+            continue
+        if start > region[0]:
+            before = content.rfind(b"\n", 0, start - 1) + 1
+            if _name(content, before) >= _name(content, start):
+                return False
+        if end < region[1] and _name(content, content.rfind(b"\n", 0, end - 1) + 1) >= _name(content, end):
+            return False
+    return True
+
+
+def _name(content: bytes, line: int) -> bytes:
+    return content[line : content.index(b" ", line + len(b"-A "))]
+
+
+def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:
+    """Note where each chain of a region stands. False unless chains of the kind follow each other without a line left."""
+    position = region[0]
+    for found in _BLOCK.finditer(content, *region):
+        if found.start() != position or found[1] in chains or not found[1].startswith(kind):
+            return False
+        position = found.end()
+        chains[found[1]] = found.span()
+    return position == region[1]

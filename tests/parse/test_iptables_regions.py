@@ -1,0 +1,102 @@
+"""A dump is cut up alike, whether or not another one that is nearly the same was cut up before."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kdiag.parse import iptables_regions
+from kdiag.parse.iptables_cut import CutDump, cut_dump
+from tests.corpus_fixtures import cluster
+from tests.parse.test_iptables_cut import DUMPS, cut, dump
+
+
+def parts(found: CutDump | None) -> object:
+    """All that a dump was cut into, but for the numbers of forms, which count as they come."""
+    if found is None:
+        return None
+    texts = {}
+    for name in found.chains:
+        text = found.text(name)
+        assert text is not None
+        form = (text.form.items, text.form.runs, text.form.regular)
+        texts[name] = (form, text.endpoints, text.links, text.keys, text.kind)
+    assert found.endpoints is not None
+    return (
+        found.rest,
+        found.dispatch,
+        list(found.chains.items()),
+        texts,
+        found.endpoints.found,
+        sorted(found.endpoints.odd),
+        found.declared,
+        found.regions,
+    )
+
+
+def edited(content: bytes, chance: random.Random) -> bytes:
+    """Some rules or declarations deleted, doubled, swapped with the next, moved, or changed in one letter."""
+    lines = content.split(b"\n")
+    for _ in range(chance.randrange(1, 5)):
+        rules = [index for index, line in enumerate(lines) if b"KUBE-S" in line]
+        index = chance.choice(rules)
+        line = lines[index]
+        match chance.randrange(5):
+            case 0:
+                del lines[index]
+            case 1:
+                lines.insert(index, line)
+            case 2:
+                lines[index : index + 2] = [lines[index + 1], line]
+            case 3:
+                lines.insert(chance.choice(rules), lines.pop(index))
+            case _:
+                place = chance.randrange(len(line))
+                lines[index] = line[:place] + chance.choice([b"A", b"2", b" "]) + line[place + 1 :]
+    return b"\n".join(lines)
+
+
+@pytest.mark.parametrize(("name", "probe"), DUMPS)
+@pytest.mark.parametrize("seed", range(60))
+def test_after_a_dump_that_differs_a_little(name: str, probe: str, seed: int) -> None:
+    content = dump(name, probe)
+    first = cut(content)
+    other = edited(content, random.Random(seed))
+    assert parts(cut_dump(other, like=first)) == parts(cut_dump(other))
+
+
+@pytest.mark.parametrize(("name", "probe"), DUMPS)
+def test_after_the_same_dump_no_chain_is_read(name: str, probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = dump(name, probe)
+    first = cut(content)
+    read: list[int] = []
+    monkeypatch.setattr(iptables_regions, "_add_chains", lambda *given: read.append(1) or True)
+    again = cut_dump(content, like=first)
+    assert again is not None
+    assert parts(again) == parts(first)
+    assert not read
+
+
+def test_after_a_dump_with_nothing_in_common() -> None:
+    first, other = dump("v1.20.2-iptables-legacy"), dump("v1.36.2-iptables-nft")
+    assert parts(cut_dump(other, like=cut(first))) == parts(cut_dump(other))
+
+
+def test_an_odd_chain_that_is_gone_is_forgotten() -> None:
+    content = dump()
+    line = next(line for line in content.split(b"\n") if line.startswith(b"-A KUBE-SEP-") and b"DNAT" in line)
+    name = line.split(b" ")[1]
+    odd = content.replace(line + b"\n", line + b"\n-A " + name + b" -j ACCEPT\n")
+    found = cut(odd)
+    assert found.endpoints is not None
+    assert found.endpoints.odd == (name,)
+    assert parts(cut_dump(content, like=found)) == parts(cut(content))
+    assert parts(cut_dump(odd, like=cut(content))) == parts(found)
+
+
+def test_of_two_nodes_of_a_cluster() -> None:
+    nodes = cluster("v1.36.2-iptables-nft").nodes
+    first, other = (nodes[name]["iptables-save"].content for name in ("node01", "node02"))
+    assert first != other
+    assert parts(cut_dump(other, like=cut(first))) == parts(cut_dump(other))
