@@ -18,7 +18,7 @@ from typing import NamedTuple
 from kdiag.model.addresses import AddressSet
 from kdiag.parse.chain_merge import Span
 from kdiag.parse.iptables_forms import COMMENT, LINK, ChainForms, ChainText, EndpointForms
-from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, endpoint_chains, service_chains
+from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
 
 Key = tuple[bytes, bytes, bytes]
 """Address (empty: a NodePort), protocol and port, as iptables prints them."""
@@ -79,6 +79,12 @@ class CutDump:
     declared: Mapping[bytes, Span]
     regions: Mapping[bytes, Span]
     """Where the rules of each kind of chain stand together."""
+    like: CutDump | None = field(default=None, repr=False)
+    """The dump of another node from which was taken over what is the same."""
+    changed: frozenset[bytes] = field(default=frozenset(), repr=False)
+    """The names of chains (of endpoints': the hash in it) that are not the same in both."""
+    shapes: dict[Key, object] = field(default_factory=dict, repr=False)
+    """What was found out about a Service's rules, for dumps that are like this one."""
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
 
@@ -259,33 +265,33 @@ def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = No
                 _add_dispatch(content, region, table, chain, without_address, dispatch)
     taken += [*declared.values(), *regions.values()]
     taken += [line.span for lines in dispatch.values() for line in lines]
-    read = service_chains(content, regions, like)
+    found = service_chains(content, regions, like)
     where = regions.get(ENDPOINT_KIND)
-    if in_part:
-        endpoints = None
-        readable = where is None or _is_pure(content, b"-A " + ENDPOINT_KIND, where)
-    else:
-        endpoints = endpoint_chains(content, where, like)
-        readable = endpoints is not None
-    if read is None or not readable:
+    if found is None:
         return None
-    chains, texts = read
+    if in_part:
+        if where is not None and not _is_pure(content, b"-A " + ENDPOINT_KIND, where):
+            return None
+    elif not add_endpoint_chains(found, content, where, like):
+        return None
     cut = CutDump(
         content=content,
         rest=_complement(taken, len(content)),
         dispatch={key: tuple(lines) for key, lines in dispatch.items()},
-        chains=chains,
-        endpoints=endpoints,
+        chains=found.spans,
+        endpoints=found.endpoints,
         declared=declared,
         regions=regions,
+        like=like,
+        changed=frozenset(found.changed),
         forms=ChainForms(like.forms if like is not None else None),
-        _texts=texts,
+        _texts=found.texts,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.
     if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
         return None
     if not in_part:
-        for name in chains:
+        for name in cut.chains:
             cut.text(name)
     return cut if cut.forms.whole else None
 

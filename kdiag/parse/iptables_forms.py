@@ -153,6 +153,13 @@ class EndpointForms(Struct):
     found: dict[tuple[bytes, bytes], dict[bytes, bytes]] = field(default_factory=dict)
     odd: tuple[bytes, ...] = ()
 
+    def names(self) -> Iterator[bytes]:
+        """The hashes in the names of all chains."""
+        for places in self.found.values():
+            yield from places
+        for name in self.odd:
+            yield name[-_HASH:]
+
     def changed(self, gone: Iterable[bytes], come: EndpointForms) -> EndpointForms:
         """The same without some chains, by the hash in their names, and with others."""
         names = set(gone)

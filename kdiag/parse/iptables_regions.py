@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from kdiag.parse.chain_merge import Span, differing_chains
 from kdiag.parse.iptables_forms import ChainText, EndpointForms, endpoint_forms
 
@@ -26,13 +28,19 @@ _BYTES_A_CHANGE = 4_000
 """Where more chains differ than one in so many bytes, reading all of them is as cheap as finding out which."""
 
 
-def service_chains(
-    content: bytes, regions: Mapping[bytes, Span], like: CutDump | None
-) -> tuple[dict[bytes, Span], dict[bytes, ChainText]] | None:
-    """Where each chain of a Service stands, in order, and what is known of those that are the same in `like`; None unless chains of
-    one kind follow each other without a line left."""
-    chains: dict[bytes, Span] = {}
-    texts: dict[bytes, ChainText] = {}
+class Chains(Struct):
+    """The chains of Services, where each stands, in order of the dump, and what is known of them from another dump; and
+    those of endpoints. `changed` are the names of chains (of endpoints': the hash in it) that are not as in that dump."""
+
+    spans: dict[bytes, Span] = field(default_factory=dict)
+    texts: dict[bytes, ChainText] = field(default_factory=dict)
+    endpoints: EndpointForms | None = None
+    changed: set[bytes] = field(default_factory=set)
+
+
+def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump | None) -> Chains | None:
+    """All but the endpoints; None unless chains of one kind follow each other without a line left."""
+    found = Chains()
     for kind in SERVICE_KINDS:
         if kind not in regions:
             continue
@@ -42,25 +50,35 @@ def service_chains(
             for name, span in _same_chains(like, kind, pairs, regions[kind]):
                 text = like.text(name)
                 if text is not None:
-                    chains[name], texts[name] = span, text
+                    found.spans[name], found.texts[name] = span, text
             unread = [new for _, new in pairs if new[0] < new[1]]
         for span in unread:
-            if not _add_chains(content, span, kind, chains):
+            if not _add_chains(content, span, kind, found.spans):
                 return None
-    return dict(sorted(chains.items(), key=lambda item: item[1])), texts
+    found.spans = dict(sorted(found.spans.items(), key=lambda item: item[1]))
+    if like is not None:
+        found.changed = (like.chains.keys() | found.spans.keys()) - found.texts.keys()
+    return found
 
 
-def endpoint_chains(content: bytes, region: Span | None, like: CutDump | None) -> EndpointForms | None:
-    """What the chains of endpoints do; None if they are not in order or lead on to others."""
-    if region is None or like is None or like.endpoints is None:
-        return endpoint_forms(content, region)
-    pairs = _differences(like, content, ENDPOINT_KIND, region)
-    if pairs is None or not _in_order(content, region, [new for _, new in pairs]):
-        return endpoint_forms(content, region)
-    gone = b"".join([like.content[start:end] for (start, end), _ in pairs])
+def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like: CutDump | None) -> bool:
+    """Read the chains of endpoints. False if they are not in order or lead on to others."""
+    pairs = None
+    if region is not None and like is not None and like.endpoints is not None:
+        pairs = _differences(like, content, ENDPOINT_KIND, region)
+    if like is None or like.endpoints is None or pairs is None or not _in_order(content, region, pairs):
+        found.endpoints = endpoint_forms(content, region)
+        if like is not None and like.endpoints is not None and found.endpoints is not None:
+            found.changed.update(like.endpoints.names(), found.endpoints.names())
+        return found.endpoints is not None
+    gone = _HASH.findall(b"".join([like.content[start:end] for (start, end), _ in pairs]))
     come = b"".join([content[start:end] for _, (start, end) in pairs])
-    found = endpoint_forms(come, (0, len(come)))
-    return None if found is None else like.endpoints.changed(_HASH.findall(gone), found)
+    new = endpoint_forms(come, (0, len(come)))
+    if new is None:
+        return False
+    found.endpoints = like.endpoints.changed(gone, new)
+    found.changed.update(gone, new.names())
+    return True
 
 
 def _differences(like: CutDump | None, content: bytes, kind: bytes, region: Span) -> list[tuple[Span, Span]] | None:
@@ -90,10 +108,10 @@ def _same_chains(
             yield name, (start + shift, end + shift)
 
 
-def _in_order(content: bytes, region: Span, spans: list[Span]) -> bool:
-    """True if each of these spans of a region fits between the chains before and behind it."""
-    for start, end in spans:
-        if start == end:
+def _in_order(content: bytes, region: Span | None, pairs: list[tuple[Span, Span]]) -> bool:
+    """True if each of the new spans of a region fits between the chains before and behind it."""
+    for _, (start, end) in pairs:
+        if region is None or start == end:
             continue
         if start > region[0]:
             before = content.rfind(b"\n", 0, start - 1) + 1

@@ -42,6 +42,18 @@ class Offer(Struct):
     """Those of all offers of the port."""
 
 
+class Shape(Struct, frozen=True):
+    """What the rules of an offer are like, but for names, addresses and ports: the lines for its address and the chains
+    that these lead to, with the API's endpoints. `names` and `texts` are those of the chains."""
+
+    lines: tuple[object, ...]
+    chains: tuple[object, ...]
+    cluster: Places
+    local: Places
+    names: tuple[bytes, ...]
+    texts: list[ChainText]
+
+
 class SortedOffers(Struct):
     """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about."""
 
@@ -96,6 +108,7 @@ class Sorter:
         self.local = local
         self.distinctions = distinctions
         self.family = distinctions.family
+        self.changed = cut.changed if isinstance(cut, CutDump) else frozenset()
         found = cut.endpoints.found if cut.endpoints is not None else {}
         self.places = {
             protocol: [
@@ -226,19 +239,14 @@ class Sorter:
             return None
         if key in self.met:
             return None
-        lines: list[object] = []
-        numbers: dict[bytes, int] = {}
-        for line in self.cut.dispatch.get(key, ()):
-            links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
-            lines.append((line.form, links))
-        chains = self._chains(offer, numbers)
-        if chains is None or (
+        shape = self._shape(offer)
+        if shape is None or (
             self.refused and any((item.protocol, place) in self.refused for place in (*item.cluster.at, *item.local.at))
         ):
             return None
         classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
         address = len(offer.targets) if kind is FrontendKind.NODE_PORT else self.distinctions.of_address(value)
-        return (kind, address, self.distinctions.of_port(first.port), alike, tuple(lines), chains, classes)
+        return (kind, address, self.distinctions.of_port(first.port), alike, shape.lines, shape.chains, classes)
 
     def _text_of(self, address: int) -> bytes:
         return str(IPv6Address(address) if self.family is Family.IPV6 else IPv4Address(address)).encode()
@@ -246,7 +254,39 @@ class Sorter:
     def _is_local(self, value: int) -> bool:
         return any(low <= value <= high for low, high in self.local.ranges)
 
-    def _chains(self, offer: Offer, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
+    def _shape(self, offer: Offer) -> Shape | None:
+        """The shape of an offer's rules; None if they are not of the usual form. What is the same on the first node is not
+        worked out again."""
+        like = self.cut.like if isinstance(self.cut, CutDump) else None
+        known = like.shapes.get(offer.key) if like is not None else None
+        if like is not None and isinstance(known, Shape) and self._still_has(offer, known, like):
+            return known
+        lines: list[object] = []
+        numbers: dict[bytes, int] = {}
+        for line in self.cut.dispatch.get(offer.key, ()):
+            links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
+            lines.append((line.form, links))
+        texts: list[ChainText] = []
+        chains = self._chains(offer, numbers, texts)
+        if chains is None:
+            return None
+        shape = Shape(tuple(lines), chains, offer.item.cluster, offer.item.local, tuple(numbers), texts)
+        if isinstance(self.cut, CutDump) and like is None:
+            self.cut.shapes[offer.key] = shape
+        return shape
+
+    def _still_has(self, offer: Offer, known: Shape, like: CutDump) -> bool:
+        """True if the rules and the endpoints of an offer are those that it had where its shape was worked out."""
+        item, key = offer.item, offer.key
+        if item.cluster is not known.cluster or item.local is not known.local:
+            return False
+        lines, others = self.cut.dispatch.get(key, ()), like.dispatch.get(key, ())
+        if [line[1:] for line in lines] != [line[1:] for line in others]:
+            return False
+        changed = self.changed
+        return changed.isdisjoint(known.names) and all(changed.isdisjoint(text.endpoints) for text in known.texts)
+
+    def _chains(self, offer: Offer, numbers: dict[bytes, int], texts: list[ChainText]) -> tuple[object, ...] | None:
         """The chains that are reached, in the order in which they are named, and whose endpoints are in each."""
         found: list[object] = []
         item, keys = offer.item, offer.keys
@@ -257,6 +297,7 @@ class Sorter:
                 return None
             if any(key not in keys for key in text.keys):
                 return None
+            texts.append(text)
             for link in text.links:
                 if link not in numbers:
                     numbers[link] = len(numbers)
@@ -287,14 +328,13 @@ class Sorter:
                 return None
             hashes = lists.pop()
         for form, places in self.places[item.protocol]:
-            try:
-                at = [places[name] for name in hashes]
-            except KeyError:
-                continue
-            there = tuple(at)
-            if there not in (item.cluster.at, item.local.at):
-                there = tuple(sorted(at))
+            there = tuple(map(places.get, hashes))
             everywhere, near = there == item.cluster.at, there == item.local.at
+            if not everywhere and not near:
+                if None in there:
+                    continue
+                there = tuple(sorted(place for place in there if place is not None))
+                everywhere, near = there == item.cluster.at, there == item.local.at
             return (form, everywhere, near) if everywhere or near else None
         return None
 
