@@ -87,6 +87,7 @@ class CutDump:
     """What was found out about a Service's rules, for dumps that are like this one."""
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
+    _lines: dict[bytes, tuple[Key, bytes, tuple[bytes, ...]]] = field(default_factory=dict, repr=False)
 
     @property
     def endpoint_region(self) -> Span | None:
@@ -115,6 +116,15 @@ class CutDump:
             start, end = self.chains[name]
             found = self._texts[name] = self.forms.read(name, self.content[start:end])
         return found
+
+    def read_lines(self) -> Mapping[bytes, tuple[Key, bytes, tuple[bytes, ...]]]:
+        """Key, text and links of each dispatch line, by the line."""
+        if not self._lines:
+            for key, lines in self.dispatch.items():
+                for line in lines:
+                    start, end = line.span
+                    self._lines[self.content[start : end - 1]] = (key, line.text, line.links)
+        return self._lines
 
     def texts(self) -> tuple[bytes, ...]:
         """All rules that packets may meet, with what is a Service's own taken out."""
@@ -262,7 +272,7 @@ def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = No
             if region is not None:
                 if not _is_pure(content, b"-A " + chain + b" ", region):
                     return None
-                _add_dispatch(content, region, table, chain, without_address, dispatch)
+                _add_dispatch(content, region, table, chain, without_address, dispatch, like)
     taken += [*declared.values(), *regions.values()]
     taken += [line.span for lines in dispatch.values() for line in lines]
     found = service_chains(content, regions, like)
@@ -352,21 +362,30 @@ def _add_dispatch(
     chain: bytes,
     without_address: bool,
     dispatch: dict[Key, list[DispatchLine]],
+    like: CutDump | None,
 ) -> None:
     start, behind = region[0], 0
+    known = like.read_lines() if like is not None else {}
     for raw in content[region[0] : region[1]].split(b"\n")[:-1]:
         end = start + len(raw) + 1
-        plain = COMMENT.sub(b"", raw)
-        found = _DISPATCHED.fullmatch(plain)
-        if found is not None and (found[2] is not None or without_address) and ENDPOINT_KIND not in plain:
-            before, address, protocol, between, port, after = found.groups(b"")
-            links = tuple(LINK.findall(after))
-            text = b"%b\2%b%b" % (before, between, LINK.sub(b"\3", after))
-            line = DispatchLine((start, end), table, chain, behind, text, links)
-            dispatch.setdefault((address, protocol, port), []).append(line)
-        else:
+        read = known.get(raw) or _read_line(raw, without_address)
+        if read is None:
             behind += 1
+        else:
+            key, text, links = read
+            dispatch.setdefault(key, []).append(DispatchLine((start, end), table, chain, behind, text, links))
         start = end
+
+
+def _read_line(raw: bytes, without_address: bool) -> tuple[Key, bytes, tuple[bytes, ...]] | None:
+    """Key, text and links of a dispatch line; None if it is for no address of a Service."""
+    plain = COMMENT.sub(b"", raw)
+    found = _DISPATCHED.fullmatch(plain)
+    if found is None or not (found[2] is not None or without_address) or ENDPOINT_KIND in plain:
+        return None
+    before, address, protocol, between, port, after = found.groups(b"")
+    text = b"%b\2%b%b" % (before, between, LINK.sub(b"\3", after))
+    return (address, protocol, port), text, tuple(LINK.findall(after))
 
 
 def _complement(taken: list[Span], size: int) -> tuple[Span, ...]:
