@@ -11,13 +11,14 @@ from functools import cache
 
 import pytest
 
-from kdiag.compare.outcomes import agree, shares_by_backend
+from kdiag.compare.outcomes import shares_by_backend
 from kdiag.model.addresses import AddressSet, Protocol, SocketAddress
 from kdiag.model.cluster import Service, TrafficPolicy
 from kdiag.model.dataplane import Disposition, Frontend, FrontendKind, Masquerade, Outcome, Position
 from kdiag.model.view import NodeView, View
 from kdiag.pipeline.viewing import build_view
 from kdiag.pipeline.walking import network_of
+from tests.compare.builders import agree
 from tests.corpus_fixtures import cluster
 from tests.walk.setting import addresses, in_words
 
@@ -311,7 +312,7 @@ def _differences(first: View, second: View) -> Iterator[Seen]:
                 for theirs in other.cases:
                     (left,), (right,) = mine.outcomes, theirs.outcomes
                     clients = mine.clients.addresses & theirs.clients.addresses
-                    if not clients or agree(left, right, filter_seen=True):
+                    if not clients or agree(left, right):
                         continue
                     yield Seen(node=node, service=service, frontend=frontend, clients=clients, first=left, second=right)
 

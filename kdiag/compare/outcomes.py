@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
@@ -23,6 +24,108 @@ class Fault(Struct, frozen=True, kw_only=True):
     fates: tuple[Fate, ...] = ()
 
 
+class _Shape(Struct, frozen=True):
+    """Where the packets of an outcome end, whoever rewrites their source: all ways that some share ends, and the shares of
+    the backends that packets are delivered to."""
+
+    dispositions: frozenset[Disposition]
+    shares: dict[SocketAddress, float]
+
+
+class _Wrong(Struct, frozen=True):
+    """A fault in where packets end. It shows at the fates with one of these dispositions, or to one of these backends."""
+
+    symptom: Symptom
+    backends: tuple[SocketAddress, ...] = ()
+    dispositions: AbstractSet[Disposition] = frozenset()
+    to: AbstractSet[SocketAddress] = frozenset()
+
+
+class OutcomeComparer:
+    """Compares outcomes of one frontend: whether they are the same, and what is wrong when they are not.
+
+    Its cases differ in little but who is masqueraded: what they have in common is worked out once. The outcomes must live as
+    long as this.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: dict[tuple[object, ...], _Shape] = {}
+        self._shape_of: dict[int, _Shape] = {}
+        self._wrong: dict[tuple[int, int], tuple[_Wrong, ...]] = {}
+        self._words: dict[int, str] = {}
+
+    def agree(self, actual: Outcome, legal: Outcome, *, filter_seen: bool) -> bool:
+        """True if the actual outcome is what the legal one says.
+
+        A source address rewritten by somebody else's rule (a CNI's) is no disagreement: such rules act on their own
+        account. Without the filter table, refused, dropped and untouched packets cannot be told apart.
+        """
+        have, want = self._shape(actual), self._shape(legal)
+        if _terminal(have.dispositions, filter_seen) != _terminal(want.dispositions, filter_seen):
+            return False
+        return _same_shares(have.shares, want.shares) and not _faults_on_the_way(actual, legal)
+
+    def dispositions(self, outcome: Outcome) -> frozenset[Disposition]:
+        """All ways that some share ends."""
+        return self._shape(outcome).dispositions
+
+    def nearest(self, actual: Outcome, legal: Sequence[Outcome]) -> Outcome:
+        """The first of the legal outcomes that are least far from the actual one: that to explain the difference by."""
+        return legal[0] if len(legal) == 1 else min(legal, key=lambda allowed: self.distance(actual, allowed))
+
+    def distance(self, actual: Outcome, legal: Outcome) -> tuple[int, int, int]:
+        """How far an outcome is from a legal one."""
+        have, want = self._shape(actual), self._shape(legal)
+        return (
+            len(have.dispositions ^ want.dispositions),
+            len(have.shares.keys() ^ want.shares.keys()),
+            len(_faults_on_the_way(actual, legal)),
+        )
+
+    def faults(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
+        """Everything that is wrong with an outcome that ought to be the legal one, most telling first."""
+        have, want = self._shape(actual), self._shape(legal)
+        key = (id(have), id(want))
+        wrong = self._wrong.get(key)
+        if wrong is None:
+            wrong = self._wrong[key] = tuple(_wrong_ends(have, want))
+        found = [
+            Fault(
+                symptom=item.symptom,
+                backends=item.backends,
+                fates=tuple(
+                    [
+                        fate
+                        for fate, _ in actual.shares
+                        if fate.backend in item.to or fate.disposition in item.dispositions
+                    ]
+                ),
+            )
+            for item in wrong
+        ]
+        if not _delivers(want):
+            return tuple(found)
+        return (*found, *_faults_on_the_way(actual, legal))
+
+    def describe(self, outcome: Outcome) -> str:
+        """An outcome in words."""
+        shape = self._shape(outcome)
+        words = self._words.get(id(shape))
+        if words is None:
+            words = self._words[id(shape)] = describe(outcome)
+        return words
+
+    def _shape(self, outcome: Outcome) -> _Shape:
+        shape = self._shape_of.get(id(outcome))
+        if shape is None:
+            key = tuple([(fate.disposition, fate.backend, share) for fate, share in outcome.shares])
+            shape = self._shapes.get(key)
+            if shape is None:
+                shape = self._shapes[key] = _Shape(outcome.dispositions, shares_by_backend(outcome))
+            self._shape_of[id(outcome)] = shape
+        return shape
+
+
 def shares_by_backend(outcome: Outcome) -> dict[SocketAddress, float]:
     """Share of each backend that packets are delivered to."""
     shares: dict[SocketAddress, float] = {}
@@ -32,22 +135,7 @@ def shares_by_backend(outcome: Outcome) -> dict[SocketAddress, float]:
     return shares
 
 
-def agree(actual: Outcome, legal: Outcome, *, filter_seen: bool) -> bool:
-    """True if the actual outcome is what the legal one says.
-
-    A source address rewritten by somebody else's rule (a CNI's) is no disagreement: such rules act on their own
-    account. Without the filter table, refused, dropped and untouched packets cannot be told apart.
-    """
-    mine, theirs = _terminal(actual, filter_seen), _terminal(legal, filter_seen)
-    if mine != theirs:
-        return False
-    if not _same_shares(shares_by_backend(actual), shares_by_backend(legal)):
-        return False
-    return not _masquerade_faults(actual, legal) and not _affinity_faults(actual, legal)
-
-
-def _terminal(outcome: Outcome, filter_seen: bool) -> frozenset[Disposition]:
-    found = outcome.dispositions
+def _terminal(found: frozenset[Disposition], filter_seen: bool) -> frozenset[Disposition]:
     if filter_seen:
         return found
     return frozenset(
@@ -61,95 +149,77 @@ def _same_shares(actual: dict[SocketAddress, float], legal: dict[SocketAddress, 
     )
 
 
-def distance(actual: Outcome, legal: Outcome) -> tuple[int, int, int]:
-    """How far an outcome is from a legal one; the nearest is the one to explain the difference by."""
-    have, want = shares_by_backend(actual), shares_by_backend(legal)
-    return (
-        len(actual.dispositions ^ legal.dispositions),
-        len(have.keys() ^ want.keys()),
-        len(_masquerade_faults(actual, legal)) + len(_affinity_faults(actual, legal)),
-    )
+def _delivers(shape: _Shape) -> bool:
+    return bool(shape.shares) or Disposition.BACKEND in shape.dispositions
 
 
-def faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
-    """Everything that is wrong with an outcome that ought to be the legal one, most telling first."""
-    have, want = shares_by_backend(actual), shares_by_backend(legal)
-    if not want and Disposition.BACKEND not in legal.dispositions:
-        return _faults_of_refusal(actual, legal, have)
-    found: list[Fault] = []
-    untouched = [fate for fate, _ in actual.shares if fate.disposition is Disposition.UNTRANSLATED]
-    refused = [
-        fate
-        for fate, _ in actual.shares
-        if fate.disposition in (Disposition.REJECTED, Disposition.DROPPED, Disposition.UNKNOWN)
-    ]
-    missing = want.keys() - have.keys()
-    stale = have.keys() - want.keys()
+_UNTOUCHED = frozenset({Disposition.UNTRANSLATED})
+_REFUSED = frozenset({Disposition.REJECTED, Disposition.DROPPED, Disposition.UNKNOWN})
+
+
+def _wrong_ends(actual: _Shape, legal: _Shape) -> Iterator[_Wrong]:
+    """What is wrong with where packets end."""
+    have, want = actual.shares, legal.shares
+    if not _delivers(legal):
+        if have:
+            yield _Wrong(Symptom.STALE_ENDPOINT, _sorted(have), to=have.keys())
+        else:
+            passed = Disposition.UNTRANSLATED in legal.dispositions
+            yield _Wrong(Symptom.REFUSED if passed else Symptom.NOT_REFUSED, dispositions=actual.dispositions)
+        return
+    missing: AbstractSet[SocketAddress] = want.keys() - have.keys()
+    stale: AbstractSet[SocketAddress] = have.keys() - want.keys()
+    untouched, refused = actual.dispositions & _UNTOUCHED, actual.dispositions & _REFUSED
     if untouched:
-        found.append(Fault(symptom=Symptom.NOT_PROGRAMMED, backends=_sorted(missing), fates=tuple(untouched)))
+        yield _Wrong(Symptom.NOT_PROGRAMMED, _sorted(missing), dispositions=untouched)
     if refused:
-        found.append(Fault(symptom=Symptom.REFUSED, backends=_sorted(missing), fates=tuple(refused)))
-    wrong = {backend for backend in stale if any(backend.address == other.address for other in missing)}
+        yield _Wrong(Symptom.REFUSED, _sorted(missing), dispositions=refused)
+    elsewhere = {backend.address for backend in missing}
+    wrong = {backend for backend in stale if backend.address in elsewhere}
     if wrong:
-        found.append(Fault(symptom=Symptom.WRONG_PORT, backends=_sorted(wrong), fates=_fates_to(actual, wrong)))
-        missing = {item for item in missing if not any(item.address == other.address for other in wrong)}
+        yield _Wrong(Symptom.WRONG_PORT, _sorted(wrong), to=wrong)
+        reached = {backend.address for backend in wrong}
+        missing = {backend for backend in missing if backend.address not in reached}
         stale = stale - wrong
     if stale:
-        found.append(Fault(symptom=Symptom.STALE_ENDPOINT, backends=_sorted(stale), fates=_fates_to(actual, stale)))
+        yield _Wrong(Symptom.STALE_ENDPOINT, _sorted(stale), to=stale)
     if missing and not untouched and not refused:
-        found.append(Fault(symptom=Symptom.MISSING_ENDPOINT, backends=_sorted(missing), fates=_fates_to(actual, have)))
-    if not found and not _same_shares(have, want):
+        yield _Wrong(Symptom.MISSING_ENDPOINT, _sorted(missing), to=have.keys())
+    if not (untouched or refused or wrong or stale or missing) and not _same_shares(have, want):
         heavy = {backend for backend, share in have.items() if share > want[backend] + SHARE_TOLERANCE}
-        found.append(Fault(symptom=Symptom.UNBALANCED, backends=_sorted(heavy), fates=_fates_to(actual, heavy)))
-    return (*found, *_masquerade_faults(actual, legal), *_affinity_faults(actual, legal))
-
-
-def _faults_of_refusal(actual: Outcome, legal: Outcome, have: dict[SocketAddress, float]) -> tuple[Fault, ...]:
-    if have:
-        return (Fault(symptom=Symptom.STALE_ENDPOINT, backends=_sorted(have), fates=_fates_to(actual, have)),)
-    if Disposition.UNTRANSLATED in legal.dispositions:
-        return (Fault(symptom=Symptom.REFUSED, fates=tuple(fate for fate, _ in actual.shares)),)
-    return (Fault(symptom=Symptom.NOT_REFUSED, fates=tuple(fate for fate, _ in actual.shares)),)
-
-
-def _fates_to(outcome: Outcome, backends: Iterable[SocketAddress]) -> tuple[Fate, ...]:
-    wanted = set(backends)
-    return tuple(fate for fate, _ in outcome.shares if fate.backend in wanted)
+        yield _Wrong(Symptom.UNBALANCED, _sorted(heavy), to=heavy)
 
 
 def _sorted(backends: Iterable[SocketAddress]) -> tuple[SocketAddress, ...]:
     return tuple(sorted(backends, key=lambda item: (item.address.version, int(item.address), item.port)))
 
 
-def _masquerade_faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
-    wanted = {fate.backend: fate.masquerade for fate, _ in legal.shares if fate.disposition is Disposition.BACKEND}
+def _faults_on_the_way(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
+    """What is wrong with packets that arrive where they should: their source address, or whether they stick to it."""
+    wanted = {fate.backend: fate for fate, _ in legal.shares if fate.disposition is Disposition.BACKEND}
     lacking: list[Fate] = []
     needless: list[Fate] = []
+    unlike: list[Fate] = []
     for fate, _ in actual.shares:
-        if fate.disposition is not Disposition.BACKEND or fate.backend not in wanted:
+        want = wanted.get(fate.backend)
+        if want is None or fate.disposition is not Disposition.BACKEND:
             continue
-        if wanted[fate.backend] is Masquerade.PROXY and fate.masquerade is Masquerade.NO:
-            lacking.append(fate)
-        elif wanted[fate.backend] is Masquerade.NO and fate.masquerade is Masquerade.PROXY:
-            needless.append(fate)
-    found = []
-    if lacking:
-        found.append(Fault(symptom=Symptom.MASQUERADE_MISSING, backends=_backends(lacking), fates=tuple(lacking)))
-    if needless:
-        found.append(Fault(symptom=Symptom.MASQUERADE_NEEDLESS, backends=_backends(needless), fates=tuple(needless)))
-    return tuple(found)
-
-
-def _affinity_faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
-    wanted = {fate.backend: fate.affinity_s for fate, _ in legal.shares if fate.disposition is Disposition.BACKEND}
-    wrong = [
-        fate
-        for fate, _ in actual.shares
-        if fate.disposition is Disposition.BACKEND
-        and fate.backend in wanted
-        and fate.affinity_s != wanted[fate.backend]
-    ]
-    return (Fault(symptom=Symptom.AFFINITY, backends=_backends(wrong), fates=tuple(wrong)),) if wrong else ()
+        if want.masquerade is not fate.masquerade:
+            if want.masquerade is Masquerade.PROXY and fate.masquerade is Masquerade.NO:
+                lacking.append(fate)
+            elif want.masquerade is Masquerade.NO and fate.masquerade is Masquerade.PROXY:
+                needless.append(fate)
+        if want.affinity_s != fate.affinity_s:
+            unlike.append(fate)
+    return tuple(
+        Fault(symptom=symptom, backends=_backends(fates), fates=tuple(fates))
+        for symptom, fates in (
+            (Symptom.MASQUERADE_MISSING, lacking),
+            (Symptom.MASQUERADE_NEEDLESS, needless),
+            (Symptom.AFFINITY, unlike),
+        )
+        if fates
+    )
 
 
 def _backends(fates: Iterable[Fate]) -> tuple[SocketAddress, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -115,6 +115,13 @@ class AddressSet(Struct, frozen=True):
         return AddressSet(family, _merge([(value, value) for value in values]))
 
     @staticmethod
+    def union(sets: Sequence[AddressSet]) -> AddressSet:
+        """All addresses of some sets of one family; there must be at least one set."""
+        if len(sets) == 1:
+            return sets[0]
+        return AddressSet(sets[0].family, _merge([pair for item in sets for pair in item.ranges]))
+
+    @staticmethod
     def span(family: Family, first: int, last: int) -> AddressSet:
         """The addresses from `first` to `last`, both included."""
         return AddressSet(family, ((first, last),) if first <= last else ())
@@ -131,6 +138,10 @@ class AddressSet(Struct, frozen=True):
 
     def __and__(self, other: AddressSet) -> AddressSet:
         left, right = self.ranges, other.ranges
+        if len(left) == 1:
+            return AddressSet(self.family, _within(right, *left[0]))
+        if len(right) == 1:
+            return AddressSet(self.family, _within(left, *right[0]))
         out: list[Range] = []
         i = j = 0
         while i < len(left) and j < len(right):
@@ -148,6 +159,11 @@ class AddressSet(Struct, frozen=True):
         return AddressSet(self.family, _merge([*self.ranges, *other.ranges]))
 
     def __sub__(self, other: AddressSet) -> AddressSet:
+        if len(other.ranges) == 1:
+            first, last = other.ranges[0]
+            top = (1 << self.family.bits) - 1
+            below = _within(self.ranges, 0, first - 1)
+            return AddressSet(self.family, below + _within(self.ranges, last + 1, top))
         return self & other.complement()
 
     def complement(self) -> AddressSet:
@@ -191,6 +207,25 @@ class AddressSet(Struct, frozen=True):
 
 def _address(family: Family, value: int) -> Address:
     return ipaddress.IPv4Address(value) if family is Family.IPV4 else ipaddress.IPv6Address(value)
+
+
+def _within(ranges: tuple[Range, ...], low: int, high: int) -> tuple[Range, ...]:
+    """The parts of sorted ranges from `low` to `high`; none if `high` is less."""
+    if low > high:
+        return ()
+    start = bisect_right(ranges, (low, low))
+    if start and ranges[start - 1][1] >= low:
+        start -= 1
+    end = bisect_right(ranges, (high, 1 << 129), start)
+    if start == end:
+        return ()
+    inside = ranges[start:end]
+    first, last = inside[0], inside[-1]
+    if first[0] >= low and last[1] <= high:
+        return inside
+    if len(inside) == 1:
+        return ((max(first[0], low), min(last[1], high)),)
+    return ((max(first[0], low), first[1]), *inside[1:-1], (last[0], min(last[1], high)))
 
 
 def _merge(ranges: list[Range]) -> tuple[Range, ...]:

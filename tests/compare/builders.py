@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from kdiag.compare.outcomes import OutcomeComparer
 from kdiag.model.addresses import AddressSet, Family, Protocol, SocketAddress
 from kdiag.model.dataplane import (
     Behaviour,
@@ -66,6 +67,11 @@ def outcome(*texts: str) -> Outcome:
         plain, _, share = text.partition("=")
         shares.append((fate(plain), float(share) if share else 1 / len(texts)))
     return Outcome(shares=tuple(shares))
+
+
+def agree(actual: Outcome, legal: Outcome, *, filter_seen: bool = True) -> bool:
+    """Whether two outcomes are the same, whatever they were compared with before."""
+    return OutcomeComparer().agree(actual, legal, filter_seen=filter_seen)
 
 
 def clients(*ranges: str, interfaces: tuple[str, ...] | None = None) -> ClientSet:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from kdiag.compare.judge import Verdict, judge, judge_unexpected, merged
-from kdiag.model.dataplane import Behaviour, Case, Fate, FrontendKind, Passed, Position
-from kdiag.model.difference import Symptom
-from tests.compare.builders import behaviour, case, clients, difference, fate, frontend, outcome, ref, way
+from kdiag.compare.judge import Verdict, judge, judge_unexpected
+from kdiag.model.dataplane import Behaviour, Case, Fate, FrontendKind, Outcome, Passed, Position
+from kdiag.model.difference import Difference, Symptom
+from tests.compare.builders import behaviour, case, clients, fate, frontend, outcome, ref, way
 
 
 def judged(expected: Behaviour, actual: Behaviour, *, position: Position = Position.POD) -> Verdict:
@@ -256,24 +256,42 @@ def test_without_a_recorded_way_there_is_no_rule_to_show() -> None:
 # -- merging -----------------------------------------------------------------------------------------------------------
 
 
+LOWER, UPPER = "10.244.1.0/25", "10.244.1.128/25"
+
+
+def apart(first: Case, second: Case, legal: Outcome) -> tuple[Difference, ...]:
+    """The differences of two cases for both of which the same is legal."""
+    expected = behaviour(case(legal, to=first.clients), case(legal, to=second.clients))
+    return judged(expected, behaviour(first, second)).differences
+
+
 def test_the_same_difference_of_several_clients_is_one() -> None:
-    one = difference(Symptom.NOT_PROGRAMMED, to=clients("10.244.1.0/25", interfaces=("a",)))
-    two = difference(Symptom.NOT_PROGRAMMED, to=clients("10.244.1.128/25", interfaces=("b",)))
-    (both,) = merged([one, two])
+    one = case(outcome("pass"), to=clients(LOWER, interfaces=("a",)))
+    (both,) = apart(one, case(outcome("pass"), to=clients(UPPER, interfaces=("b",))), outcome("1"))
     assert both.clients == clients("10.244.1.0/24", interfaces=("a", "b"))
-    (open_ended,) = merged([one, difference(Symptom.NOT_PROGRAMMED, to=clients("10.244.1.128/25"))])
+    assert both.who == "all pods on the node"
+    (open_ended,) = apart(one, case(outcome("pass"), to=clients(UPPER)), outcome("1"))
     assert open_ended.clients == clients("10.244.1.0/24")
 
 
-def test_differences_that_say_other_things_stay_apart() -> None:
-    items = [
-        difference(Symptom.NOT_PROGRAMMED),
-        difference(Symptom.REFUSED),
-        difference(Symptom.NOT_PROGRAMMED, actual="dropped"),
-        difference(Symptom.NOT_PROGRAMMED, rules=(ref(),)),
-        difference(Symptom.NOT_PROGRAMMED, at=frontend("10.96.0.51")),
-    ]
-    assert merged(items) == tuple(items)
+def test_who_is_masqueraded_does_not_part_what_is_said_of_backends() -> None:
+    one, two = case(outcome("1+m", "2"), to=clients(LOWER)), case(outcome("1", "2+m"), to=clients(UPPER))
+    expected = behaviour(case(outcome("1+m"), to=clients(LOWER)), case(outcome("1"), to=clients(UPPER)))
+    (both,) = judged(expected, behaviour(one, two)).differences
+    assert (both.symptom, both.clients) == (Symptom.STALE_ENDPOINT, clients("10.244.1.0/24"))
+
+
+@pytest.mark.parametrize("other", [outcome("reject"), outcome("2"), outcome("1~600")])
+def test_differences_that_say_other_things_stay_apart(other: Outcome) -> None:
+    found = apart(case(outcome("pass"), to=clients(LOWER)), case(other, to=clients(UPPER)), outcome("1"))
+    assert [item.clients for item in found if item.symptom is Symptom.NOT_PROGRAMMED] == [clients(LOWER)]
+    assert {item.clients for item in found if item.symptom is not Symptom.NOT_PROGRAMMED} == {clients(UPPER)}
+
+
+def test_differences_that_other_rules_show_stay_apart() -> None:
+    lower, upper = walked("drop@1", DNAT, DROPPED), walked("drop@1", DNAT, POLICY)
+    first, second = (structs.replace(part, clients=clients(where)) for part, where in ((lower, LOWER), (upper, UPPER)))
+    assert [item.clients for item in apart(first, second, outcome("1"))] == [clients(LOWER), clients(UPPER)]
 
 
 # -- addresses of no Service -------------------------------------------------------------------------------------------

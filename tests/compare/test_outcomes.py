@@ -4,10 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdiag.compare.outcomes import SHARE_TOLERANCE, agree, describe, distance, faults, shares_by_backend
+from kdiag.compare.outcomes import SHARE_TOLERANCE, Fault, OutcomeComparer, describe, shares_by_backend
 from kdiag.model.dataplane import Outcome
 from kdiag.model.difference import Symptom
-from tests.compare.builders import backend, outcome
+from tests.compare.builders import agree, backend, outcome
+
+
+def faults(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
+    return OutcomeComparer().faults(actual, legal)
+
+
+def distance(actual: Outcome, legal: Outcome) -> tuple[int, int, int]:
+    return OutcomeComparer().distance(actual, legal)
 
 
 def named(actual: Outcome, legal: Outcome) -> list[tuple[str, list[str]]]:
@@ -145,7 +153,22 @@ def test_the_nearest_legal_outcome_is_the_one_with_the_same_end_and_endpoints() 
     actual = outcome("1", "2")
     candidates = [outcome("reject"), outcome("3"), outcome("1"), outcome("1~60", "2+m"), outcome("1", "2+m"), actual]
     assert sorted(candidates, key=lambda item: distance(actual, item)) == list(reversed(candidates))
+    assert OutcomeComparer().nearest(actual, candidates) == actual
+    assert OutcomeComparer().nearest(actual, candidates[:1]) == candidates[0]
     assert distance(actual, actual) == (0, 0, 0)
+
+
+def test_one_comparer_says_of_many_outcomes_what_each_is_told_alone() -> None:
+    """Those that differ in nothing but who is masqueraded are worked out together."""
+    texts = [("1", "2"), ("1+m", "2"), ("1", "2+m"), ("1~600", "2"), ("1=0.9", "2=0.1"), ("1", "3"), ("1", "drop@2")]
+    outcomes = [outcome(*item) for item in (*texts, ("reject",), ("1", "pass"))]
+    together = OutcomeComparer()
+    for actual in outcomes:
+        assert together.describe(actual) == describe(actual)
+        for legal in outcomes:
+            assert together.agree(actual, legal, filter_seen=True) is agree(actual, legal, filter_seen=True)
+            assert together.faults(actual, legal) == faults(actual, legal)
+            assert together.distance(actual, legal) == distance(actual, legal)
 
 
 def test_shares_of_one_backend_are_added() -> None:

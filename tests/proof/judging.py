@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from kdiag.checks import all_checks
-from kdiag.compare.outcomes import agree
 from kdiag.model.addresses import Family, Protocol, parse_address
 from kdiag.model.dataplane import Behaviour, DataPlane, Disposition, Frontend, FrontendKind, Masquerade, Outcome
 from kdiag.model.facts import FactKind
@@ -33,6 +32,7 @@ from kdiag.planes.programs import behaviours_of, of_family, walker_of
 from kdiag.planes.userspace import PLANE as USERSPACE
 from kdiag.walk.cases import cases_of
 from kdiag.walk.network import NodeNetwork, node_network
+from tests.compare.builders import agree
 from tests.proof.edits import Edit, other_address
 
 OTHER_PROTOCOLS = {Protocol.TCP: Protocol.UDP, Protocol.UDP: Protocol.TCP, Protocol.SCTP: Protocol.TCP}
@@ -219,7 +219,7 @@ def still_legal(expected: DataPlane, frontend: Frontend, real: Behaviour | None)
     if wanted is None or real is None:
         return False
     return all(
-        any(agree(outcome, legal, filter_seen=True) for legal in allowed.outcomes)
+        any(agree(outcome, legal) for legal in allowed.outcomes)
         for case in real.cases
         for allowed in wanted.cases
         if case.clients & allowed.clients

@@ -1,0 +1,190 @@
+"""What the ways of packets tell: which rules show a fault, and whose rule decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kdiag.compare.outcomes import Fault
+from kdiag.model.dataplane import Disposition, Effect, Fate, Passed, RuleRef
+from kdiag.model.difference import Symptom
+from kdiag.walk.ownership import is_dispatch, is_endpoint_chain, is_proxy_chain, is_service_chain
+
+MARKING_CHAINS = ("KUBE-MARK-MASQ", "mark-for-masquerade")
+DEFAULT_REFUSALS = ("cluster-ips-check", "KUBE-IPVS-FILTER")
+# Chains that all Services share.
+NOT_OF_ONE_SERVICE = ("KUBE-NODEPORTS", "KUBE-NODE-PORT", *MARKING_CHAINS)
+# The ways to so many ends show a fault; those to the others say the same again.
+FATES_LIMIT = 8
+
+Paths = Mapping[Fate, Passed]
+"""The last step of the way to each fate (`Case.paths`)."""
+
+
+class TellingRules:
+    """The lines that show a fault. The cases of a frontend share most of their ways: each is read once.
+
+    Ways are known by their last step, which must live as long as this.
+    """
+
+    def __init__(self) -> None:
+        self._rules: dict[tuple[Symptom, int], dict[RuleRef, None]] = {}
+
+    def of(self, fault: Fault, paths: Paths) -> tuple[RuleRef, ...]:
+        """The lines that make the difference, most telling first."""
+        rules: dict[RuleRef, None] = {}
+        for fate in fault.fates[:FATES_LIMIT]:
+            passed = paths.get(fate)
+            if passed is None:
+                continue
+            key = (fault.symptom, id(passed))
+            mine = self._rules.get(key)
+            if mine is None:
+                steps = _telling_steps(fault.symptom, passed.steps())
+                mine = self._rules[key] = {step.ref(): None for step in steps}
+            rules.update(mine)
+        return tuple(rules)
+
+
+def decided_by(fault: Fault, paths: Paths) -> RuleRef | None:
+    """The rule of somebody else, or the policy of a built-in chain, that decided the packets' way."""
+    search = _search_for(fault.symptom)
+    for fate in fault.fates:
+        passed = paths.get(fate)
+        if passed is None:
+            continue
+        step = search(passed.steps())
+        if step is not None:
+            return step.ref()
+        if passed.met.is_policy and passed.met.effect is Effect.DROP:
+            return passed.ref()
+        if fate.backend is not None and fate.disposition in (Disposition.DROPPED, Disposition.REJECTED):
+            # Translated and then taken: no rule of a Service does that, whatever its chain is called (an
+            # unconditional DROP in KUBE-FIREWALL, kubernetes issue 114549).
+            return passed.ref()
+    return None
+
+
+def in_service_chain(fault: Fault, paths: Paths) -> bool:
+    """True if a way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, service-…)."""
+    ways = (paths.get(fate) for fate in fault.fates)
+    return any(passed is not None and _enters_service_chain(passed) for passed in ways)
+
+
+def _enters_service_chain(passed: Passed) -> bool:
+    return any(is_service_chain(step.met.leads_to) for step in passed.steps())
+
+
+_Search = Callable[[Sequence[Passed]], Passed | None]
+
+
+def _search_for(symptom: Symptom) -> _Search:
+    """How the step at which somebody else decides is found."""
+    match symptom:
+        case Symptom.MASQUERADE_MISSING | Symptom.MASQUERADE_NEEDLESS:
+            return _foreign_source_decision
+        case Symptom.NOT_REFUSED:
+            return _foreign_decision_or_acceptance
+        case _:
+            return _foreign_decision
+
+
+def _telling_steps(symptom: Symptom, steps: Sequence[Passed]) -> list[Passed]:
+    match symptom:
+        case Symptom.STALE_ENDPOINT | Symptom.WRONG_PORT | Symptom.NO_SUCH_SERVICE | Symptom.AFFINITY:
+            chosen = [step for step in steps if step.met.effect is Effect.TRANSLATE]
+        case Symptom.MISSING_ENDPOINT | Symptom.UNBALANCED:
+            chosen = [step for step in steps if _leads_to_endpoint(step)]
+        case Symptom.MASQUERADE_NEEDLESS:
+            chosen = [step for step in steps if _marks_for_masquerade(step)]
+        case Symptom.NOT_REFUSED:
+            # The chains that ought to have refused it, and did not.
+            chosen = [step for step in steps if step.kind == "filter" and _leads_to_proxy_chain(step)]
+        case Symptom.REFUSED:
+            chosen = [step for step in steps[-1:] if step.hook]
+        case _:
+            chosen = [step for step in steps if _in_dispatch(step) and step.met.effect is not Effect.MARK][-1:]
+    return chosen or list(steps[-1:])
+
+
+def _in_dispatch(step: Passed) -> bool:
+    """True for nat where destinations are translated."""
+    return step.kind == "nat" and step.hook in ("PREROUTING", "OUTPUT")
+
+
+def _leads_to_endpoint(step: Passed) -> bool:
+    if step.met.effect is Effect.TRANSLATE:
+        return step.met.foreign or not is_endpoint_chain(step.met.chain)
+    return is_endpoint_chain(step.met.leads_to)
+
+
+def _leads_to_proxy_chain(step: Passed) -> bool:
+    return step.met.effect is Effect.JUMP and not step.met.foreign and step.met.leads_to is not None
+
+
+def _marks_for_masquerade(step: Passed) -> bool:
+    """A jump to the chain that sets the mark, or a rule outside it that sets one itself."""
+    if step.met.leads_to is not None:
+        return step.met.leads_to in MARKING_CHAINS
+    return step.met.effect is Effect.MARK and step.met.chain not in MARKING_CHAINS and _in_dispatch(step)
+
+
+def _foreign_decision(steps: Sequence[Passed]) -> Passed | None:
+    """The step at which somebody else's rule decides the packet's way, if one does."""
+    for step in steps:
+        effect = step.met.effect
+        if not step.met.foreign or step.met.is_policy:
+            continue
+        if _in_dispatch(step) and (effect in (Effect.ACCEPT, Effect.TRANSLATE) or _leaves(step)):
+            return step
+        if effect in (Effect.DROP, Effect.REJECT, Effect.UNTRACK, Effect.OTHER):
+            return step
+    return None
+
+
+def _foreign_decision_or_acceptance(steps: Sequence[Passed]) -> Passed | None:
+    return _foreign_decision(steps) or _foreign_acceptance(steps)
+
+
+def _foreign_acceptance(steps: Sequence[Passed]) -> Passed | None:
+    """The step at which somebody else's rule lets a packet through before kube-proxy's rules can refuse it."""
+    for step in steps:
+        if step.met.foreign and not step.met.is_policy and step.kind == "filter":
+            if step.met.effect is Effect.ACCEPT or _leaves(step):
+                return step
+    return None
+
+
+def _foreign_source_decision(steps: Sequence[Passed]) -> Passed | None:
+    """The step at which somebody else's rule keeps a packet from being masqueraded, if one does."""
+    for step in steps:
+        if not step.met.foreign or step.met.is_policy:
+            continue
+        if step.kind == "nat" and step.hook == "POSTROUTING" and (step.met.effect is Effect.ACCEPT or _leaves(step)):
+            return step
+        if step.met.effect is Effect.MARK:
+            return step
+    return None
+
+
+def _leaves(step: Passed) -> bool:
+    """True for a RETURN that ends a built-in chain, or one of kube-proxy's: elsewhere it decides nothing by itself."""
+    return step.met.effect is Effect.RETURN and (step.depth == 0 or is_proxy_chain(step.met.chain))
+
+
+def refused_by_default(passed: Passed | None) -> bool:
+    """True where the packet ends at a rule that refuses all Service addresses that no other rule serves."""
+    return passed is not None and passed.met.chain in DEFAULT_REFUSALS and not passed.met.is_policy
+
+
+def dispatch_rules(fates: Sequence[Fate], paths: Paths) -> tuple[RuleRef, ...]:
+    """The lines in which addresses are looked up on the ways to some fates."""
+    found: dict[RuleRef, None] = {}
+    for fate in fates[:FATES_LIMIT]:
+        passed = paths.get(fate)
+        for step in passed.steps() if passed else ():
+            met = step.met
+            if met.is_policy or met.leads_to in NOT_OF_ONE_SERVICE or met.effect is Effect.MARK:
+                continue
+            if is_dispatch(met.table, met.chain):
+                found[step.ref()] = None
+    return tuple(found)
