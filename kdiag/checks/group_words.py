@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kdiag.checks.group_finding import Bundle, port_of, service_of
 from kdiag.compare.judge import ALL, SOME
-from kdiag.model.addresses import AddressSet, Family, SocketAddress, parse_address
+from kdiag.model.addresses import AddressSet, Family, SocketAddress
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import Fate, Frontend, FrontendKind, Position
 from kdiag.model.difference import Difference, Symptom
@@ -160,9 +160,9 @@ def backends_of(differences: Iterable[Difference], *symptoms: Symptom) -> tuple[
 
 def owner_of(state: ClusterState, backend: SocketAddress, service: str | None) -> str:
     """Whose address a backend has: `no pod has it`, `pod default/web-1, which is not ready`; empty if that is not known."""
-    for node in state.nodes:
-        if any(parse_address(text) == backend.address for _, text in node.addresses):
-            return f"an address of node {node.name}"
+    node = state.node_by_address.get(backend.address)
+    if node is not None:
+        return f"an address of node {node.name}"
     if "pods" not in state.seen:
         return ""
     pods = state.pods_by_address.get(backend.address, ())
@@ -175,7 +175,7 @@ def owner_of(state: ClusterState, backend: SocketAddress, service: str | None) -
         return f"pod {pod.key}, which is not ready"
     if service is not None and _lists(state, service, backend):
         return f"pod {pod.key}"
-    listing = sorted(str(key) for key in _services_listing(state, backend))
+    listing = sorted(str(key) for key in state.services_listing(backend.address))
     if not listing:
         return f"pod {pod.key}"
     return f"pod {pod.key}, an endpoint of {listed(listing, 2)}"
@@ -190,12 +190,6 @@ def _lists(state: ClusterState, service: str, backend: SocketAddress) -> bool:
         return True
     listed_by = state.endpoints_by_service.get(key)
     return listed_by is not None and any(entry[0] == backend.address for entry in listed_by.addresses)
-
-
-def _services_listing(state: ClusterState, backend: SocketAddress) -> set[ObjectKey]:
-    found = {item.service for item in state.slices if item.service is not None and item.holds(backend.address)}
-    found |= {item.meta.key for item in state.endpoints if any(entry[0] == backend.address for entry in item.addresses)}
-    return found
 
 
 def with_owners(state: ClusterState, backends: Sequence[SocketAddress], service: str | None) -> str:
@@ -243,7 +237,7 @@ def _service_line(state: ClusterState, differences: list[Difference]) -> str:
                 addresses=addresses,
                 are="are" if len({_short(item.frontend) for item in those}) > 1 else "is",
                 backends=listed((str(backend) for backend in backends), BACKENDS_LIMIT),
-                owned=with_owners(state, backends, service),
+                owned=with_owners(state, backends, service) if "{owned}" in words else "",
                 gone=(
                     "no Service has the address"
                     if owner is None

@@ -13,7 +13,7 @@ from typing import overload
 
 from msgspec import Struct, field
 
-from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
+from kdiag.model.addresses import Address, Family, Network, Protocol, family_of, parse_address
 
 
 class TrafficPolicy(enum.StrEnum):
@@ -355,6 +355,17 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
         return {node.name: node for node in self.nodes}
 
     @cached_property
+    def node_by_address(self) -> Mapping[Address, Node]:
+        """Nodes by each of their addresses; of several with the same one the first."""
+        out: dict[Address, Node] = {}
+        for node in self.nodes:
+            for _, text in node.addresses:
+                address = parse_address(text)
+                if address is not None:
+                    out.setdefault(address, node)
+        return out
+
+    @cached_property
     def slices_by_service(self) -> Mapping[ObjectKey, tuple[EndpointSlice, ...]]:
         """Slices by the Service that their label names."""
         out: dict[ObjectKey, list[EndpointSlice]] = {}
@@ -367,6 +378,29 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
     def endpoints_by_service(self) -> Mapping[ObjectKey, LegacyEndpoints]:
         """Endpoints objects by the Service they belong to, which is the one of the same name."""
         return {item.meta.key: item for item in self.endpoints}
+
+    @cached_property
+    def _services_by_endpoint(self) -> Mapping[Family, Mapping[int, list[ObjectKey]]]:
+        out: dict[Family, dict[int, list[ObjectKey]]] = {family: {} for family in Family}
+        for item in self.slices:
+            if item.service is None:
+                continue
+            if not isinstance(item.endpoints, LazyEndpoints):
+                for endpoint in item.endpoints:
+                    found = out[family_of(endpoint.address)]
+                    found.setdefault(int(endpoint.address), []).append(item.service)
+            elif item.family is not None:
+                found = out[item.family]
+                for number in item.endpoints.ready.numbers:
+                    found.setdefault(number, []).append(item.service)
+        for legacy in self.endpoints:
+            for address, *_ in legacy.addresses:
+                out[family_of(address)].setdefault(int(address), []).append(legacy.meta.key)
+        return out
+
+    def services_listing(self, address: Address) -> frozenset[ObjectKey]:
+        """The Services that have the address in a slice, ready or not, or as a ready one in their Endpoints."""
+        return frozenset(self._services_by_endpoint[family_of(address)].get(int(address), ()))
 
     @cached_property
     def pods_by_address(self) -> Mapping[Address, tuple[Pod, ...]]:
