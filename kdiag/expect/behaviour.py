@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from kdiag.expect.ipvs_ways import ipvs_ways
 from kdiag.expect.rule_ways import rule_ways
 from kdiag.expect.situation import Situation, Way
@@ -81,32 +83,48 @@ def _cut_hairpins(
     piece: ClientSet, legal: tuple[Way, ...], endpoints: set[Address], situation: Situation, network: NodeNetwork
 ) -> list[Case]:
     """An endpoint that calls its own Service is masqueraded where it is sent back to itself."""
+    usual = [_outcome(way, situation, network) for way in legal]
     if all(way.disposition is not Disposition.BACKEND for way in legal):
-        return [Case(clients=piece, outcomes=_outcomes(legal, None, situation, network))]
+        return [Case(clients=piece, outcomes=tuple(dict.fromkeys(usual)))]
     callers = [
         ClientSet(addresses=AddressSet.of(network.family, (address,)), interfaces=piece.interfaces)
-        for address in sorted(endpoints, key=str)
+        for address in endpoints
         if address in piece.addresses
     ]
     cases = []
     for clients, members in cut([piece, *callers]):
-        caller = clients.addresses.first() if len(members) > 1 else None
-        cases.append(Case(clients=clients, outcomes=_outcomes(legal, caller, situation, network)))
+        found = usual
+        if len(members) > 1:
+            found = _to_itself(legal, usual, clients.addresses.first(), situation, network)
+        cases.append(Case(clients=clients, outcomes=tuple(dict.fromkeys(found))))
     return cases
 
 
-def _outcomes(
-    legal: tuple[Way, ...], caller: Address | None, situation: Situation, network: NodeNetwork
-) -> tuple[Outcome, ...]:
-    found = [_outcome(way, caller, situation, network) for way in legal]
-    here = network.pods | network.local
-    if caller is not None and situation.rules.mode is not ProxyMode.IPTABLES and caller not in here:
+def _to_itself(
+    legal: tuple[Way, ...], usual: list[Outcome], caller: Address, situation: Situation, network: NodeNetwork
+) -> list[Outcome]:
+    """The outcomes for an endpoint that calls its own Service: what is sent back to it is masqueraded."""
+    # A packet from the wire for an endpoint on the node itself goes to INPUT: POSTROUTING never sees it.
+    unseen = situation.position is not Position.NODE and caller in network.local
+    found = []
+    for way, outcome in zip(legal, usual, strict=True):
+        if way.disposition is Disposition.BACKEND and not (way.to_proxy or way.masquerade or unseen):
+            shares = [
+                (replace(fate, masquerade=Masquerade.PROXY), share)
+                if fate.backend is not None and fate.backend.address == caller
+                else (fate, share)
+                for fate, share in outcome.shares
+            ]
+            outcome = Outcome(shares=tuple(shares))
+        found.append(outcome)
+    if situation.rules.mode is not ProxyMode.IPTABLES and caller not in (network.pods | network.local):
         # IPVS mode and nftables mode (since 1.33) tell only the node's own endpoints from other callers.
-        found += [_outcome(way, None, situation, network) for way in legal]
-    return tuple(dict.fromkeys(found))
+        found += usual
+    return found
 
 
-def _outcome(way: Way, caller: Address | None, situation: Situation, network: NodeNetwork) -> Outcome:
+def _outcome(way: Way, situation: Situation, network: NodeNetwork) -> Outcome:
+    """What happens to packets of clients that are no endpoint themselves."""
     if way.disposition is not Disposition.BACKEND:
         return make_outcome([(Fate(disposition=way.disposition), 1.0)])
     if way.to_proxy:
@@ -114,10 +132,9 @@ def _outcome(way: Way, caller: Address | None, situation: Situation, network: No
     share = 1 / len(way.endpoints)
     fates = []
     for candidate in way.endpoints:
-        masquerade = way.masquerade or candidate.at.address == caller
-        # A packet from the wire for an endpoint on the node itself goes to INPUT: POSTROUTING never sees it.
+        masquerade = way.masquerade
         if situation.position is not Position.NODE and candidate.at.address in network.local:
-            masquerade = False
+            masquerade = False  # See `_to_itself`.
         fates.append(
             (
                 Fate(

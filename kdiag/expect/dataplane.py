@@ -79,19 +79,24 @@ def expected_data_plane(
     addresses to leave out.
     """
     behaviours: dict[Frontend, Behaviour] = {}
-    served = sorted((service for service in cluster.services if is_served(service)), key=lambda item: item.key)
-    ports = [(service, service_port) for service in served for service_port in service.ports]
+    served = [service for service in cluster.services if is_served(service)]
     for family, network in context.networks.items():
         rules = context.rules
         at = node_port_addresses(family, network, context.host, context.config, rules)
         detector = detector_of(family, context)
         left_out = without.get(family, ()) if without is not None else ()
-        for service, service_port in ports:
-            if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:
-                continue  # The proxy process speaks TCP and UDP only.
-            targets = addresses_of(service, service_port, family, rules, at)
-            if left_out:
-                targets = tuple(item for item in targets if spot_of(item, service_port.protocol) not in left_out)
+        offered: list[tuple[Service, ServicePort, tuple[ServiceAddress, ...]]] = []
+        for service in served:
+            for service_port in service.ports:
+                if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:
+                    continue  # The proxy process speaks TCP and UDP only.
+                targets = addresses_of(service, service_port, family, rules, at)
+                if left_out:
+                    targets = tuple([item for item in targets if spot_of(item, service_port.protocol) not in left_out])
+                if targets:
+                    offered.append((service, service_port, targets))
+        offered.sort(key=lambda item: item[0].key)
+        for service, service_port, targets in offered:
             for frontend, behaviour in _port_behaviours(
                 cluster, context, network, detector, service, service_port, targets
             ):
@@ -108,8 +113,6 @@ def _port_behaviours(
     service_port: ServicePort,
     targets: tuple[ServiceAddress, ...],
 ) -> Iterable[tuple[Frontend, Behaviour]]:
-    if not targets:
-        return
     rules = context.rules
     selections = tuple(
         dict.fromkeys(
