@@ -80,6 +80,8 @@ def parse_host(probes: Mapping[str, Recording], *, node: str | None = None) -> t
     `probes` maps a probe (`ip-addr`, `ss-ltnH`, `kube-proxy`, …) to what it printed; probes of other kinds are passed
     over. `node` is put into the gaps.
     """
+    if not probes:
+        return HostFacts(), ()  # As of most nodes of a large cluster when few were asked.
     reading = _Reading(probes, node)
     addressing = reading.parse("addresses", reading.first(_ADDRESS_PROBES), parse_interfaces)
     interfaces: tuple[Interface, ...] | None = None
