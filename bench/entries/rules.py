@@ -88,8 +88,25 @@ def next_node(rig: Rig) -> Iterator[Row]:
         must=5,
         goal=2.5,
         rounds=rig.rounds,
-        gates=(planted_gate(snapshot, costs["four"].outputs[0], set(several)),),
+        gates=(
+            planted_gate(snapshot, costs["four"].outputs[0], set(several)),
+            _merge_gate(snapshot / "nodes" / several[0] / "iptables-save.txt", dump),
+        ),
         note="a third of what four nodes cost more than one",
+    )
+
+
+def _merge_gate(first: Path, other: Path) -> Gate:
+    """Whether merging these dumps, and one of them with random edits, finds what a plain comparison finds."""
+    told = run([PYTHON, "-m", "bench.merge", str(first), str(other)], keep=True).output
+    try:
+        found = json.loads(told)
+    except ValueError:
+        return Gate(name="the merge finds what a plain comparison finds", holds=False, detail=told.strip()[:200])
+    return Gate(
+        name="the merge finds what a plain comparison finds",
+        holds=found["wrong"] == 0 and found["chains"] > 0,
+        detail=f"{found['chains']:,} chains, {found['edits']} edited stretches",
     )
 
 
