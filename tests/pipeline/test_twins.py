@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
+from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.pipeline.flow import Scope, diagnose, trace
 from kdiag.pipeline.sorting import SortedOffers
@@ -45,10 +46,10 @@ def test_a_fault(name: str, cutting: list[SortedOffers]) -> None:
     assert cutting
 
 
-def edited(snapshot: Snapshot, seed: int) -> Snapshot:
-    """A node's rules with one line deleted, doubled, swapped with the next, added, or changed in one number or word."""
+def edited(snapshot: Snapshot, seed: int, node: str = NODE) -> Snapshot:
+    """Only this node, its rules with one line deleted, doubled, swapped with the next, added, or changed in one number or word."""
     chance = random.Random(seed)
-    probes = dict(snapshot.nodes[NODE])
+    probes = dict(snapshot.nodes[node])
     recording = probes["iptables-save"]
     lines = recording.content.decode().split("\n")
     rules = [index for index, line in enumerate(lines[:-2]) if line.startswith("-A ")]
@@ -74,7 +75,7 @@ def edited(snapshot: Snapshot, seed: int) -> Snapshot:
             words[chance.randrange(2, len(words))] = others[chance.randrange(2, len(others))]
             lines[index] = " ".join(words)
     probes["iptables-save"] = replace(recording, content="\n".join(lines).encode())
-    return replace(snapshot, nodes={NODE: probes})
+    return replace(snapshot, nodes={node: probes})
 
 
 @pytest.mark.parametrize("name", CLUSTERS[:3])
@@ -82,6 +83,17 @@ def edited(snapshot: Snapshot, seed: int) -> Snapshot:
 def test_an_edited_line(name: str, seed: int, cutting: list[SortedOffers]) -> None:
     snapshot = edited(cluster(name), seed)
     assert diagnose(snapshot, Scope(nodes=(NODE,))) == one_by_one(snapshot, NODE)
+
+
+@pytest.mark.parametrize("name", CLUSTERS[:3])
+@pytest.mark.parametrize("seed", range(8))
+def test_an_edited_line_on_a_further_node(name: str, seed: int, cutting: list[SortedOffers]) -> None:
+    whole, other = cluster(name), "node02"
+    nodes = {NODE: whole.nodes[NODE], **edited(whole, seed, other).nodes}
+    snapshot = replace(whole, nodes=nodes)
+    assert diagnose(snapshot, Scope(nodes=(NODE, other))) == one_by_one(snapshot, NODE, other)
+    further = [offers.cut for offers in cutting if isinstance(offers.cut, CutDump) and offers.cut.like is not None]
+    assert all(cut.like is not None and cut.like.shapes for cut in further)
 
 
 def traced(snapshot: Snapshot, name: str, *, cut: bool) -> object:
