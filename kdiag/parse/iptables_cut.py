@@ -13,55 +13,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from kdiag.model.addresses import AddressSet
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.iptables_forms import COMMENT, LINK, ChainForms, ChainText, EndpointForms
+from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, Read, read_line
+from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText, EndpointForms
 from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
-
-Key = tuple[bytes, bytes, bytes]
-"""Address (empty: a NodePort), protocol and port, as iptables prints them."""
-
-# Chains with a rule for each address. Those without an address are for NodePorts.
-DISPATCH = {
-    (b"nat", b"KUBE-SERVICES"): False,
-    (b"nat", b"KUBE-NODEPORTS"): True,
-    (b"filter", b"KUBE-SERVICES"): False,
-    (b"filter", b"KUBE-EXTERNAL-SERVICES"): True,
-    (b"filter", b"KUBE-PROXY-FIREWALL"): False,
-}
 
 _LINE_END = 0x0A
 _DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
-_DISPATCHED = re.compile(
-    rb"-A [A-Z-]+ (.*?)(?:-d ([0-9a-f.:]+)/(?:32|128) )?-p (tcp|udp|sctp)(.*?) -m \3 --dport (\d+)( .*)?"
-)
-
-
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
-
-
-class DispatchLine(NamedTuple):
-    """A rule of a dispatch chain: where it stands, and what is left of it without the key and comments.
-
-    `behind` counts the rules of the rest that stand before it in its chain. `links` are the Services' chains that it
-    names, in `text` each is `\\3`.
-    """
-
-    span: Span
-    table: bytes
-    chain: bytes
-    behind: int
-    text: bytes
-    links: tuple[bytes, ...]
-
-    @property
-    def form(self) -> tuple[object, ...]:
-        """All of it but where it stands and the names."""
-        return self[1:5]
 
 
 @dataclass(slots=True)
@@ -87,7 +50,7 @@ class CutDump:
     """What was found out about a Service's rules, for dumps that are like this one."""
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
-    _lines: dict[bytes, tuple[Key, bytes, tuple[bytes, ...]]] = field(default_factory=dict, repr=False)
+    _lines: dict[bytes, Read] = field(default_factory=dict, repr=False)
 
     @property
     def endpoint_region(self) -> Span | None:
@@ -117,7 +80,7 @@ class CutDump:
             found = self._texts[name] = self.forms.read(name, self.content[start:end])
         return found
 
-    def read_lines(self) -> Mapping[bytes, tuple[Key, bytes, tuple[bytes, ...]]]:
+    def read_lines(self) -> Mapping[bytes, Read]:
         """Key, text and links of each dispatch line, by the line."""
         if not self._lines:
             for key, lines in self.dispatch.items():
@@ -368,24 +331,13 @@ def _add_dispatch(
     known = like.read_lines() if like is not None else {}
     for raw in content[region[0] : region[1]].split(b"\n")[:-1]:
         end = start + len(raw) + 1
-        read = known.get(raw) or _read_line(raw, without_address)
+        read = known.get(raw) or read_line(raw, without_address)
         if read is None:
             behind += 1
         else:
             key, text, links = read
             dispatch.setdefault(key, []).append(DispatchLine((start, end), table, chain, behind, text, links))
         start = end
-
-
-def _read_line(raw: bytes, without_address: bool) -> tuple[Key, bytes, tuple[bytes, ...]] | None:
-    """Key, text and links of a dispatch line; None if it is for no address of a Service."""
-    plain = COMMENT.sub(b"", raw)
-    found = _DISPATCHED.fullmatch(plain)
-    if found is None or not (found[2] is not None or without_address) or ENDPOINT_KIND in plain:
-        return None
-    before, address, protocol, between, port, after = found.groups(b"")
-    text = b"%b\2%b%b" % (before, between, LINK.sub(b"\3", after))
-    return (address, protocol, port), text, tuple(LINK.findall(after))
 
 
 def _complement(taken: list[Span], size: int) -> tuple[Span, ...]:

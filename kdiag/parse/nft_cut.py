@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from kdiag.model.addresses import AddressSet, Family
-from kdiag.parse.iptables_cut import Key
+from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_forms import ChainText, EndpointForms
 from kdiag.parse.nft_elements import (
     HAIRPINS,

@@ -18,7 +18,8 @@ from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import FrontendKind
-from kdiag.parse.iptables_cut import CutDump, Key
+from kdiag.parse.dispatch_lines import Key
+from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText
 from kdiag.walk.distinctions import Distinctions
 

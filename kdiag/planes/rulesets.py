@@ -12,8 +12,9 @@ from kdiag.model.addresses import Family
 from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
+from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.ipset_save import parse_ipset_save
-from kdiag.parse.iptables_cut import CutDump, Key, cut_dump
+from kdiag.parse.iptables_cut import CutDump, cut_dump
 from kdiag.parse.iptables_regions import ENDPOINT_KIND
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from kdiag.walk.ownership import IPTABLES_TABLES

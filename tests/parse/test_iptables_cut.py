@@ -7,7 +7,8 @@ import random
 import pytest
 
 from kdiag.model.addresses import Family
-from kdiag.parse.iptables_cut import CutDump, Key, cut_dump
+from kdiag.parse.dispatch_lines import Key
+from kdiag.parse.iptables_cut import CutDump, cut_dump
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from tests.corpus_fixtures import cluster
 
