@@ -129,7 +129,7 @@ def is_usable(endpoint: Endpoint, *, terminating: bool) -> bool:
 def _has_usable(item: EndpointSlice, *, terminating: bool) -> bool:
     ready = item.ready
     if ready is not None:
-        return bool(ready.texts)
+        return bool(ready.numbers)
     return any(is_usable(endpoint, terminating=terminating) for endpoint in item.endpoints)
 
 

@@ -227,7 +227,7 @@ def _plain(
         if ready is None:
             return None
         addresses += ready.numbers
-        texts += ready.texts
+        texts.append(ready.text)
         nodes += ready.nodes
         ports += numbers * (len(addresses) - len(ports))
     if len(set(addresses)) < len(addresses):
@@ -235,16 +235,18 @@ def _plain(
     return Places(tuple(addresses), tuple(ports), _at(texts, ports, family)), tuple(nodes)
 
 
-def _at(addresses: list[str], ports: list[int], family: Family) -> tuple[bytes, ...]:
-    if not addresses:
+def _at(texts: list[str], ports: list[int], family: Family) -> tuple[bytes, ...]:
+    """Addresses (one a line in any of the texts) and ports as text, sorted."""
+    if not ports:
         return ()
-    if len(set(ports)) == 1:
+    joined = "\n".join([text for text in texts if text])
+    if ports.count(ports[0]) == len(ports):
         ending = f"]:{ports[0]}\n" if family is Family.IPV6 else f":{ports[0]}\n"
         start = "[" if family is Family.IPV6 else ""
-        joined = start + (ending + start).join(addresses) + ending
+        joined = start + joined.replace("\n", ending + start) + ending
         return tuple(sorted(joined.encode().split(b"\n")[:-1]))
     form = "[{}]:{}" if family is Family.IPV6 else "{}:{}"
-    return tuple(sorted(form.format(*place).encode() for place in zip(addresses, ports, strict=True)))
+    return tuple(sorted(form.format(*place).encode() for place in zip(joined.split("\n"), ports, strict=True)))
 
 
 def _some(places: Places, indexes: list[int], family: Family) -> Places:

@@ -129,11 +129,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
 class ReadyEndpoints(Struct, frozen=True):
     """Endpoints of which nothing is said but that they are ready and where: all of one family, each on its node.
 
-    `numbers` are the addresses as numbers, `texts` as the API had them; `nodes` are names, None where it told none.
+    `numbers` are the addresses as numbers, `text` has them as the API had them, one a line; `nodes` are names, None where
+    it told none.
     """
 
     numbers: tuple[int, ...]
-    texts: tuple[str, ...]
+    text: str
     nodes: tuple[str | None, ...]
 
 
@@ -165,7 +166,7 @@ class LazyEndpoints(Sequence[Endpoint]):
         return self._all()[index]
 
     def __len__(self) -> int:
-        return len(self.ready.texts)
+        return len(self.ready.numbers)
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._all())
@@ -204,9 +205,12 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
             unlike = item.ready is False or item.serving is False or item.terminating
             if unlike or item.zone_hints or item.node_hints or family_of(item.address) is not self.family:
                 return None
+        texts = [item.address_text for item in self.endpoints]
+        if any("\n" in text for text in texts):
+            return None
         return ReadyEndpoints(
             tuple([int(item.address) for item in self.endpoints]),
-            tuple([item.address_text for item in self.endpoints]),
+            "\n".join(texts),
             tuple([item.node_name for item in self.endpoints]),
         )
 

@@ -7,10 +7,13 @@ makes no sense as a whole raises ValueError.
 from __future__ import annotations
 
 import re
+import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, inet_pton
 
 import msgspec
 
@@ -152,19 +155,24 @@ def _ready(items: list[raw.Endpoint], address_type: str) -> ReadyEndpoints | Non
         if item.hints is not None or item.topology is not None or not item.addresses:
             return None
     texts = [item.addresses[0] for item in items if item.addresses]
-    numbers: list[int] = []
+    numbers: tuple[int, ...]
     if address_type == "IPv4":
         try:
-            numbers = [_ipv4_number(text) for text in texts]
-        except (KeyError, ValueError):
+            # As strict as need be: octets from 0 to 255 without leading zeros.
+            packed = b"".join([inet_pton(AF_INET, text) for text in texts])
+        except (OSError, ValueError):
             return None
+        numbers = struct.unpack(f">{len(texts)}I", packed)
     else:
-        for text in texts:
-            address = _sloppy_address(text)
-            if address is None or family_of(address) != address_type:
-                return None
-            numbers.append(int(address))
-    return ReadyEndpoints(tuple(numbers), tuple(texts), tuple([item.node_name or None for item in items]))
+        addresses = [_sloppy_address(text) for text in texts]
+        if not all(item is not None and family_of(item) == address_type for item in addresses):
+            return None
+        if any("\n" in text for text in texts):
+            return None
+        numbers = tuple([int(item) for item in addresses if item is not None])
+    # A name that is there a thousand times is held once.
+    nodes = tuple([sys.intern(item.node_name) if item.node_name else None for item in items])
+    return ReadyEndpoints(numbers, "\n".join(texts), nodes)
 
 
 def _decoded(encoded: msgspec.Raw) -> tuple[Endpoint, ...]:
