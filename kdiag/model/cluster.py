@@ -402,6 +402,21 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
                 out[family_of(address)].setdefault(int(address), []).append(legacy.meta.key)
         return out
 
+    @cached_property
+    def _in_slices(self) -> Mapping[Family, set[int]]:
+        out: dict[Family, set[int]] = {family: set() for family in Family}
+        for item in self.slices:
+            if not isinstance(item.endpoints, LazyEndpoints):
+                for endpoint in item.endpoints:
+                    out[family_of(endpoint.address)].add(int(endpoint.address))
+            elif item.family is not None:
+                out[item.family].update(item.endpoints.ready.numbers)
+        return out
+
+    def is_in_a_slice(self, address: Address) -> bool:
+        """True if an endpoint of any slice has this address."""
+        return int(address) in self._in_slices[family_of(address)]
+
     def services_listing(self, address: Address) -> frozenset[ObjectKey]:
         """The Services that have the address in a slice, ready or not, or as a ready one in their Endpoints."""
         return frozenset(self._services_by_endpoint[family_of(address)].get(int(address), ()))

@@ -190,10 +190,10 @@ def _owner(cluster: ClusterState, backend: SocketAddress) -> str:
         return f"pod {pod.key} on {pod.node_name or 'no node'}, {state}"
     if pods:
         return f"host network of {pods[0].node_name or 'a node'}"
-    for node in cluster.nodes:
-        if any(text == str(backend.address) for _, text in node.addresses):
-            return f"node {node.name}"
-    known = any(item.holds(backend.address) for item in cluster.slices)
+    node = cluster.node_by_address.get(backend.address)
+    if node is not None:
+        return f"node {node.name}"
+    known = cluster.is_in_a_slice(backend.address)
     return "no pod: an endpoint that was entered by hand" if known else "no pod has this address"
 
 
