@@ -159,7 +159,7 @@ def variant_api(snapshot: Snapshot, kind: str, edit: Callable[[dict[str, Any]], 
 
 
 def _with_content(recording: Recording, content: bytes) -> Recording:
-    return structs.replace(recording, content=content)
+    return recording.replaced(content=content)
 
 
 @cache

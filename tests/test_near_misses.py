@@ -615,7 +615,7 @@ def without_cluster_cidr(snapshot: Snapshot) -> Snapshot:
     for item in maps["items"]:
         if item["metadata"]["name"] == "kube-proxy":
             item["data"]["config.conf"] = re.sub("clusterCIDR:.*", 'clusterCIDR: ""', item["data"]["config.conf"])
-    recording = structs.replace(snapshot.api["kube-system-configmaps"], content=json.dumps(maps).encode())
+    recording = snapshot.api["kube-system-configmaps"].replaced(content=json.dumps(maps).encode())
     return structs.replace(found, api={**found.api, "kube-system-configmaps": recording})
 
 

@@ -27,7 +27,7 @@ def older(name: str) -> Snapshot:
         assert "numgen random mod 2 vmap" in text
         rest = {probe: item for probe, item in probes.items() if probe != "nft-j-list-ruleset"}
         source = recording.source.replace("nft-j-list-ruleset.json", "nft-list-ruleset.txt")
-        nodes[node] = {**rest, "nft-list-ruleset": structs.replace(recording, source=source, content=text.encode())}
+        nodes[node] = {**rest, "nft-list-ruleset": recording.replaced(source=source, content=text.encode())}
     return structs.replace(snapshot, nodes=nodes)
 
 
@@ -48,7 +48,7 @@ def test_a_hairpin_rule_that_is_missing_is_found() -> None:
     recording = snapshot.nodes["node01"]["nft-list-ruleset"]
     line = "\t\tip saddr 10.244.1.3 jump mark-for-masquerade\n"
     assert line in recording.text()
-    edited = structs.replace(recording, content=recording.text().replace(line, "").encode())
+    edited = recording.replaced(content=recording.text().replace(line, "").encode())
     nodes = {**snapshot.nodes, "node01": {**snapshot.nodes["node01"], "nft-list-ruleset": edited}}
     found = [
         item

@@ -86,7 +86,7 @@ def _summary(snapshot: Snapshot, path: Path, style: Style) -> str:
     from kdiag.render.layout import count, paragraphs, visible
 
     size_bytes = sum(
-        len(recording.content)
+        recording.size_bytes
         for recordings in (snapshot.api, snapshot.api_after, *snapshot.nodes.values())
         for recording in recordings.values()
     )

@@ -109,11 +109,12 @@ def _to_itself(
     found = []
     for way, outcome in zip(legal, usual, strict=True):
         if way.disposition is Disposition.BACKEND and not (way.to_proxy or way.masquerade or unseen):
+            # The pairs stay the same objects where nothing changes: there is an outcome like this for every endpoint.
             shares = [
-                (replace(fate, masquerade=Masquerade.PROXY), share)
-                if fate.backend is not None and fate.backend.address == caller
-                else (fate, share)
-                for fate, share in outcome.shares
+                (replace(pair[0], masquerade=Masquerade.PROXY), pair[1])
+                if pair[0].backend is not None and pair[0].backend.address == caller
+                else pair
+                for pair in outcome.shares
             ]
             outcome = Outcome(shares=tuple(shares))
         found.append(outcome)

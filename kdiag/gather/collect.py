@@ -178,7 +178,7 @@ class Collector:
         after = self._after(before, cluster_again(number))
         directory = nodes_again(number)
         moved = {
-            node: {probe: replace(item, source=_moved(item.source, directory)) for probe, item in probes.items()}
+            node: {probe: item.replaced(source=_moved(item.source, directory)) for probe, item in probes.items()}
             for node, probes in sorted(found.items())
         }
         later = Round(
@@ -272,7 +272,7 @@ class Collector:
 def _has_large_dumps(before: Reading) -> bool:
     """True if dumps of rules have megabytes: there are about as many bytes of EndpointSlices as of rules for them."""
     slices = [item for kind, item in before.recordings.items() if kind.startswith("endpointslices")]
-    return any(len(item.content) > _LARGE_BYTES for item in slices)
+    return any(item.size_bytes > _LARGE_BYTES for item in slices)
 
 
 def _normal_lag_s(before: Reading) -> float:

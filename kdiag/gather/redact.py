@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from msgspec.structs import replace
-
 from kdiag.model.snapshot import Recording
 
 _BLOT = b"REDACTED"
@@ -72,14 +70,15 @@ def redact_recordings(
     """
     out: dict[str, Recording] = {}
     for name, recording in sorted(recordings.items()):
-        content = None if known is None else known.get(recording.content)
+        original = recording.content
+        content = None if known is None else known.get(original)
         if content is None:
-            content = redact(recording.content)
+            content = redact(original)
             if known is not None:
-                known[recording.content] = content
+                known[original] = content
         stderr = redact(recording.stderr.encode(errors="replace")).decode()
-        changed = content != recording.content or stderr != recording.stderr
-        out[name] = replace(recording, content=content, stderr=stderr) if changed else recording
+        changed = content != original or stderr != recording.stderr
+        out[name] = recording.replaced(content=content, stderr=stderr) if changed else recording
     return out
 
 

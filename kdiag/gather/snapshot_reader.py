@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kdiag.errors import SnapshotError
-from kdiag.gather.archive import Contents, Limits, read_contents
+from kdiag.gather.archive import read_contents
+from kdiag.gather.contents import Contents, Limits
 from kdiag.gather.printable import printable
 from kdiag.gather.snapshot_layout import (
     CLUSTER,
@@ -24,7 +25,7 @@ from kdiag.gather.snapshot_layout import (
     nodes_again,
 )
 from kdiag.model.report import Gap, GapKind
-from kdiag.model.snapshot import Recording, Round, Snapshot
+from kdiag.model.snapshot import Recording, Round, Snapshot, Stored
 
 __all__ = ["FORMAT", "Limits", "demo_snapshot", "read_snapshot"]
 
@@ -96,7 +97,7 @@ class _FileFacts:
             if isinstance(name, str) and isinstance(target, str):
                 yield tuple(name.split("/")), tuple(target.split("/"))
 
-    def recording(self, source: PathParts, content: bytes, *, stderr: bytes = b"") -> Recording:
+    def recording(self, source: PathParts, content: bytes | Stored, *, stderr: bytes = b"") -> Recording:
         """The recording of one file."""
         name = "/".join(source)
         entry = self._files.get(name)
@@ -113,7 +114,7 @@ class _FileFacts:
 
 def _add_shared(contents: Contents, stated: _FileFacts, limits: Limits, gaps: list[Gap]) -> None:
     """Gives nodes the files that are stored at another one: the same bytes, which are there once."""
-    found: dict[PathParts, bytes] = {}
+    found: dict[PathParts, bytes | Stored] = {}
     for path, target in stated.shared():
         if not all(_is_node_file(item) for item in (path, target)) or path[-1] != target[-1]:
             gaps.append(_gap_at((MANIFEST,), f"`{SAME_AS}` of a file does not name another node's file of that name"))
@@ -139,7 +140,7 @@ def _manifest(contents: Contents, gaps: list[Gap]) -> Mapping[str, object]:
         content = contents.files.get((name,))
         if content is None:
             continue
-        manifest = _json(content)
+        manifest = _json(_read(content))
         if not isinstance(manifest, dict):
             gaps.append(_gap_at((name,), "not a JSON object: it was ignored"))
             return {}
@@ -166,13 +167,7 @@ def _api(contents: Contents, directory: str, stated: _FileFacts, gaps: list[Gap]
         entry = statuses.get(kind)
         status = _integer(entry.get("http_status")) if isinstance(entry, dict) else None
         if status is not None and recording.http_status is None:
-            recording = Recording(
-                source=recording.source,
-                content=recording.content,
-                exit_status=recording.exit_status,
-                stderr=recording.stderr,
-                http_status=status,
-            )
+            recording = recording.replaced(http_status=status)
         out[kind] = recording
     return out
 
@@ -228,7 +223,7 @@ def _recordings(contents: Contents, directory: PathParts, stated: _FileFacts, ga
                 found[probe] = by_ending[ending]
     out: dict[str, Recording] = {}
     for probe in sorted({*found, *errors}):
-        stderr = contents.files[errors[probe]] if probe in errors else b""
+        stderr = _read(contents.files[errors[probe]]) if probe in errors else b""
         if probe in found:
             out[probe] = stated.recording(found[probe], contents.files[found[probe]], stderr=stderr)
         else:  # the command printed nothing else
@@ -280,6 +275,10 @@ def _taken_at(manifest: Mapping[str, object], gaps: list[Gap]) -> datetime | Non
 def _gap_at(path: PathParts, reason: str) -> Gap:
     node = path[1] if len(path) > 1 and depth_of(path[0]) == depth_of(NODES) else None
     return Gap(node=printable(node) if node else None, subject=printable("/".join(path) or "snapshot"), reason=reason)
+
+
+def _read(content: bytes | Stored) -> bytes:
+    return content if isinstance(content, bytes) else content.read()
 
 
 def _json(content: bytes) -> object:

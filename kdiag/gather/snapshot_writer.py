@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from kdiag.errors import SnapshotError
-from kdiag.gather.archive import Limits, size_words
+from kdiag.gather.contents import Limits, size_words
 from kdiag.gather.redact import redact, redact_nodes, redact_recordings
 from kdiag.gather.snapshot_layout import (
     CLUSTER,
@@ -184,7 +184,7 @@ class _Shrinking:
         return out
 
     def _too_large(self, recording: Recording) -> str:
-        size_bytes, limit = len(recording.content), self._limits.max_file_bytes
+        size_bytes, limit = recording.size_bytes, self._limits.max_file_bytes
         if size_bytes <= limit:
             return ""
         return f"left out: it has {size_words(size_bytes)}, and a file of a snapshot may have {size_words(limit)}"
@@ -193,7 +193,7 @@ class _Shrinking:
         """Takes recordings off what is left, or says why they do not fit."""
         # What several nodes have alike is stored once.
         large = {(item.source.rpartition("/")[2], item.content): item for item in recordings if _is_shared(item)}
-        size_bytes = sum(len(item.content) for item in recordings if not _is_shared(item))
+        size_bytes = sum(item.size_bytes for item in recordings if not _is_shared(item))
         size_bytes += sum(len(content) for name, content in large if (name, content) not in self._counted)
         if size_bytes > self._bytes_left or len(recordings) >= self._files_left:
             return (
@@ -211,7 +211,7 @@ class _Shrinking:
 
 def _is_shared(recording: Recording) -> bool:
     """True for what is stored once if several nodes have it alike."""
-    return recording.source.startswith(NODES) and len(recording.content) >= LEAST_SHARED_BYTES
+    return recording.source.startswith(NODES) and recording.size_bytes >= LEAST_SHARED_BYTES
 
 
 def _files(snapshot: Snapshot) -> dict[PathParts, bytes]:

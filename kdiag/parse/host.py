@@ -55,6 +55,8 @@ class _Reading(Struct):
     def first(self, names: Iterable[str]) -> Recording | None:
         """The first recorded one of these probes; one that printed nothing only if all of them did."""
         found = [self.probes[name] for name in names if name in self.probes]
+        if len(found) == 1:
+            return found[0]
         return next((recording for recording in found if recording.content.strip()), found[0] if found else None)
 
     def parse(self, fact: str, recording: Recording | None, parser: Callable[[Recording], _Parsed]) -> _Parsed | None:

@@ -60,7 +60,7 @@ def open_snapshot(path: Path | None, *, demo: bool) -> Snapshot:
     with stage(f"read the snapshot {path}"):
         snapshot = read_snapshot(path)
     for node, recordings in snapshot.nodes.items():
-        note(f"node {node}: {sum(len(item.content) for item in recordings.values())} bytes in {len(recordings)} files")
+        note(f"node {node}: {sum(item.size_bytes for item in recordings.values())} bytes in {len(recordings)} files")
     return snapshot
 
 
@@ -76,6 +76,7 @@ def diagnose(snapshot: Snapshot, scope: Scope) -> Report:
             without_nodes=scope.without_nodes,
             reserved=scope.reserved,
             settle_s=scope.settle_s,
+            in_detail=scope.with_overview,
         )
     wanted = tuple(find_service(view.cluster, key).key for key in scope.services)
     for name in scope.nodes:

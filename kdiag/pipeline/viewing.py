@@ -21,7 +21,8 @@ from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
-from kdiag.pipeline.nodes import NodeInput, examine_node, read_evidence, unexamined
+from kdiag.pipeline.keeping import for_checks, without_ways
+from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, read_evidence, unexamined
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
 from kdiag.pipeline.settling import last_changes, moved_between, read_at, services_may_have_passed, young_among
@@ -43,13 +44,15 @@ def build_view(
     settle_s: float = 30.0,
     only: Callable[[ClusterState, ClusterState], Collection[ObjectKey] | None] | None = None,
     every_port: bool = False,
+    in_detail: bool = True,
 ) -> tuple[View, tuple[Gap, ...]]:
     """Parse the snapshot, work out both data planes of every node and compare them.
 
     `nodes` narrows the work to these; `without_nodes` leaves all of them out. `only` is given the API before and after the
     nodes were read, and names the Services that are asked about (None: all): of nodes with many rules the others may be left
     out. With `every_port` the data planes have every Service port,
-    also those that are like another in everything (`NodeView.twins`). The gaps are the snapshot's own and all
+    also those that are like another in everything (`NodeView.twins`). Without `in_detail` the view has what checks look at, and
+    not what traces, overviews and differences do (see `kdiag.pipeline.keeping`). The gaps are the snapshot's own and all
     that came up on the way.
     """
     reason = "by --no-nodes"
@@ -102,17 +105,9 @@ def build_view(
     gaps += round_gaps
     told = {gap.node for gap in snapshot.gaps if gap.kind is not GapKind.NOT_ASKED}
     left_out = nodes_left_out(snapshot)
-    views: list[NodeView] = []
-    for name in known:
-        if name not in examined:
-            asked = not without_nodes and (not nodes or name in nodes) and name not in left_out
-            view, gap = unexamined(name, cluster, configs[name], effective[name], asked=asked)
-            views.append(view)
-            # Why it could not be read is said already, but not that the cluster has given the node up too.
-            ready = view.node is None or view.node.ready
-            if gap.kind is GapKind.NOT_ASKED or name not in told or (gap.kind is GapKind.FAILED and not ready):
-                gaps += [gap]
-            continue
+
+    def examine(name: str) -> NodeResult:
+        # What is read here is let go before the next node's is read.
         moment = read_at(hosts[name], snapshot.taken_at, two_readings=two_readings)
         young = young_among(changes, moment, settle_s)
         if not two_readings and len(young) * 2 > len(cluster.services):
@@ -138,10 +133,26 @@ def build_view(
             came_and_went=came_and_went,
         )
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
-        views.append(found.view)
+        found = replace(found, view=without_ways(found.view) if in_detail else for_checks(found.view, evidence))
         # Without any rules, all that is missing of them has the reason that is said already.
-        consequent = name in told and not evidence.rulesets
-        gaps += [gap for gap in found.gaps if not (consequent and gap.subject.endswith("rules"))]
+        if name in told and not evidence.rulesets:
+            return replace(found, gaps=tuple(gap for gap in found.gaps if not gap.subject.endswith("rules")))
+        return found
+
+    views: list[NodeView] = []
+    for name in known:
+        if name in examined:
+            found = examine(name)
+            views.append(found.view)
+            gaps += found.gaps
+            continue
+        asked = not without_nodes and (not nodes or name in nodes) and name not in left_out
+        view, gap = unexamined(name, cluster, configs[name], effective[name], asked=asked)
+        views.append(view)
+        # Why it could not be read is said already, but not that the cluster has given the node up too.
+        ready = view.node is None or view.node.ready
+        if gap.kind is GapKind.NOT_ASKED or name not in told or (gap.kind is GapKind.FAILED and not ready):
+            gaps += [gap]
     return (
         View(
             name=snapshot.name,

@@ -93,13 +93,14 @@ def read_nft(
     """
     for probe, parse in (("nft-j-list-ruleset", _nft_json), ("nft-list-ruleset", _nft_text)):
         recording = probes.get(probe)
-        if recording is None or recording.exit_status or not recording.content.strip():
+        content = b"" if recording is None or recording.exit_status else recording.content
+        if recording is None or not content.strip():
             continue
-        if not _has_tables_of_its_own(recording.content, rulesets):
+        if not _has_tables_of_its_own(content, rulesets):
             return None, ()
         cut = None
-        if cuts is not None and parse is _nft_json and len(recording.content) >= LARGE_BYTES:
-            cut = _nft_cut(recording.content)
+        if cuts is not None and parse is _nft_json and len(content) >= LARGE_BYTES:
+            cut = _nft_cut(content)
         if cut is not None and cuts is not None:
             cuts.append(cut)
             ruleset = _nft_objects(cut.sample(), cut, recording.source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import product
 
 from kdiag.model.addresses import AddressSet
@@ -20,7 +21,13 @@ def make_outcome(shares: Iterable[tuple[Fate, float]]) -> Outcome:
     for fate, weight in shares:
         total[fate] = total.get(fate, 0.0) + weight
     whole = sum(total.values()) or 1.0
-    return Outcome(shares=tuple((fate, round(weight / whole, ROUNDING)) for fate, weight in total.items()))
+    return Outcome(shares=tuple([_share(fate, round(weight / whole, ROUNDING)) for fate, weight in total.items()]))
+
+
+@lru_cache(1 << 14)
+def _share(fate: Fate, share: float) -> tuple[Fate, float]:
+    """The pair, the same object for the same pair: outcomes of a Service's addresses and clients have most of them alike."""
+    return fate, share
 
 
 def fate_order(fate: Fate) -> tuple[str, int, int, int, str, int]:

@@ -5,6 +5,7 @@ What the rules of a node are printed by (iptables, nft, ipvsadm) makes no differ
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -161,17 +162,14 @@ class Program:
 
     def __init__(self, spaces: Sequence[Space], around: Surroundings) -> None:
         self.around = around
-        self._numbers = 0
         self.rule_count = sum(space.rule_count for space in spaces)
         bases: dict[str, list[tuple[Hooked, Chains]]] = {}
+        # Not a method of the program: that would be a cycle, and all rules would be there until Python looks for cycles.
+        number = itertools.count().__next__
         for space in spaces:
-            chains = Chains(space, around, self._number, {})
+            chains = Chains(space, around, number, {})
             for item in space.hooked():
                 bases.setdefault(item.hook, []).append((item, chains))
         # Of equal priorities the kernel asks the one that was registered last; no dump shows which.
         self.bases = {hook: sorted(items, key=lambda item: item[0].priority) for hook, items in bases.items()}
         """Base chains by hook, in the order in which the kernel asks them."""
-
-    def _number(self) -> int:
-        self._numbers += 1
-        return self._numbers - 1

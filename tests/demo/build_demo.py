@@ -11,8 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from msgspec.structs import replace
-
 import kdiag
 from kdiag.gather.snapshot_writer import write_snapshot
 from kdiag.model.snapshot import Recording, Snapshot
@@ -200,7 +198,7 @@ def _probes(recorded: Snapshot, node: str, place: int) -> dict[str, Recording]:
         edits["ip-addr"] = _with_docker_address
         edits["ip-route"] = _with_docker_route
     for probe, edit in edits.items():
-        probes[probe] = replace(probes[probe], content=edit(probes[probe].text()).encode())
+        probes[probe] = probes[probe].replaced(content=edit(probes[probe].text()).encode())
     return probes
 
 

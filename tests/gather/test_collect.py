@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from kdiag.errors import TargetError, UsageError
 from kdiag.gather import collect
@@ -107,7 +106,7 @@ def test_a_stored_snapshot_says_the_same(double: DoubleFactory, nodes: NodesFact
     server, machines = double(), nodes()
     machines.failures["node02"] = NodeFailure(FailureKind.REFUSED, "\x1b[2J token: abcdefghijkl is refused")
     log = machines.nodes["node01"]["kube-proxy"]
-    machines.nodes["node01"]["kube-proxy"] = structs.replace(log, content=b"password: hunter2hunter2\n")
+    machines.nodes["node01"]["kube-proxy"] = log.replaced(content=b"password: hunter2hunter2\n")
     gathered = collector(server, tmp_path).first()
     found = stored(gathered, tmp_path)
     for field in ("name", "taken_at", "api", "api_after", "nodes", "again", "gaps"):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from kdiag.gather import collect
 from kdiag.gather.collect import Collector, Order
@@ -57,7 +56,7 @@ def break_rules(machines: NodeDouble, node: str) -> None:
         rb"(?m)^(.*default/local-cluster.*--to-destination) 10\.244\.1\.3:80$", rb"\1 10.244.9.9:80", recording.content
     )
     assert wrong != recording.content
-    machines.nodes[node]["iptables-save"] = structs.replace(recording, content=wrong)
+    machines.nodes[node]["iptables-save"] = recording.replaced(content=wrong)
 
 
 def test_live_and_stored_give_the_same_answer(
@@ -270,7 +269,7 @@ class TestChangesMeanwhile:
 def follow(machines: NodeDouble, node: str) -> None:
     """Gives the node the rules that it has once kube-proxy knows that the endpoint is gone."""
     recording = machines.nodes[node]["iptables-save"]
-    machines.nodes[node]["iptables-save"] = structs.replace(recording, content=without_backend(recording.content))
+    machines.nodes[node]["iptables-save"] = recording.replaced(content=without_backend(recording.content))
 
 
 def without_backend(dump: bytes) -> bytes:

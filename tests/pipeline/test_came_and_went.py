@@ -34,7 +34,7 @@ def edited(recording: Recording, *edits: Edit) -> Recording:
     listed = json.loads(recording.content)
     for edit in edits:
         edit(listed)
-    return structs.replace(recording, content=json.dumps(listed).encode())
+    return recording.replaced(content=json.dumps(listed).encode())
 
 
 def without_service(listed: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ def read_again(snapshot: Snapshot, *, still_there: bool, version: str = "990") -
         for probe, recording in probes.items():
             lines = recording.text().split("\n")
             kept = [line for line in lines if f"default/{SERVICE}" not in line]
-            probes[probe] = structs.replace(recording, content="\n".join(kept).encode())
+            probes[probe] = recording.replaced(content="\n".join(kept).encode())
     later = Round(
         taken_at=snapshot.taken_at + timedelta(seconds=60),
         nodes={NODE: probes},

@@ -118,9 +118,7 @@ def test_what_nothing_shows() -> None:
     foreign = keeping(bare, "ip6tables-save")
     foreign = structs.replace(
         foreign,
-        nodes={
-            NODE: {"iptables-save": structs.replace(foreign.nodes[NODE]["ip6tables-save"], content=b"*nat\nCOMMIT\n")}
-        },
+        nodes={NODE: {"iptables-save": foreign.nodes[NODE]["ip6tables-save"].replaced(content=b"*nat\nCOMMIT\n")}},
     )
     puzzling, gaps = examined(foreign)
     assert puzzling.mode is None

@@ -34,7 +34,7 @@ def base_cluster() -> Snapshot:
 def edited(recording: Recording, edit: Callable[[list[dict[str, Any]]], None]) -> Recording:
     listed = json.loads(recording.content)
     edit(listed["items"])
-    return structs.replace(recording, content=json.dumps(listed).encode())
+    return recording.replaced(content=json.dumps(listed).encode())
 
 
 def without_endpoint(items: list[dict[str, Any]]) -> None:
@@ -58,7 +58,7 @@ def without_rule(snapshot: Snapshot, node: str) -> dict[str, Recording]:
     recording = probes["iptables-save"]
     lines = [line for line in recording.text().split("\n") if not is_endpoint_rule(line)]
     assert len(lines) < len(recording.text().split("\n"))
-    probes["iptables-save"] = structs.replace(recording, content="\n".join(lines).encode())
+    probes["iptables-save"] = recording.replaced(content="\n".join(lines).encode())
     return probes
 
 
@@ -145,7 +145,7 @@ def test_other_services_are_judged_by_the_first_reading_alone() -> None:
     probes = dict(base.nodes[NODE])
     recording = probes["iptables-save"]
     flushed = "\n".join(line for line in recording.text().split("\n") if not line.startswith("-A KUBE-SVC-"))
-    probes["iptables-save"] = structs.replace(recording, content=flushed.encode())
+    probes["iptables-save"] = recording.replaced(content=flushed.encode())
     rounds = (Round(api_after=after(base)), Round(nodes={NODE: probes}, api_after=after(base)))
     node, _ = view_of(moving(again=rounds))
     assert services_at_fault(node) <= {SERVICE}

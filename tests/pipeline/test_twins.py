@@ -74,7 +74,7 @@ def edited(snapshot: Snapshot, seed: int, node: str = NODE) -> Snapshot:
             words, others = line.split(" "), other.split(" ")
             words[chance.randrange(2, len(words))] = others[chance.randrange(2, len(others))]
             lines[index] = " ".join(words)
-    probes["iptables-save"] = replace(recording, content="\n".join(lines).encode())
+    probes["iptables-save"] = recording.replaced(content="\n".join(lines).encode())
     return replace(snapshot, nodes={node: probes})
 
 
@@ -138,7 +138,7 @@ def test_a_trace_through_endpoints_out_of_order() -> None:
     assert len(found) > 20
     start = content.index(found[0])
     turned = content[:start] + b"".join(reversed(found)) + content[start + sum(map(len, found)) :]
-    probes["iptables-save"] = replace(probes["iptables-save"], content=turned)
+    probes["iptables-save"] = probes["iptables-save"].replaced(content=turned)
     other = replace(snapshot, nodes={NODE: probes})
     assert traced(other, "seven-eps", cut=True) == traced(other, "seven-eps", cut=False)
 

@@ -27,7 +27,7 @@ Objects = list[dict[str, Any]]
 def with_rules(snapshot: Snapshot, content: bytes) -> Snapshot:
     """The snapshot with nothing recorded but NODE, and this as what nft printed there."""
     probes = dict(snapshot.nodes[NODE])
-    probes[PROBE] = replace(probes[PROBE], content=content)
+    probes[PROBE] = probes[PROBE].replaced(content=content)
     return replace(snapshot, nodes={NODE: probes})
 
 

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 
 from kdiag.checks import all_checks
 from kdiag.errors import KdiagError
-from kdiag.gather.archive import Limits
+from kdiag.gather.contents import Limits
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.model.addresses import Family
 from kdiag.model.report import Affected, Report
@@ -443,12 +443,12 @@ def _small(name: str) -> Snapshot:
             continue
         if isinstance(tree, dict) and isinstance(tree.get("items"), list):
             tree["items"] = tree["items"][:4]
-        api[kind] = replace(item, content=json.dumps(tree).encode())
+        api[kind] = item.replaced(content=json.dumps(tree).encode())
     probes = dict(whole.nodes["node01"])
     rules = probes["iptables-save"]
     lines = rules.content.split(b"\n")
     kept = [line for line in lines if b" KUBE-S" not in line or hash_of(line) % 8 == 0]
-    probes["iptables-save"] = replace(rules, content=b"\n".join(kept))
+    probes["iptables-save"] = rules.replaced(content=b"\n".join(kept))
     return replace(whole, api=api, nodes={"node01": probes})
 
 
@@ -461,11 +461,11 @@ def _diagnose(name: str, probe: str | None, kind: str | None) -> Callable[[bytes
     def ask(content: bytes) -> object:
         base = _small(name)
         if kind is not None:
-            changed = replace(base, api={**base.api, kind: replace(base.api[kind], content=content)})
+            changed = replace(base, api={**base.api, kind: base.api[kind].replaced(content=content)})
         else:
             assert probe is not None
             probes = base.nodes["node01"]
-            changed = replace(base, nodes={"node01": {**probes, probe: replace(probes[probe], content=content)}})
+            changed = replace(base, nodes={"node01": {**probes, probe: probes[probe].replaced(content=content)}})
         report = diagnose(changed, Scope())
         for item in all_formats():
             if item.slug in ("json", "text"):
@@ -479,7 +479,7 @@ def _cut_or_whole(content: bytes) -> None:
     """A dump that is cut up gives the report of the same dump read to the end."""
     base = _small("v1.36.2-iptables-nft")
     probes = base.nodes["node01"]
-    changed = replace(base, nodes={"node01": {**probes, "iptables-save": replace(probes["iptables-save"], content=content)}})  # fmt: skip
+    changed = replace(base, nodes={"node01": {**probes, "iptables-save": probes["iptables-save"].replaced(content=content)}})  # fmt: skip
     reports = []
     for rulesets.LARGE_BYTES in (0, sys.maxsize):
         try:

@@ -94,10 +94,10 @@ class Subject:
         """The recording with one file of the node, or one list of the API, replaced."""
         kind = probe.removeprefix(API)
         if kind != probe:
-            listed = structs.replace(self.snapshot.api[kind], content=text.encode())
+            listed = self.snapshot.api[kind].replaced(content=text.encode())
             return structs.replace(self.snapshot, api={**self.snapshot.api, kind: listed})
         probes = self.snapshot.nodes[self.node]
-        changed = {**probes, probe: structs.replace(probes[probe], content=text.encode())}
+        changed = {**probes, probe: probes[probe].replaced(content=text.encode())}
         return structs.replace(self.snapshot, nodes={**self.snapshot.nodes, self.node: changed})
 
 

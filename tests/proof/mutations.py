@@ -82,7 +82,7 @@ def recording(name: str) -> Snapshot:
         source = listed.source.replace("nft-j-list-ruleset.json", "nft-list-ruleset.txt")
         text = nft_text(name.removesuffix(AS_TEXT), node)
         rest = {probe: item for probe, item in probes.items() if probe != "nft-j-list-ruleset"}
-        nodes[node] = {**rest, "nft-list-ruleset": structs.replace(listed, source=source, content=text.encode())}
+        nodes[node] = {**rest, "nft-list-ruleset": listed.replaced(source=source, content=text.encode())}
     return structs.replace(snapshot, nodes=nodes)
 
 

@@ -58,7 +58,7 @@ def _dumps(edit: Callable[[str, Random], str]) -> Noise:
             snapshot,
             nodes={
                 node: {
-                    probe: replace(item, content=edit(item.text(), random).encode())
+                    probe: item.replaced(content=edit(item.text(), random).encode())
                     if re.fullmatch(r"ip6?tables(-legacy|-nft)?-save", probe)
                     else item
                     for probe, item in probes.items()
@@ -151,7 +151,7 @@ def _edited(
         return item
     tree = json.loads(item.content)
     tree["items"] = edit(kind, tree["items"] or [], random)
-    return replace(item, content=json.dumps(tree).encode())
+    return item.replaced(content=json.dumps(tree).encode())
 
 
 def shuffled_items(_kind: str, items: list[dict[str, object]], random: Random) -> list[dict[str, object]]:

@@ -64,7 +64,7 @@ def printed(snapshot: Snapshot, backend: str, form: str) -> Snapshot | None:
                 name = f"{probe.removesuffix('-save')}-{FORMS[form].format(table=table)}"
                 found[name] = Recording(source=f"nodes/{node}/{name}.txt", content=text.encode(), exit_status=0)
         if "iptables-version" in found:
-            found["iptables-version"] = replace(found["iptables-version"], content=BACKENDS[backend].encode())
+            found["iptables-version"] = found["iptables-version"].replaced(content=BACKENDS[backend].encode())
         nodes[node] = found
     return replace(snapshot, nodes=nodes)
 
@@ -77,7 +77,7 @@ def bare(snapshot: Snapshot) -> Snapshot:
 def _bare(probes: Mapping[str, Recording]) -> dict[str, Recording]:
     other = re.compile(r"ip6?tables-(L|Ln|Lnv|S|save|save-c)-\w+|nft-.*")
     return {
-        probe: replace(item, content=_COUNTED.sub(b"", item.content)) if probe in _DUMPS else item
+        probe: item.replaced(content=_COUNTED.sub(b"", item.content)) if probe in _DUMPS else item
         for probe, item in probes.items()
         if not other.fullmatch(probe)
     }

@@ -1,0 +1,185 @@
+"""Large files of a snapshot: looked at first, read when somebody asks for them, and never other than they were."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdiag.errors import SnapshotError
+from kdiag.gather import contents as reading
+from kdiag.gather.archive import read_contents
+from kdiag.gather.contents import Limits, Packed
+from kdiag.gather.redact import redact_recordings
+from kdiag.gather.snapshot_reader import read_snapshot
+from kdiag.gather.snapshot_writer import write_snapshot
+from kdiag.model.report import Gap
+from kdiag.model.snapshot import Recording
+from tests.gather.laying import lay
+
+LARGE = b"-A KUBE-SERVICES -j RETURN\n" * 10_000
+RULES = "nodes/n1/iptables-save.txt"
+PACKED_RULES = f"{RULES}.gz"
+AROUND: dict[str, str | bytes | object] = {
+    "cluster/services.json": {"kind": "ServiceList", "items": []},
+    "nodes/n1/ip-addr.json": "[]",
+}
+
+
+def snapshot_with(root: Path, name: str, content: bytes = LARGE) -> Path:
+    return lay(root, {**AROUND, name: content})
+
+
+def rules_in(path: Path) -> Recording:
+    return read_snapshot(path).nodes["n1"]["iptables-save"]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read from, in order."""
+    names: list[str] = []
+    real = reading.open_regular
+
+    class Told:
+        def __init__(self, path: Path) -> None:
+            self._name, self._stream = path.name, real(path)
+
+        def read(self, size: int) -> bytes:
+            names.append(self._name)
+            return self._stream.read(size)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._stream, name)
+
+    monkeypatch.setattr(reading, "open_regular", Told)
+    return names
+
+
+def test_a_large_file_is_read_when_it_is_asked_for_and_not_kept(tmp_path: Path, opened: list[str]) -> None:
+    recording = rules_in(snapshot_with(tmp_path, RULES))
+    assert "ip-addr.json" in opened
+    assert "iptables-save.txt" not in opened
+    assert recording.size_bytes == len(LARGE)
+    assert recording.content == LARGE
+    assert recording.text() == LARGE.decode()
+    assert opened.count("iptables-save.txt") == 2
+
+
+def test_compressed_text_is_the_same(tmp_path: Path) -> None:
+    recording = rules_in(snapshot_with(tmp_path, PACKED_RULES, gzip.compress(LARGE)))
+    assert (recording.size_bytes, recording.content) == (len(LARGE), LARGE)
+    assert recording == Recording(source=PACKED_RULES, content=LARGE)
+    assert recording != Recording(source=PACKED_RULES, content=LARGE[:-1] + b"x")
+
+
+class TestNoLongerThere:
+    """An error that says so, whatever happened to the file."""
+
+    @staticmethod
+    def gone(path: Path) -> None:
+        path.unlink()
+
+    @staticmethod
+    def longer(path: Path) -> None:
+        path.write_bytes(path.read_bytes() + b"x")
+
+    @staticmethod
+    def other_of_the_same_length(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[::-1])
+        os.utime(path, ns=(1, 1))
+
+    @staticmethod
+    def a_link(path: Path) -> None:
+        path.rename(path.parent.parent / "elsewhere")
+        path.symlink_to(path.parent.parent / "elsewhere")
+
+    @staticmethod
+    def a_pipe(path: Path) -> None:
+        path.unlink()
+        os.mkfifo(path)
+
+    @pytest.mark.parametrize("change", [gone, longer, other_of_the_same_length, a_link, a_pipe])
+    @pytest.mark.parametrize("name", [RULES, PACKED_RULES])
+    def test_it_is_an_error(self, tmp_path: Path, name: str, change: Callable[[Path], None]) -> None:
+        root = snapshot_with(tmp_path, name, gzip.compress(LARGE, 0) if name == PACKED_RULES else LARGE)
+        recording = rules_in(root)
+        change(root / name)
+        with pytest.raises(SnapshotError, match=r"any more|not what it was") as caught:
+            _ = recording.content
+        assert str(root / name) in caught.value.message
+        assert "again" in caught.value.hint
+
+    def test_compressed_text_that_was_damaged_meanwhile(self, tmp_path: Path) -> None:
+        packed = gzip.compress(LARGE)
+        root = snapshot_with(tmp_path, PACKED_RULES, packed)
+        before = (root / PACKED_RULES).stat()
+        recording = rules_in(root)
+        (root / PACKED_RULES).write_bytes(packed[:40] + bytes(len(packed) - 40))
+        os.utime(root / PACKED_RULES, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        with pytest.raises(SnapshotError, match=r"any more|not what it was"):
+            _ = recording.content
+
+
+class TestLimits:
+    LIMITS = Limits(max_file_bytes=200_000, max_total_bytes=500_000)
+
+    def test_a_file_too_large_is_not_even_opened_for_reading(self, tmp_path: Path, opened: list[str]) -> None:
+        found = read_snapshot(snapshot_with(tmp_path, RULES), limits=self.LIMITS)
+        assert "iptables-save" not in found.nodes["n1"]
+        assert found.gaps == (Gap(node="n1", subject=RULES, reason="it is larger than 200000 bytes: not read"),)
+        assert "iptables-save.txt" not in opened
+
+    def test_what_counts_of_compressed_text_is_the_text(self, tmp_path: Path) -> None:
+        found = read_snapshot(snapshot_with(tmp_path, PACKED_RULES, gzip.compress(LARGE)), limits=self.LIMITS)
+        assert found.gaps == (Gap(node="n1", subject=PACKED_RULES, reason="it is larger than 200000 bytes: not read"),)
+
+    def test_files_that_are_too_much_together(self, tmp_path: Path) -> None:
+        lay(tmp_path, {**AROUND, **{f"nodes/n{number}/iptables-save.txt": LARGE[:180_000] for number in range(4)}})
+        found = read_contents(tmp_path, self.LIMITS)
+        assert sum(path[-1] == "iptables-save.txt" for path in found.files) == 2
+        assert [problem.reason for problem in found.problems] == [
+            "it holds more than 500000 bytes: the rest was not read"
+        ]
+
+    def test_of_two_limits_the_one_that_is_met_first_is_told(self, tmp_path: Path) -> None:
+        found = read_contents(snapshot_with(tmp_path, RULES), Limits(max_file_bytes=200_000, max_total_bytes=150_000))
+        assert [problem.reason for problem in found.problems] == [
+            "it holds more than 150000 bytes: the rest was not read"
+        ]
+
+
+class TestArchives:
+    def test_text_beyond_a_limit_is_held_packed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        dumps = {f"nodes/n{number}/iptables-save.txt": LARGE + b"%d\n" % number for number in range(3)}
+        written = read_snapshot(lay(tmp_path / "directory", {**AROUND, **dumps}))
+        write_snapshot(written, tmp_path / "x.tar.gz")
+        monkeypatch.setattr(reading, "_LEFT_UNPACKED_BYTES", len(LARGE) + 100)
+        found = read_contents(tmp_path / "x.tar.gz", Limits()).files
+        packed = [path[1] for path, content in found.items() if isinstance(content, Packed)]
+        assert packed == ["n1", "n2"]
+        assert read_snapshot(tmp_path / "x.tar.gz").nodes == written.nodes
+
+    def test_packed_text_is_what_it_was(self) -> None:
+        packed = Packed(LARGE)
+        assert (packed.size_bytes, packed.read()) == (len(LARGE), LARGE)
+
+
+def test_secrets_are_blotted_out_of_what_is_stored_and_the_rest_stays_where_it_is(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    lay(tmp_path, {**AROUND, RULES: LARGE, "nodes/n1/kube-proxy.log": LARGE + b"password: hunter2hunter2\n"})
+    found = read_snapshot(tmp_path).nodes["n1"]
+    clean = redact_recordings(found)
+    assert clean["kube-proxy"].content == LARGE + b"password: REDACTED\n"
+    assert clean["iptables-save"] is found["iptables-save"]
+    assert opened.count("iptables-save.txt") == 1
+
+
+def test_a_snapshot_that_was_read_is_written_as_it_was(tmp_path: Path) -> None:
+    found = read_snapshot(snapshot_with(tmp_path / "a", RULES))
+    write_snapshot(found, tmp_path / "b")
+    assert (tmp_path / "b" / RULES).read_bytes() == LARGE
+    assert read_snapshot(tmp_path / "b").nodes == found.nodes
