@@ -7,9 +7,10 @@ each from its own endpoints.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
+
+from msgspec import Struct
 
 from kdiag.expect.behaviour import ways
 from kdiag.expect.dataplane import NodeContext, detector_of, zones_of
@@ -22,8 +23,7 @@ from kdiag.model.cluster import ClusterState, EndpointSlice, Service, ServicePor
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """Endpoints: their addresses as numbers, and beside each its port; `at` are both as text (`10.244.1.5:8080`), sorted."""
 
     addresses: tuple[int, ...]
@@ -34,12 +34,11 @@ class Places:
 NOWHERE = Places((), (), ())
 
 
-Wanted = tuple[object, ...]
-"""What the clients of each position ought to get: see `_wanted`."""
+Wanted = tuple[int, bool]
+"""What the clients of each position ought to get: a number for all that get the same, and whether Local policies tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """One Service port in one family.
 
     `cluster` are the endpoints that Cluster policies use, `local` those that Local ones do (none where no policy of the
@@ -59,11 +58,11 @@ class Outlook:
         """All that decides what happens at an address of this kind, but for the endpoints themselves."""
         if self.wants is None:
             return None
-        wanted = self.wants[kind, is_local]
+        number, tells_local = self.wants[kind, is_local]
         sizes: tuple[object, ...] = (min(len(self.cluster.at), 2),)
-        if _LOCAL in wanted:
+        if tells_local:
             sizes = (*sizes, min(len(self.local.at), 2), _overlap(self.cluster.at, self.local.at))
-        return (wanted, self.service_port.protocol, self.affinity_s, sizes)
+        return (number, self.service_port.protocol, self.affinity_s, sizes)
 
 
 class PlainEndpoints:
@@ -103,6 +102,7 @@ def outlooks(
     at = node_port_addresses(family, context.networks[family], context.host, context.config, rules)
     reads_slices = rules.version > (1, 18) or "endpoints" not in cluster.seen
     known: dict[tuple[object, ...], Mapping[tuple[FrontendKind, bool], Wanted]] = {}
+    numbers: dict[tuple[object, ...], int] = {}
     for service in cluster.services:
         if not is_served(service):
             continue
@@ -120,7 +120,8 @@ def outlooks(
                 decisive = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
                 asked = (*decisive, bool(chosen.at), bool(near.at), has_any)
                 if asked not in known:
-                    known[asked] = _wants(service, context, family, bool(chosen.at), bool(near.at), has_any)
+                    some = (bool(chosen.at), bool(near.at))
+                    known[asked] = _wants(service, context, family, numbers, *some, has_any)
                 wants = known[asked]
             yield Outlook(
                 service_port=key,
@@ -137,9 +138,15 @@ _CLUSTER, _LOCAL = "cluster", "local"
 
 
 def _wants(
-    service: Service, context: NodeContext, family: Family, some: bool, some_near: bool, has_any: bool
+    service: Service,
+    context: NodeContext,
+    family: Family,
+    numbers: dict[tuple[object, ...], int],
+    some: bool,
+    some_near: bool,
+    has_any: bool,
 ) -> Mapping[tuple[FrontendKind, bool], Wanted]:
-    """What ought to happen at each kind of address of a Service, with names for its endpoints."""
+    """What ought to happen at each kind of address of a Service, with names for its endpoints; `numbers` are given out."""
     anywhere = SocketAddress(context.networks[family].local.first(), 1)
     one = Candidate(
         at=anywhere,
@@ -170,7 +177,7 @@ def _wants(
                 if way.endpoints:
                     wanted.append(_LOCAL if way.endpoints == selection.local else _CLUSTER)
                 wanted += [position, is_pod, way.disposition, way.masquerade, way.to_proxy]
-        found[kind, is_local] = tuple(wanted)
+        found[kind, is_local] = (numbers.setdefault(tuple(wanted), len(numbers)), _LOCAL in wanted)
     return found
 
 
