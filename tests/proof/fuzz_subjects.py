@@ -476,10 +476,11 @@ def _diagnose(name: str, probe: str | None, kind: str | None) -> Callable[[bytes
 
 
 def _cut_or_whole(content: bytes) -> None:
-    """A dump that is cut up gives the report of the same dump read to the end."""
+    """A dump that is cut up gives the report of the same dump read to the end, and so does one that is cut up after it."""
     base = _small("v1.36.2-iptables-nft")
     probes = base.nodes["node01"]
-    changed = replace(base, nodes={"node01": {**probes, "iptables-save": probes["iptables-save"].replaced(content=content)}})  # fmt: skip
+    first = {**probes, "iptables-save": probes["iptables-save"].replaced(content=content)}
+    changed = replace(base, nodes={"node01": first, "node02": probes})
     reports = []
     for rulesets.LARGE_BYTES in (0, sys.maxsize):
         try:
