@@ -7,6 +7,7 @@ Services, slices, endpoints and nodes they have in the end, and hold them until 
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from typing import Any
@@ -44,6 +45,8 @@ def official(url: str) -> dict[str, int]:
 
 
 def kdiag(url: str) -> dict[str, int]:
+    gc.disable()  # as `kdiag` does when it starts
+
     from kubernetes import client
 
     from kdiag.gather.api import list_kind

@@ -123,18 +123,20 @@ class ApiConnection:
             raise _failure(error, self.server) from None
 
     def _body(self, response: Any) -> bytes:
-        out = bytearray()
+        chunks: list[bytes] = []
+        size_bytes = 0
         deadline = time.monotonic() + ANSWER_S
         for chunk in response.stream(_CHUNK_BYTES, decode_content=True):
-            out += chunk
-            if len(out) > MAX_ANSWER_BYTES:
+            chunks.append(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > MAX_ANSWER_BYTES:
                 raise ClusterError(f"the API server {self.server} sent more than {MAX_ANSWER_BYTES >> 20} MiB at once")
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"the API server {self.server} had not finished an answer after {ANSWER_S:.0f} s",
                     hint="try again when it is less busy",
                 )
-        return bytes(out)
+        return b"".join(chunks)
 
     def _compare_clocks(self, told: str | None) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -24,18 +26,6 @@ class _Change(msgspec.Struct):
     time: str | None = None
 
 
-class _Changed(msgspec.Struct, rename="camel"):
-    """metadata of an object, its managedFields still encoded."""
-
-    managed_fields: msgspec.Raw = msgspec.Raw()
-
-
-class _Item(msgspec.Struct):
-    """An object, for its metadata alone."""
-
-    metadata: _Changed = msgspec.field(default_factory=_Changed)
-
-
 class _Page(msgspec.Struct, rename="camel"):
     """One page, its objects still encoded."""
 
@@ -46,12 +36,16 @@ class _Page(msgspec.Struct, rename="camel"):
 
 
 _PAGE = msgspec.json.Decoder(_Page)
-_ITEM = msgspec.json.Decoder(_Item)
 _OBJECT = msgspec.json.Decoder(_Object)
 _CHANGES = msgspec.json.Decoder(list[_Change])
 _ENCODER = msgspec.json.Encoder()
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MANAGED_FIELDS = b'"managedFields"'
+_LIST_OF_CHANGES = _MANAGED_FIELDS + b":["
+_METADATA_FIRST = b'{"metadata":{'
+_BACKSLASH = ord("\\")
+_MOST_ENDS = 8
+"""How many places are tried as the end of the changes: the first is nearly always the one."""
 
 
 class JoinedPages:
@@ -61,7 +55,10 @@ class JoinedPages:
         self._kind = ""
         self._api_version = ""
         self._resource_version = ""
-        self._items: list[bytes] = []
+        self._head = b""
+        # Grows as pages come: a list of all objects beside a document of them would be twice as large.
+        self._document = io.BytesIO()
+        self._is_empty = True
 
     def add(self, page: bytes) -> str:
         """Adds a page and returns the token that asks for the next one, empty after the last.
@@ -75,24 +72,40 @@ class JoinedPages:
         self._kind = self._kind or found.kind
         self._api_version = self._api_version or found.api_version
         self._resource_version = found.metadata.resource_version or self._resource_version
-        self._items.extend(with_time_of_change(bytes(item)) for item in found.items or ())
+        if not self._head:
+            self._head = self._head_with("")
+            self._document.write(self._head)
+        for item in found.items or ():
+            if self._is_empty:
+                self._is_empty = False
+            else:
+                self._document.write(_BETWEEN)
+            self._document.writelines(_with_time_of_change(bytes(item)))
         return found.metadata.continue_ or ""
 
     def document(self, *, continue_token: str = "") -> bytes:
-        """One list document with one object a line; with a token it says of itself that it is not the whole."""
-        return list_document(
-            self._items,
-            kind=self._kind,
-            api_version=self._api_version,
-            resource_version=self._resource_version,
-            continue_token=continue_token,
-        )
+        """One list document with one object a line; with a token it says of itself that it is not the whole.
+
+        No page can be added after that.
+        """
+        self._document.write(_END)
+        document = self._document.getvalue()
+        head = self._head_with(continue_token)
+        return document if head == self._head else head + document[len(self._head) :]
+
+    def _head_with(self, continue_token: str) -> bytes:
+        return _head(self._kind, self._api_version, self._resource_version, continue_token)
 
 
-def list_document(
-    items: Iterable[bytes], *, kind: str, api_version: str, resource_version: str = "", continue_token: str = ""
-) -> bytes:
+def list_document(items: Iterable[bytes], *, kind: str, api_version: str) -> bytes:
     """A Kubernetes list of encoded objects, one a line."""
+    return _head(kind, api_version, "", "") + _BETWEEN.join(items) + _END
+
+
+_BETWEEN, _END = b",\n", b"\n]}\n"
+
+
+def _head(kind: str, api_version: str, resource_version: str, continue_token: str) -> bytes:
     metadata = {"resourceVersion": resource_version, "continue": continue_token}
     head = _ENCODER.encode(
         {
@@ -101,7 +114,7 @@ def list_document(
             "metadata": {key: value for key, value in metadata.items() if value},
         }
     )
-    return head[:-1] + b',"items":[\n' + b",\n".join(items) + b"\n]}\n"
+    return head[:-1] + b',"items":[\n'
 
 
 def with_time_of_change(item: bytes) -> bytes:
@@ -111,35 +124,55 @@ def with_time_of_change(item: bytes) -> bytes:
     an object changed last tells whether proxies can have followed. Everything else stays as the server wrote it; what is
     no object is returned as it is.
     """
+    return b"".join(_with_time_of_change(item))
+
+
+def _with_time_of_change(item: bytes) -> tuple[bytes | memoryview, ...]:
+    """The same in pieces that are not copied."""
+    short = _shortened(item)
+    if short is not None:
+        return short
     try:
         if _MANAGED_FIELDS in item:
-            short = _shortened(item)
-            if short is not None:
-                return short
             found = _OBJECT.decode(item)
             metadata = _OBJECT.decode(found["metadata"])
             changes = metadata.pop("managedFields", None)
             if changes is not None:
                 latest = max((change.time for change in _CHANGES.decode(changes) if change.time), default=None)
                 if latest is not None:
-                    metadata["managedFields"] = msgspec.Raw(_ENCODER.encode([{"time": latest}]))
+                    metadata["managedFields"] = msgspec.Raw(_one_change(latest))
                 found["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
                 item = _ENCODER.encode(found)
     except (*_MALFORMED, KeyError):
-        return item
+        return (item,)
     # Line ends in JSON stand between tokens only; those within strings are escaped.
-    return item.replace(b"\n", b" ") if b"\n" in item else item
+    return (item.replace(b"\n", b" ") if b"\n" in item else item,)
 
 
-def _shortened(item: bytes) -> bytes | None:
+def _shortened(item: bytes) -> tuple[bytes | memoryview, ...] | None:
     """The object with the time of the latest change in place of all changes; None where that takes more than to put one
     piece of text in the place of another."""
-    changes = bytes(_ITEM.decode(item).metadata.managed_fields)
-    if not changes:
+    key = item.find(_LIST_OF_CHANGES)
+    # Objects of the server begin with their metadata, and the changes stand in it and in nothing that is in it.
+    if key < 0 or not item.startswith(_METADATA_FIRST) or b"\n" in item:
         return None
-    latest = max((change.time for change in _CHANGES.decode(changes) if change.time), default=None)
-    # Objects of the server begin with their metadata, and nothing before it looks like its changes.
-    start = item.find(_MANAGED_FIELDS) + len(_MANAGED_FIELDS) + 1
-    if latest is None or not item.startswith(changes, start) or b"\n" in item:
+    if item.count(b"{", 0, key) - item.count(b"}", 0, key) != 2 or item[key - 1] == _BACKSLASH:
         return None
-    return b"".join((item[:start], _ENCODER.encode([{"time": latest}]), item[start + len(changes) :]))
+    view, start = memoryview(item), key + len(_LIST_OF_CHANGES) - 1
+    end = start
+    for _ in range(_MOST_ENDS):
+        end = item.find(b"]", end) + 1
+        if not end:
+            return None
+        try:
+            changes = _CHANGES.decode(view[start:end])
+        except _MALFORMED:
+            continue  # that was within a string: what is a whole list is the list that began there
+        latest = max([change.time for change in changes if change.time], default=None)
+        return None if latest is None else (view[:start], _one_change(latest), view[end:])
+    return None
+
+
+@lru_cache(4096)
+def _one_change(time: str) -> bytes:
+    return _ENCODER.encode([{"time": time}])

@@ -28,12 +28,15 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind(Generic[_Wire, _Model]):
-    """How one kind is read. `plural` is its name in `ClusterState.seen`, `list_kind` the kind of its lists."""
+    """How one kind is read. `plural` is its name in `ClusterState.seen`, `list_kind` the kind of its lists. `at_once` decodes
+    and converts an object where that is quicker than one after the other, and may say other things of an odd one.
+    """
 
     plural: str
     list_kind: str
     decoder: msgspec.json.Decoder[_Wire]
     convert: Callable[[_Wire, api_objects.Complain], _Model]
+    at_once: Callable[[memoryview, api_objects.Complain], _Model] | None = None
 
 
 _SERVICES = _Kind(
@@ -47,6 +50,7 @@ _SLICES = _Kind(
     list_kind="EndpointSliceList",
     decoder=msgspec.json.Decoder(api_raw.EndpointSlice),
     convert=api_objects.endpoint_slice,
+    at_once=api_objects.encoded_slice,
 )
 _ENDPOINTS = _Kind(
     plural="endpoints",
@@ -91,6 +95,7 @@ _NAMED = msgspec.json.Decoder(api_raw.NamedObject)
 _VERSION = msgspec.json.Decoder(api_raw.VersionInfo)
 
 _ITEMS, _END = b'"items":[\n', b"\n]}\n"
+_LINE_END, _COMMA = b"\n", ord(",")
 
 _REQUIRED = ("services", "nodes", "pods")
 _SLICE_VERSIONS = ("endpointslices-v1", "endpointslices", "endpointslices-v1beta1")
@@ -261,7 +266,10 @@ class _Reader:
             frame = _LIST.decode(lines.head)
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
-            out = [kind.convert(kind.decoder.decode(line), left_out.append) for line in lines]
+            if kind.at_once is not None:
+                out = [kind.at_once(line, left_out.append) for line in lines]
+            else:
+                out = [kind.convert(kind.decoder.decode(line), left_out.append) for line in lines]
         except (*_MALFORMED, ValueError, OverflowError):
             return None
         if left_out:
@@ -325,13 +333,18 @@ class _Lines:
     def __iter__(self) -> Iterator[memoryview]:
         """Each line. That it is a whole object is for the decoder to find: it refuses halves."""
         view = memoryview(self._content)
-        position = self._start
-        while position < self._end:
-            end = self._content.find(b",\n", position, self._end)
+        start = self._start
+        searched = start
+        while start < self._end:
+            # One byte is found ten times as fast as two.
+            end = self._content.find(_LINE_END, searched, self._end) - 1
             if end < 0:
                 end = self._end
-            yield view[position:end]
-            position = end + 2
+            elif self._content[end] != _COMMA:
+                searched = end + 2
+                continue
+            yield view[start:end]
+            start = searched = end + 2
 
 
 def _lines(content: bytes) -> _Lines | None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
-from socket import AF_INET, inet_pton
 
 import msgspec
 
@@ -50,6 +49,7 @@ DEFAULT_AFFINITY_S = 10800
 VARIABLES = ("FELIX_BPFENABLED",)
 """The environment variables that are kept: whether Calico runs in eBPF mode."""
 
+_SLICE_DECODER = msgspec.json.Decoder(raw.WholeEndpointSlice)
 _ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
 _VARIABLE_DECODER = msgspec.json.Decoder(list[raw.Variable] | None)
 _LABEL_SERVICE = "kubernetes.io/service-name"
@@ -59,6 +59,8 @@ _LABEL_ZONE = "topology.kubernetes.io/zone"
 _LABEL_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
 _PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
 _OCTETS = {str(number): number for number in range(256)}
+_NEXT = "|"
+"""Stands between addresses, and in none of them."""
 _LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
@@ -122,13 +124,27 @@ def _affinity_s(spec: raw.ServiceSpec) -> int | None:
 
 def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice:
     """An EndpointSlice of v1 or v1beta1. Those with host names (addressType FQDN) have no endpoints here."""
+    return _slice(item, _ENDPOINTS_DECODER.decode(item.endpoints) or [], partial(_decoded, item.endpoints), complain)
+
+
+def encoded_slice(encoded: memoryview, complain: Complain) -> EndpointSlice:
+    """The same of an encoded slice, which is gone through once, and not first to find its endpoints."""
+    item = _SLICE_DECODER.decode(encoded)
+    return _slice(item, item.endpoints or [], partial(_decoded_slice, encoded), complain)
+
+
+def _slice(
+    item: raw.EndpointSlice | raw.WholeEndpointSlice,
+    items: list[raw.Endpoint],
+    decoded: Callable[[], tuple[Endpoint, ...]],
+    complain: Complain,
+) -> EndpointSlice:
     meta = _metadata(item.metadata)
     owner = meta.labels.get(_LABEL_SERVICE)
-    items = _ENDPOINTS_DECODER.decode(item.endpoints) or []
     ready = _ready(items, item.address_type)
     endpoints: Sequence[Endpoint] = ()
     if ready is not None:
-        endpoints = LazyEndpoints(ready, partial(_decoded, item.endpoints))
+        endpoints = LazyEndpoints(ready, decoded)
     elif item.address_type != "FQDN":
         endpoints = tuple(_endpoints(items, complain))
     return EndpointSlice(
@@ -136,12 +152,15 @@ def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice
         service=ObjectKey(namespace=meta.key.namespace, name=owner) if owner else None,
         address_type=item.address_type,
         endpoints=endpoints,
-        ports=tuple(
-            SlicePort(name=port.name or "", protocol=_protocol(port.protocol), port=port.port)
-            for port in item.ports or ()
-        ),
+        ports=tuple([_slice_port(port.name, port.protocol, port.port) for port in item.ports or ()]),
         managed_by=meta.labels.get(_LABEL_MANAGED_BY),
     )
+
+
+@lru_cache(4096)
+def _slice_port(name: str | None, protocol: str | None, port: int | None) -> SlicePort:
+    """Thousands of slices have the same port."""
+    return SlicePort(name=name or "", protocol=_protocol(protocol), port=port)
 
 
 def _ready(items: list[raw.Endpoint], address_type: str) -> ReadyEndpoints | None:
@@ -158,11 +177,9 @@ def _ready(items: list[raw.Endpoint], address_type: str) -> ReadyEndpoints | Non
     numbers: tuple[int, ...]
     if address_type == "IPv4":
         try:
-            # As strict as need be: octets from 0 to 255 without leading zeros.
-            packed = b"".join([inet_pton(AF_INET, text) for text in texts])
-        except (OSError, ValueError):
+            numbers = _ipv4_numbers(texts)
+        except (KeyError, ValueError):
             return None
-        numbers = struct.unpack(f">{len(texts)}I", packed)
     else:
         addresses = [_sloppy_address(text) for text in texts]
         if not all(item is not None and family_of(item) == address_type for item in addresses):
@@ -176,10 +193,15 @@ def _ready(items: list[raw.Endpoint], address_type: str) -> ReadyEndpoints | Non
 
 
 def _decoded(encoded: msgspec.Raw) -> tuple[Endpoint, ...]:
-    def known(_: str) -> None:
-        """There is nothing to complain of that was not seen when the slice was read."""
+    return tuple(_endpoints(_ENDPOINTS_DECODER.decode(encoded) or (), _known))
 
-    return tuple(_endpoints(_ENDPOINTS_DECODER.decode(encoded) or (), known))
+
+def _decoded_slice(encoded: memoryview) -> tuple[Endpoint, ...]:
+    return tuple(_endpoints(_SLICE_DECODER.decode(encoded).endpoints or (), _known))
+
+
+def _known(_: str) -> None:
+    """There is nothing to complain of that was not seen when the slice was read."""
 
 
 def _endpoints(items: Iterable[raw.Endpoint], complain: Complain) -> Iterator[Endpoint]:
@@ -293,15 +315,21 @@ def _metadata(item: raw.ObjectMeta) -> Metadata:
         deleted_at=_utc(item.deletion_timestamp),
         uid=item.uid or "",
         resource_version=item.resource_version or "",
-        owner_kinds=tuple(owner.kind for owner in item.owner_references or ()),
+        owner_kinds=tuple([owner.kind for owner in item.owner_references or ()]),
     )
 
 
 def _latest(changes: list[raw.ManagedFields] | None) -> datetime | None:
     """When an object was changed last: times of one form (`2026-01-02T03:04:05Z`) sort as text."""
     texts = [item.time for item in changes or () if item.time]
+    return _moment(max(texts)) if texts else None
+
+
+@lru_cache(4096)
+def _moment(text: str) -> datetime | None:
+    """Thousands of objects are changed in one second."""
     try:
-        return _utc(datetime.fromisoformat(max(texts))) if texts else None
+        return _utc(datetime.fromisoformat(text))
     except ValueError:
         return None
 
@@ -373,6 +401,15 @@ def _address(text: str, what: str, complain: Complain) -> Address | None:
     if address is None:
         complain(f"{what} {text!r} is not an IP address")
     return address
+
+
+def _ipv4_numbers(texts: list[str]) -> tuple[int, ...]:
+    """IPv4 addresses that are written as usual. Raises KeyError or ValueError if one is not."""
+    octets = f".{_NEXT}.".join(texts).split(".")
+    if texts and (len(octets) != 5 * len(texts) - 1 or octets[4::5] != [_NEXT] * (len(texts) - 1)):
+        raise ValueError("an address has not four octets")
+    del octets[4::5]
+    return struct.unpack(f">{len(texts)}I", bytes([_OCTETS[octet] for octet in octets])) if texts else ()
 
 
 def _ipv4_number(text: str) -> int:

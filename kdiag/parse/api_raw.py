@@ -221,6 +221,15 @@ class EndpointSlice(Raw):
     ports: list[EndpointPort] | None = None
 
 
+class WholeEndpointSlice(Raw):
+    """The same with its endpoints decoded."""
+
+    metadata: ObjectMeta
+    address_type: str
+    endpoints: list[Endpoint] | None = None
+    ports: list[EndpointPort] | None = None
+
+
 class EndpointAddress(Raw):
     """An address of an Endpoints subset."""
 

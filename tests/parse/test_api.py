@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from kdiag.model.cluster import (
 )
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
+from kdiag.parse import api_objects
 from kdiag.parse.api import parse_cluster
 from tests.corpus_fixtures import HEALTHY_IPTABLES, OTHER_MODES, cluster, fault
 
@@ -750,3 +752,23 @@ class TestCorpus:
         begin = time.process_time()
         parse_cluster(snapshot.api)
         assert time.process_time() - begin < 0.2
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 255), min_size=4, max_size=4).map(lambda octets: ".".join(map(str, octets)))
+        | st.sampled_from(
+            ["", "1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "|.1.2.3", "1.2.3.4.|.5.6.7.8", "1.2.3.256", " 1.2.3.4"]
+        ),
+        max_size=5,
+    )
+)
+def test_addresses_of_a_slice_are_read_together_as_they_are_one_by_one(texts: list[str]) -> None:
+    def or_none(read: Callable[[], tuple[int, ...]]) -> tuple[int, ...] | None:
+        try:
+            return read()
+        except (KeyError, ValueError):
+            return None
+
+    one_by_one = or_none(lambda: tuple(api_objects._ipv4_number(text) for text in texts))
+    assert or_none(lambda: api_objects._ipv4_numbers(texts)) == one_by_one
