@@ -11,7 +11,7 @@ from kdiag.expect.ipvs_ways import ipvs_ways
 from kdiag.expect.rule_ways import rule_ways
 from kdiag.expect.situation import Situation, Way
 from kdiag.expect.userspace_ways import userspace_ways
-from kdiag.model.addresses import Address, AddressSet
+from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import (
     Case,
     ClientSet,
@@ -23,7 +23,7 @@ from kdiag.model.dataplane import (
     Position,
 )
 from kdiag.model.proxy import ProxyMode
-from kdiag.walk.cases import cut, make_outcome
+from kdiag.walk.cases import make_outcome
 from kdiag.walk.network import NodeNetwork
 
 
@@ -55,9 +55,14 @@ def expected_cases(
     family = network.family
     ranges = first.target.source_ranges
     allowed = AddressSet.of(family, ranges) if ranges else AddressSet.everything(family)
-    endpoints = {
-        candidate.at.address for item in alternatives for candidate in (*item.selection.cluster, *item.selection.local)
-    }
+    endpoints = AddressSet.of(
+        family,
+        [
+            candidate.at.address
+            for item in alternatives
+            for candidate in (*item.selection.cluster, *item.selection.local)
+        ],
+    )
     for client in clients:
         if first.target.kind is FrontendKind.LOAD_BALANCER_IP:
             # Packets *from* the address itself are let in or not by release (KUBE-FW's rule for the VIP): not judged.
@@ -80,52 +85,55 @@ def expected_cases(
 
 
 def _cut_hairpins(
-    piece: ClientSet, legal: tuple[Way, ...], endpoints: set[Address], situation: Situation, network: NodeNetwork
+    piece: ClientSet, legal: tuple[Way, ...], endpoints: AddressSet, situation: Situation, network: NodeNetwork
 ) -> list[Case]:
     """An endpoint that calls its own Service is masqueraded where it is sent back to itself."""
-    usual = [_outcome(way, situation, network) for way in legal]
-    if all(way.disposition is not Disposition.BACKEND for way in legal):
-        return [Case(clients=piece, outcomes=tuple(dict.fromkeys(usual)))]
-    callers = [
-        ClientSet(addresses=AddressSet.of(network.family, (address,)), interfaces=piece.interfaces)
-        for address in endpoints
-        if address in piece.addresses
-    ]
-    cases = []
-    for clients, members in cut([piece, *callers]):
-        found = usual
-        if len(members) > 1:
-            found = _to_itself(legal, usual, clients.addresses.first(), situation, network)
-        cases.append(Case(clients=clients, outcomes=tuple(dict.fromkeys(found))))
-    return cases
+    outcomes = tuple(dict.fromkeys(_outcome(way, situation, network) for way in legal))
+    callers = piece.addresses & endpoints
+    if not callers or all(way.disposition is not Disposition.BACKEND for way in legal):
+        return [Case(clients=piece, outcomes=outcomes)]
+    rest = piece.addresses - callers
+    cases = [Case(clients=ClientSet(addresses=rest, interfaces=piece.interfaces), outcomes=outcomes)] if rest else []
+    # IPVS mode and nftables mode (since 1.33) tell only the node's own endpoints from other callers.
+    told = None if situation.rules.mode is ProxyMode.IPTABLES else network.pods | network.local
+    loops = [_Loops(outcome) for outcome in outcomes]
+    for low, high in callers.ranges:
+        for number in range(low, high + 1):
+            caller = AddressSet.span(network.family, number, number)
+            mine = outcomes
+            # What comes from the wire for an endpoint on the node itself is not masqueraded at all: see _outcome.
+            if situation.position is Position.NODE or not caller & network.local:
+                mine = tuple(dict.fromkeys(item.called_by(number) for item in loops))
+            if told is not None and not caller & told:
+                mine = tuple(dict.fromkeys((*mine, *outcomes)))
+            cases.append(Case(clients=ClientSet(addresses=caller, interfaces=piece.interfaces), outcomes=mine))
+    return sorted(cases, key=lambda case: case.clients.addresses.ranges)
 
 
-def _to_itself(
-    legal: tuple[Way, ...], usual: list[Outcome], caller: Address, situation: Situation, network: NodeNetwork
-) -> list[Outcome]:
-    """The outcomes for an endpoint that calls its own Service: what is sent back to it is masqueraded."""
-    # A packet from the wire for an endpoint on the node itself goes to INPUT: POSTROUTING never sees it.
-    unseen = situation.position is not Position.NODE and caller in network.local
-    found = []
-    for way, outcome in zip(legal, usual, strict=True):
-        if way.disposition is Disposition.BACKEND and not (way.to_proxy or way.masquerade or unseen):
-            # The pairs stay the same objects where nothing changes: there is an outcome like this for every endpoint.
-            shares = [
-                (replace(pair[0], masquerade=Masquerade.PROXY), pair[1])
-                if pair[0].backend is not None and pair[0].backend.address == caller
-                else pair
-                for pair in outcome.shares
-            ]
-            outcome = Outcome(shares=tuple(shares))
-        found.append(outcome)
-    if situation.rules.mode is not ProxyMode.IPTABLES and caller not in (network.pods | network.local):
-        # IPVS mode and nftables mode (since 1.33) tell only the node's own endpoints from other callers.
-        found += usual
-    return found
+class _Loops:
+    """An outcome, and what it is for callers that are among its endpoints: they differ in one fate each."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._places: dict[int, list[int]] = {}
+        for place, (fate, _) in enumerate(outcome.shares):
+            if fate.backend is not None:
+                self._places.setdefault(int(fate.backend.address), []).append(place)
+
+    def called_by(self, number: int) -> Outcome:
+        """The outcome for the caller with this address, which is masqueraded where it is sent back to itself.
+
+        All other shares stay the same objects: there is an outcome like this for every endpoint.
+        """
+        shares = list(self._outcome.shares)
+        for place in self._places.get(number, ()):
+            fate, share = shares[place]
+            shares[place] = (replace(fate, masquerade=Masquerade.PROXY), share)
+        return Outcome(shares=tuple(shares))
 
 
 def _outcome(way: Way, situation: Situation, network: NodeNetwork) -> Outcome:
-    """What happens to packets of clients that are no endpoint themselves."""
+    """What a way comes to for callers that are none of its endpoints."""
     if way.disposition is not Disposition.BACKEND:
         return make_outcome([(Fate(disposition=way.disposition), 1.0)])
     if way.to_proxy:
@@ -134,8 +142,9 @@ def _outcome(way: Way, situation: Situation, network: NodeNetwork) -> Outcome:
     fates = []
     for candidate in way.endpoints:
         masquerade = way.masquerade
+        # A packet from the wire for an endpoint on the node itself goes to INPUT: POSTROUTING never sees it.
         if situation.position is not Position.NODE and candidate.at.address in network.local:
-            masquerade = False  # See `_to_itself`.
+            masquerade = False
         fates.append(
             (
                 Fate(
