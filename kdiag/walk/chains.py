@@ -67,9 +67,9 @@ class Leaf(Struct, frozen=True, kw_only=True):
     passed: Passed | None
 
 
-class _Ends(Struct, frozen=True):
-    """Where a rule stands, and where the flows go that it has dealt with: on to the next rule, out of the chain, or out
-    of the base chain."""
+class _Ends(Struct):
+    """Where the rules of a chain stand, and where the flows go that one has dealt with: on to the next rule, out of the
+    chain, or out of the base chain."""
 
     chains: Chains
     table: str
@@ -90,6 +90,7 @@ class ChainWalker:
         self._kind = ""
         self._steps = 0
         self._entered: set[tuple[str, str]] = set()
+        self._primaries: dict[frozenset[str] | None, int | None] = {}
         self._max_steps = MAX_STEPS + MAX_STEPS_PER_RULE * program.rule_count
 
     def _chain(self, chains: Chains, table: str, name: str, flow: Flow, accepted: list[Flow], depth: int) -> list[Flow]:
@@ -101,6 +102,7 @@ class ChainWalker:
         self._entered.add((table, name))
         fallen: list[Flow] = []
         flows = [flow]
+        ends = _Ends(chains, table, depth, [], fallen, accepted)
         for compiled in chain.candidates(flow.destination, flow.port):
             if compiled.inert:
                 continue
@@ -109,11 +111,10 @@ class ChainWalker:
                     self._end(current, Verdict.UNKNOWN)
                 flows = []
                 break
-            remaining: list[Flow] = []
-            ends = _Ends(chains, table, depth, remaining, fallen, accepted)
+            ends.remaining = []
             for current in flows:
                 self._apply(compiled, current, ends)
-            flows = remaining
+            flows = ends.remaining
             if not flows:
                 break
         self._entered.discard((table, name))
@@ -121,7 +122,10 @@ class ChainWalker:
         return fallen
 
     def _apply(self, compiled: CompiledRule, flow: Flow, ends: _Ends) -> None:
-        """Split the flow by one rule: what does not match goes to `remaining`, what matches is acted upon."""
+        """Split the flow by one rule: what does not match goes to `remaining`, what matches is acted upon.
+
+        Every flow is in one place only, so that what is left of one after a split needs no copy.
+        """
         remaining = ends.remaining
         protocol = compiled.protocol
         if protocol is not None and (protocol == flow.protocol) is compiled.protocol_negated:
@@ -170,13 +174,11 @@ class ChainWalker:
                 other = matched.copy()
                 other.in_interfaces = (matched.in_interfaces or frozenset()) - known
                 remaining.append(other)
-                matched = matched.copy()
                 matched.in_interfaces = known
         if meaning.looks_up is not None:
             # The client is not in the list yet; remember that it was asked for.
-            asked = matched.copy()
-            asked.looked_up = (*matched.looked_up, (*meaning.looks_up, compiled.met.leads_to or ""))
-            remaining.append(asked)
+            matched.looked_up = (*matched.looked_up, (*meaning.looks_up, compiled.met.leads_to or ""))
+            remaining.append(matched)
             return
         if meaning.share is not None and meaning.share < 1:
             if meaning.share <= 0:
@@ -185,7 +187,6 @@ class ChainWalker:
             rest = matched.copy()
             rest.weight = matched.weight * (1 - meaning.share)
             remaining.append(rest)
-            matched = matched.copy()
             matched.weight *= meaning.share
         ways: Sequence[Way] | None = None
         if compiled.ways is not None:
@@ -210,10 +211,7 @@ class ChainWalker:
                 passed_by = matched.copy()
                 passed_by.assumptions = (*matched.assumptions, (compiled.number, False))
                 remaining.append(passed_by)
-                matched = matched.copy()
                 matched.assumptions = (*matched.assumptions, (compiled.number, True))
-        if matched is flow:
-            matched = flow.copy()
         self._steps += 1
         if ways is not None:
             self._go_ways(compiled, ways, matched, ends, decided=decided)
@@ -246,9 +244,8 @@ class ChainWalker:
         outside = flow.copy()
         outside.addresses = flow.addresses - sources
         remaining.append(outside)
-        matched = flow.copy()
-        matched.addresses = inside
-        return matched, decided
+        flow.addresses = inside
+        return flow, decided
 
     def _go_ways(self, compiled: CompiledRule, ways: Sequence[Way], flow: Flow, ends: _Ends, *, decided: bool) -> None:
         """Follow each of several things that a rule may do; what none takes goes on to the next rule."""
@@ -368,10 +365,16 @@ class ChainWalker:
 
     def _primary(self, flow: Flow) -> int | None:
         """The first address of the interface that the flow came in by; None if it is not one address."""
-        if flow.in_interfaces is None:
+        names = flow.in_interfaces
+        if names not in self._primaries:
+            self._primaries[names] = self._primary_of(names)
+        return self._primaries[names]
+
+    def _primary_of(self, names: frozenset[str] | None) -> int | None:
+        if names is None:
             own = self.network.own
             return int(own.first()) if own.size == 1 else None
-        found = {self.network.primaries.get(name) for name in flow.in_interfaces}
+        found = {self.network.primaries.get(name) for name in names}
         address = found.pop() if len(found) == 1 else None
         return None if address is None else int(address)
 

@@ -10,7 +10,7 @@ Assumption = tuple[int, bool]
 
 
 class Flow:
-    """The packets at one point of the walk. Changed only through `copy`, which a rule that splits calls.
+    """The packets at one point of the walk. A rule that splits them makes a `copy` for one part; the other stays.
 
     `destination` is the address as an integer, as rules compare it. `weight` is the share (0 to 1) that random
     matches have left; `assumptions` the undecided matches on the way. `looked_up` are the affinity lists that were

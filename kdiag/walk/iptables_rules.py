@@ -195,9 +195,9 @@ class IptablesSpace:
             case "REJECT":
                 return (Reject(),)
             case "MARK" | "CONNMARK":
-                return (Change(lambda flow: targets.mark(flow, rule)),)
+                return (Change(targets.marking(rule)),)
             case "DNAT" | "REDIRECT":
-                return (Translate(lambda flow, primary: targets.new_destination(flow, rule, primary)),)
+                return (Translate(targets.translation(rule, around.network.family)),)
             case "MASQUERADE" | "SNAT":
                 by_proxy = rule.chain == "KUBE-POSTROUTING"
                 return (Rewrite(targets.new_sources(rule, around.network.own), by_proxy),)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from kdiag.model.addresses import AddressSet, Family, SocketAddress, parse_address
@@ -45,75 +45,107 @@ def _value(options: Mapping[str, Option], *names: str) -> str | None:
     return None
 
 
-def mark(flow: Flow, rule: Rule) -> bool:
-    """Apply MARK or CONNMARK to the flow; False if the options were not understood (the flow is then unchanged)."""
+def marking(rule: Rule) -> Callable[[Flow], bool]:
+    """What MARK or CONNMARK does: the function changes a flow; it returns False, and changes nothing, if the options were
+    not understood."""
     options = options_of(rule)
     if "left-shift-mark" in options or "right-shift-mark" in options:
-        return False
-    if rule.target == "CONNMARK" and flow.untracked:
-        # There is no connection to mark (connmark_tg of xt_connmark.c).
-        return True
-    current = flow.mark if rule.target == "MARK" else flow.connmark
+        return _not_understood
+    of_packet = rule.target == "MARK"
     text = _value(options, "set-xmark", "set-mark", "or-mark", "and-mark", "xor-mark")
-    if text is not None:
-        parsed = read_mask(text)
-        if parsed is None:
-            return False
-        value, mask = parsed
-        if "set-xmark" in options:
-            current = (current & ~mask) ^ value
-        elif "set-mark" in options:
-            current = (current & ~(mask | value)) | value
-        elif "or-mark" in options:
-            current |= value
-        elif "and-mark" in options:
-            current &= value
-        else:
-            current ^= value
-        if rule.target == "MARK":
-            flow.mark = current & 0xFFFFFFFF
-        else:
-            flow.connmark = current & 0xFFFFFFFF
-        return True
-    if rule.target == "CONNMARK" and ("save-mark" in options or "restore-mark" in options):
-        both = read_mask(f"0/{_value(options, 'mask')}") if "mask" in options else (0, 0xFFFFFFFF)
-        near = read_number(_value(options, "nfmask") or "")
-        far = read_number(_value(options, "ctmask") or "")
-        default = both[1] if both else 0xFFFFFFFF
-        nf_mask, ct_mask = (default if near is None else near), (default if far is None else far)
-        if "save-mark" in options:
+    if text is None and not of_packet and ("save-mark" in options or "restore-mark" in options):
+        return _carrying(options)
+    change = _change_of_mark(options, text)
+
+    def apply(flow: Flow) -> bool:
+        if of_packet:
+            if change is not None:
+                flow.mark = change(flow.mark) & 0xFFFFFFFF
+        elif flow.untracked:
+            # There is no connection to mark (connmark_tg of xt_connmark.c).
+            return True
+        elif change is not None:
+            flow.connmark = change(flow.connmark) & 0xFFFFFFFF
+        return change is not None
+
+    return apply
+
+
+def _not_understood(_: Flow) -> bool:
+    return False
+
+
+def _change_of_mark(options: Mapping[str, Option], text: str | None) -> Callable[[int], int] | None:
+    """The new value for an old one, as `text` says; None if it says nothing."""
+    parsed = read_mask(text) if text is not None else None
+    if parsed is None:
+        return None
+    value, mask = parsed
+    if "set-xmark" in options:
+        return lambda current: (current & ~mask) ^ value
+    if "set-mark" in options:
+        return lambda current: (current & ~(mask | value)) | value
+    if "or-mark" in options:
+        return lambda current: current | value
+    if "and-mark" in options:
+        return lambda current: current & value
+    return lambda current: current ^ value
+
+
+def _carrying(options: Mapping[str, Option]) -> Callable[[Flow], bool]:
+    """The mark of the packet written into that of the connection, or the other way round."""
+    both = read_mask(f"0/{_value(options, 'mask')}") if "mask" in options else (0, 0xFFFFFFFF)
+    near = read_number(_value(options, "nfmask") or "")
+    far = read_number(_value(options, "ctmask") or "")
+    default = both[1] if both else 0xFFFFFFFF
+    nf_mask, ct_mask = (default if near is None else near), (default if far is None else far)
+    saves = "save-mark" in options
+
+    def apply(flow: Flow) -> bool:
+        if flow.untracked:
+            return True
+        if saves:
             flow.connmark = (flow.connmark & ~ct_mask) ^ (flow.mark & nf_mask)
         else:
             flow.mark = (flow.mark & ~nf_mask) ^ (flow.connmark & ct_mask)
         return True
-    return False
+
+    return apply
 
 
-def new_destination(flow: Flow, rule: Rule, primary: int | None) -> tuple[int, int] | None:
-    """Where DNAT or REDIRECT sends the flow: address (as an integer) and port; None if that is not one place.
+Place = Callable[[Flow, int | None], tuple[int, int] | None]
 
-    `primary` is the address that REDIRECT uses for packets that come from elsewhere: the first of the interface that
-    they came in by (nf_nat_redirect.c), if it is known.
+
+def translation(rule: Rule, family: Family) -> Place:
+    """Where DNAT or REDIRECT sends a flow: address (as an integer) and port; None if that is not one place.
+
+    The function's second argument is the address that REDIRECT uses for packets that come from elsewhere: the first of the
+    interface that they came in by (nf_nat_redirect.c), if it is known.
     """
     options = options_of(rule)
     if rule.target == "REDIRECT":
         ports = _value(options, "to-ports")
-        wanted = flow.port if ports is None else _port_number(ports)
-        address = LOOPBACK[flow.family] if flow.local_origin else primary
-        return None if address is None or wanted is None else (address, wanted)
+        number = _port_number(ports) if ports is not None else None
+
+        def redirect(flow: Flow, primary: int | None) -> tuple[int, int] | None:
+            wanted = flow.port if ports is None else number
+            address = LOOPBACK[family] if flow.local_origin else primary
+            return None if address is None or wanted is None else (address, wanted)
+
+        return redirect
     text = _value(options, "to-destination")
-    if text is None:
-        return None
-    target = read_destination(text, flow.family)
-    if target is None:
-        return None
-    address_text, port = target
-    if address_text is None:
-        return flow.destination, port if port is not None else flow.port
-    parsed = parse_address(address_text)
-    if parsed is None:
-        return None
-    return int(parsed), port if port is not None else flow.port
+    target = read_destination(text, family) if text is not None else None
+    address_text, port = target if target is not None else (None, None)
+    parsed = parse_address(address_text) if address_text is not None else None
+    known = target is not None and (address_text is None or parsed is not None)
+    address = int(parsed) if parsed is not None else None
+
+    def place(flow: Flow, _: int | None) -> tuple[int, int] | None:
+        if not known:
+            return None
+        return flow.destination if address is None else address, flow.port if port is None else port
+
+    return place
 
 
 def read_destination(text: str, family: Family) -> tuple[str | None, int | None] | None:

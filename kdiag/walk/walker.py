@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from kdiag.model.dataplane import ClientSet, Frontend, Position
 from kdiag.walk.chains import ChainWalker, Leaf
 from kdiag.walk.flow import Flow
+from kdiag.walk.program import Program
 from kdiag.walk.targets import Verdict
 
 __all__ = ["Leaf", "Walker"]
@@ -23,6 +24,10 @@ TRACKING_HOOKS = frozenset({"PREROUTING", "OUTPUT"})
 
 class Walker(ChainWalker):
     """Walks packets through the rules of one family on one node."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self._ways_out: dict[int, tuple[bool, frozenset[str] | None]] = {}
 
     def walk(self, frontend: Frontend, clients: Iterable[ClientSet]) -> list[Leaf]:
         """Every end of the packets that these clients send to the frontend. The weights of one client's leaves that
@@ -75,17 +80,21 @@ class Walker(ChainWalker):
                 self._delivered(ended)
 
     def _is_local(self, destination: int) -> bool:
-        return any(low <= destination <= high for low, high in self.network.local.ranges)
+        return self._way_out(destination)[0]
 
     def _route_out(self, flow: Flow) -> None:
-        if self._is_local(flow.destination):
-            flow.out_interfaces = frozenset({"lo"})
-            return
-        if self.network.routes is None:
-            flow.out_interfaces = None
-            return
-        route = self.network.route(flow.destination)
-        flow.out_interfaces = frozenset({route.interface}) if route and route.interface else None
+        flow.out_interfaces = self._way_out(flow.destination)[1]
+
+    def _way_out(self, destination: int) -> tuple[bool, frozenset[str] | None]:
+        """Whether an address is the node's own, and by which interface packets leave for it (None: that is not known)."""
+        found = self._ways_out.get(destination)
+        if found is None:
+            network = self.network
+            local = any(low <= destination <= high for low, high in network.local.ranges)
+            route = None if local else network.route(destination)
+            name = "lo" if local else route.interface if route else None
+            found = self._ways_out[destination] = (local, frozenset({name}) if name else None)
+        return found
 
     def _through(self, hook: str, flows: list[Flow], *, nat: bool = True) -> list[Flow]:
         """The flows that pass the hook's base chains; those that end there become leaves."""
