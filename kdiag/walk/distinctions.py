@@ -81,6 +81,14 @@ class Distinctions:
             return frozenset((self._classes[low - 1],))
         return frozenset([self._classes[bisect_right(self._starts, address) - 1] for address in addresses])
 
+    def of_set(self, addresses: AddressSet) -> frozenset[int]:
+        """The classes that some address of a set is of."""
+        found: set[int] = set()
+        for low, high in addresses.ranges:
+            first = bisect_right(self._starts, low) - 1
+            found.update(self._classes[first : bisect_right(self._starts, high)])
+        return frozenset(found)
+
     def of_port(self, port: int) -> int:
         """The class of a port."""
         return self._port_classes[bisect_right(self._ports, port) - 1]

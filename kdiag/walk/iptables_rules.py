@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from kdiag.model.addresses import AddressSet
 from kdiag.model.dataplane import Effect, Met
@@ -94,6 +94,21 @@ class IptablesSpace:
         for hook, table, priority in HOOKS:
             if self.ruleset.chain(table, hook) is not None:
                 yield Hooked(hook, priority, table, table, hook)
+
+    def reached(self, table: str, chain: str) -> Iterator[Rule]:
+        """The rules of a chain and of all chains that it leads to, those that could not be read among them."""
+        known: set[str] = set()
+        ahead = [chain]
+        while ahead:
+            name = ahead.pop()
+            found = self.ruleset.chain(table, name)
+            if found is None or name in known:
+                continue
+            known.add(name)
+            for rule in (*found.rules, *self._unread.get((table, name), ())):
+                yield rule
+                if rule.target is not None:
+                    ahead.append(rule.target)
 
     def compile(self, table: str, chain: str, around: Surroundings, number: Callable[[], int]) -> CompiledChain | None:
         """A chain made ready."""

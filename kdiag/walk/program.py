@@ -161,6 +161,7 @@ class Program:
     """All rules of one family on one node."""
 
     def __init__(self, spaces: Sequence[Space], around: Surroundings) -> None:
+        self.spaces = spaces
         self.around = around
         self.rule_count = sum(space.rule_count for space in spaces)
         bases: dict[str, list[tuple[Hooked, Chains]]] = {}

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from kdiag.model.dataplane import ClientSet, Frontend, Position
 from kdiag.walk.chains import ChainWalker, Leaf
 from kdiag.walk.flow import Flow
-from kdiag.walk.program import Program
+from kdiag.walk.passages import Before, Passages, is_behind_nat, passage_of, passages_of
+from kdiag.walk.program import Chains, CompiledChain, Hooked, Program
 from kdiag.walk.targets import Verdict
 
 __all__ = ["Leaf", "Walker"]
@@ -28,12 +29,18 @@ class Walker(ChainWalker):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self._ways_out: dict[int, tuple[bool, frozenset[str] | None]] = {}
+        self._walks = 0
+        self._passages: Passages | None = None
 
     def walk(self, frontend: Frontend, clients: Iterable[ClientSet]) -> list[Leaf]:
         """Every end of the packets that these clients send to the frontend. The weights of one client's leaves that
         share their assumptions add up to 1."""
         self._leaves = []
         self._steps = 0
+        self._walks += 1
+        if self._walks == 2:
+            # For a single walk it is not worth while.
+            self._passages = passages_of(self.program.spaces, self.program.around)
         for client in clients:
             flow = Flow(
                 family=frontend.family,
@@ -108,24 +115,52 @@ class Walker(ChainWalker):
                 continue
             if hooked.kind == "nat" and not nat:
                 continue
+            passages = self._passages if is_behind_nat(hooked) else None
             passing: list[Flow] = []
             for flow in flows:
                 if hooked.kind == "nat" and not self._asks_nat(flow):
                     passing.append(flow)
-                    continue
-                accepted: list[Flow] = []
-                for rest in self._chain(chains, hooked.table, hooked.chain, flow, accepted, 0):
-                    if base.policy == "DROP":
-                        if base.end is not None:
-                            self._pass(rest, base.end, 0)
-                        self._end(rest, Verdict.DROP)
-                    else:
-                        passing.append(rest)
-                passing.extend(accepted)
+                elif passages is not None:
+                    passing += self._pass_alike(passages, hooked, chains, base, flow)
+                else:
+                    passing += self._pass_base(hooked, chains, base, flow)
             flows = self._sent_by_virtual_servers(passing) if hooked.kind == "ipvs" else passing
         for flow in flows:
             flow.seen = True
         return flows
+
+    def _pass_base(self, hooked: Hooked, chains: Chains, base: CompiledChain, flow: Flow) -> list[Flow]:
+        """What comes out of a base chain."""
+        accepted: list[Flow] = []
+        passing: list[Flow] = []
+        for rest in self._chain(chains, hooked.table, hooked.chain, flow, accepted, 0):
+            if base.policy == "DROP":
+                if base.end is not None:
+                    self._pass(rest, base.end, 0)
+                self._end(rest, Verdict.DROP)
+            else:
+                passing.append(rest)
+        return passing + accepted
+
+    def _pass_alike(
+        self, passages: Passages, hooked: Hooked, chains: Chains, base: CompiledChain, flow: Flow
+    ) -> list[Flow]:
+        """What comes out of a base chain, as it did for packets like these before."""
+        key = passages.key(hooked, flow)
+        known = passages.known(key)
+        if known is not None and self._steps + known.steps <= self._max_steps:
+            self._steps += known.steps
+            known.repeat(flow, hooked)
+            if known.end is None:
+                return [flow]
+            self._leaf(flow, known.end)
+            return []
+        if not passages.is_new(key):
+            return self._pass_base(hooked, chains, base, flow)
+        before, steps, ends = Before.of(flow), self._steps, len(self._leaves)
+        passing = self._pass_base(hooked, chains, base, flow)
+        passages.remember(key, passage_of(before, flow, passing, self._leaves[ends:], self._steps - steps))
+        return passing
 
     def _asks_nat(self, flow: Flow) -> bool:
         """False where nat is not asked: for what conntrack does not track, and where the connection has been given its
