@@ -96,13 +96,46 @@ def cases_of(leaves: Sequence[Leaf]) -> tuple[Case, ...]:
     """The cases that a walk ends in. Where undecided rules were met, a case has one outcome for each way they may go."""
     cases = []
     leaves = sorted(leaves, key=lambda leaf: fate_order(leaf.fate))
+    simple = _SimpleCases(leaves)
     for clients, members in cut([leaf.clients for leaf in leaves]):
-        here = [leaves[index] for index in members]
-        paths = _paths(here)
-        outcomes = _outcomes(here)
-        unclear = _unclear(here) if len(outcomes) > 1 else ()
-        cases.append(Case(clients=clients, outcomes=outcomes, unclear=unclear, paths=paths))
+        case = simple.case(clients, members)
+        if case is None:
+            here = [leaves[index] for index in members]
+            outcomes = _outcomes(here)
+            unclear = _unclear(here) if len(outcomes) > 1 else ()
+            case = Case(clients=clients, outcomes=outcomes, unclear=unclear, paths=_paths(here))
+        cases.append(case)
     return tuple(cases)
+
+
+class _SimpleCases:
+    """Cases whose leaves hang on nothing undecided and have a fate each. Those of one walk share most of their leaves, and so
+    what is made of them."""
+
+    def __init__(self, leaves: Sequence[Leaf]) -> None:
+        self._fates = [leaf.fate for leaf in leaves]
+        self._weights = [leaf.weight for leaf in leaves]
+        self._ways = [None if leaf.assumptions else leaf.passed for leaf in leaves]
+        self._shares: dict[float, list[tuple[Fate, float]]] = {}
+
+    def case(self, clients: ClientSet, members: Sequence[int]) -> Case | None:
+        """The case of some of the leaves, by index; None if they are not so simple."""
+        paths: dict[Fate, Passed] = {}
+        for index in members:
+            passed = self._ways[index]
+            if passed is None:
+                return None
+            paths[self._fates[index]] = passed
+        whole = sum([self._weights[index] for index in members])
+        if len(paths) < len(members) or not whole:
+            return None
+        shares = self._shares.get(whole)
+        if shares is None:
+            weighed = zip(self._fates, self._weights, strict=True)
+            shares = self._shares[whole] = [(fate, round(weight / whole, ROUNDING)) for fate, weight in weighed]
+        return Case(
+            clients=clients, outcomes=(Outcome(shares=tuple([shares[index] for index in members])),), paths=paths
+        )
 
 
 def _paths(leaves: Iterable[Leaf]) -> dict[Fate, Passed]:
