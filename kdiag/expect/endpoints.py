@@ -11,7 +11,7 @@ from math import prod
 
 from msgspec import Struct
 
-from kdiag.model.addresses import Address, Family, SocketAddress, family_of
+from kdiag.model.addresses import Address, Family, SocketAddress, family_of, socket_address
 from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Service, ServicePort
 from kdiag.model.proxy import Version
 
@@ -99,7 +99,7 @@ def _candidate(endpoint: Endpoint, port: int, version: Version) -> Candidate:
     serving = ready if endpoint.serving is None or version < (1, 21) else endpoint.serving
     terminating = bool(endpoint.terminating) and version >= (1, 21)
     return Candidate(
-        at=SocketAddress(endpoint.address, port),
+        at=socket_address(family_of(endpoint.address), int(endpoint.address), port),
         ready=ready,
         serving=serving,
         terminating=terminating,
@@ -118,7 +118,7 @@ def _from_legacy(
         for address, port_name, protocol, port in item.addresses:
             if port_name == service_port.name and protocol is service_port.protocol and family_of(address) is family:
                 yield Candidate(
-                    at=SocketAddress(address, port),
+                    at=socket_address(family, int(address), port),
                     ready=True,
                     serving=True,
                     terminating=False,

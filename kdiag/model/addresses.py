@@ -77,6 +77,12 @@ class SocketAddress(Struct, frozen=True, order=True, gc=False, cache_hash=True):
         return f"{self.address}:{self.port}"
 
 
+@lru_cache(maxsize=1 << 18)
+def socket_address(family: Family, number: int, port: int) -> SocketAddress:
+    """An address by its number, and a port. The same object each time: what is compared a lot is then compared fast."""
+    return SocketAddress(_address(family, number), port)
+
+
 Range = tuple[int, int]
 
 

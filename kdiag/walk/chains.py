@@ -8,7 +8,7 @@ from typing import assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdiag.model.addresses import AddressSet
+from kdiag.model.addresses import AddressSet, socket_address
 from kdiag.model.dataplane import (
     ClientSet,
     Disposition,
@@ -17,7 +17,6 @@ from kdiag.model.dataplane import (
     Met,
     Passed,
 )
-from kdiag.walk import targets
 from kdiag.walk.actions import (
     Accept,
     Action,
@@ -403,7 +402,7 @@ class ChainWalker:
                 assumptions=flow.assumptions,
                 fate=Fate(
                     disposition=disposition,
-                    backend=targets.socket_address(flow) if flow.translated else None,
+                    backend=socket_address(flow.family, flow.destination, flow.port) if flow.translated else None,
                     masquerade=flow.masquerade if disposition is Disposition.BACKEND else Masquerade.NO,
                     affinity_s=flow.affinity_s if disposition is Disposition.BACKEND else None,
                 ),

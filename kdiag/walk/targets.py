@@ -6,11 +6,9 @@ Sources: iptables-extensions(8) of 1.8.9 and the kernel's net/netfilter/xt_*.c.
 from __future__ import annotations
 
 import enum
-import ipaddress
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
-from kdiag.model.addresses import AddressSet, Family, SocketAddress, parse_address
+from kdiag.model.addresses import AddressSet, Family, parse_address
 from kdiag.model.rules import Option, Rule
 from kdiag.walk.flow import Flow
 from kdiag.walk.meaning import read_mask, read_number
@@ -204,14 +202,3 @@ def describe(rule: Rule) -> str:
             return rule.target
         case target:
             return f"goto {target}" if rule.goto else f"jump {target}"
-
-
-def socket_address(flow: Flow) -> SocketAddress:
-    """The flow's present destination."""
-    return _socket_address(flow.family, flow.destination, flow.port)
-
-
-@lru_cache(maxsize=1 << 18)
-def _socket_address(family: Family, destination: int, port: int) -> SocketAddress:
-    address = ipaddress.IPv4Address(destination) if family is Family.IPV4 else ipaddress.IPv6Address(destination)
-    return SocketAddress(address, port)
