@@ -205,6 +205,8 @@ class _GzipError(Exception):
 class Packed:
     """Text that is held compressed: rules, to a sixth and less."""
 
+    has_parts = False
+
     def __init__(self, content: bytes) -> None:
         self.size_bytes = len(content)
         self._packed = zlib.compress(content, 1)
@@ -213,30 +215,43 @@ class Packed:
         """See Stored."""
         return zlib.decompress(self._packed, bufsize=self.size_bytes)
 
+    def part(self, start: int, end: int) -> bytes:
+        """See Stored."""
+        return self.read()[start:end]
+
 
 class _Standing:
     """A file that was looked at, and is as it was then when it is read, or else an error. `size_bytes` counts text."""
 
     def __init__(self, place: Path, facts: os.stat_result, size_bytes: int) -> None:
         self.size_bytes = size_bytes
+        self.has_parts = not place.name.endswith(".gz")
         self._place = place
         self._stamp = (facts.st_size, facts.st_mtime_ns)
 
     def read(self) -> bytes:
         """See Stored."""
+        return self._read(0, self.size_bytes)
+
+    def part(self, start: int, end: int) -> bytes:
+        """See Stored."""
+        return self._read(start, end) if self.has_parts else self.read()[start:end]
+
+    def _read(self, start: int, end: int) -> bytes:
         content = None
         try:
             with closing(open_regular(self._place)) as stream:
                 facts = os.fstat(stream.fileno())
                 if self._stamp == (facts.st_size, facts.st_mtime_ns):
-                    if self._place.name.endswith(".gz"):
-                        with gzip.GzipFile(fileobj=stream) as inflated:
-                            content = inflated.read(self.size_bytes + 1)
+                    if self.has_parts:
+                        stream.seek(start)
+                        content = stream.read(end - start)
                     else:
-                        content = stream.read(self.size_bytes)
+                        with gzip.GzipFile(fileobj=stream) as inflated:
+                            content = inflated.read(end + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise SnapshotError(f"cannot read {self._place} any more: {words(error)}", hint=_CHANGED_HINT) from error
-        if content is None or len(content) != self.size_bytes:
+        if content is None or len(content) != end - start:
             raise SnapshotError(f"{self._place} is not what it was before", hint=_CHANGED_HINT)
         return content
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -19,8 +20,17 @@ class Stored(Protocol):
         """How long it is."""
         ...
 
+    @property
+    def has_parts(self) -> bool:
+        """True if a part can be had without the rest."""
+        ...
+
     def read(self) -> bytes:
         """All of it. Raises SnapshotError if it is not there any more, or not as it was."""
+        ...
+
+    def part(self, start: int, end: int) -> bytes:
+        """The same of some bytes of it, where it has parts."""
         ...
 
 
@@ -60,6 +70,13 @@ class Recording:
     def size_bytes(self) -> int:
         """How long the content is; nothing is read for it."""
         return len(self._content) if isinstance(self._content, bytes) else self._content.size_bytes
+
+    def later(self, content: bytes, start: int, end: int) -> Callable[[], bytes | memoryview]:
+        """How to come by some bytes of the content again. `content` is all of it: it is kept only where it has to be."""
+        if isinstance(self._content, bytes) or not self._content.has_parts:
+            part = memoryview(content)[start:end]
+            return lambda: part
+        return partial(self._content.part, start, end)
 
     def text(self) -> str:
         """The content as text; bytes that are not UTF-8 become U+FFFD."""

@@ -29,14 +29,15 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind(Generic[_Wire, _Model]):
     """How one kind is read. `plural` is its name in `ClusterState.seen`, `list_kind` the kind of its lists. `at_once` decodes
-    and converts an object where that is quicker than one after the other, and may say other things of an odd one.
+    and converts an object where that is quicker than one after the other, and may say other things of an odd one; it is
+    also given what gives it the encoded object again.
     """
 
     plural: str
     list_kind: str
     decoder: msgspec.json.Decoder[_Wire]
     convert: Callable[[_Wire, api_objects.Complain], _Model]
-    at_once: Callable[[memoryview, api_objects.Complain], _Model] | None = None
+    at_once: Callable[[memoryview, api_objects.Complain, api_objects.Again], _Model] | None = None
 
 
 _SERVICES = _Kind(
@@ -220,12 +221,13 @@ class _Reader:
     def _objects(self, recording_name: str, kind: _Kind[_Wire, _Model]) -> list[_Model] | None:
         """The objects of one recording; None if it holds no list of them."""
         recording = self.api[recording_name]
-        lines = _lines(recording.content)
+        content = recording.content
+        lines = _lines(content)
         if lines is not None:
             objects = self._plain_objects(recording_name, recording, lines, kind)
             if objects is not None:
                 return objects
-        frame = self._frame(recording_name, recording)
+        frame = self._frame(recording_name, recording, content)
         if frame is None:
             return None
         if frame.kind not in (None, "List", kind.list_kind) or (frame.items is msgspec.UNSET and frame.kind is None):
@@ -267,9 +269,12 @@ class _Reader:
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
             if kind.at_once is not None:
-                out = [kind.at_once(line, left_out.append) for line in lines]
+                out = [
+                    kind.at_once(line, left_out.append, recording.later(lines.content, start, end))
+                    for start, end, line in lines
+                ]
             else:
-                out = [kind.convert(kind.decoder.decode(line), left_out.append) for line in lines]
+                out = [kind.convert(kind.decoder.decode(line), left_out.append) for _, _, line in lines]
         except (*_MALFORMED, ValueError, OverflowError):
             return None
         if left_out:
@@ -278,9 +283,9 @@ class _Reader:
         self.sources.setdefault(kind.plural, recording.source)
         return out
 
-    def _frame(self, recording_name: str, recording: Recording) -> api_raw.ObjectList | None:
+    def _frame(self, recording_name: str, recording: Recording, content: bytes) -> api_raw.ObjectList | None:
         """The list with its objects still encoded; None if there is none, and a gap unless the server lacks the kind."""
-        content = recording.content.removeprefix(_BYTE_ORDER_MARK)
+        content = content.removeprefix(_BYTE_ORDER_MARK)
         try:
             frame = _LIST.decode(content)
         except _MALFORMED as error:
@@ -328,22 +333,22 @@ class _Lines:
 
     def __init__(self, content: bytes, start: int, end: int) -> None:
         self.head = content[:start] + b"]}"
-        self._content, self._start, self._end = content, start, end
+        self.content, self._start, self._end = content, start, end
 
-    def __iter__(self) -> Iterator[memoryview]:
-        """Each line. That it is a whole object is for the decoder to find: it refuses halves."""
-        view = memoryview(self._content)
+    def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
+        """Where each line begins and ends, and the line. That it is a whole object is for the decoder to find: it refuses halves."""
+        view = memoryview(self.content)
         start = self._start
         searched = start
         while start < self._end:
             # One byte is found ten times as fast as two.
-            end = self._content.find(_LINE_END, searched, self._end) - 1
+            end = self.content.find(_LINE_END, searched, self._end) - 1
             if end < 0:
                 end = self._end
-            elif self._content[end] != _COMMA:
+            elif self.content[end] != _COMMA:
                 searched = end + 2
                 continue
-            yield view[start:end]
+            yield start, end, view[start:end]
             start = searched = end + 2
 
 

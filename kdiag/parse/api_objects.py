@@ -43,6 +43,9 @@ from kdiag.parse import api_raw as raw
 Complain = Callable[[str], None]
 """Takes one sentence on a part of an object that was left out."""
 
+Again = Callable[[], bytes | memoryview]
+"""Gives an encoded object once more."""
+
 DEFAULT_AFFINITY_S = 10800
 """Session affinity time-out where the API states none: 3 hours (core/v1 DefaultClientIPServiceAffinitySeconds)."""
 
@@ -127,10 +130,10 @@ def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice
     return _slice(item, _ENDPOINTS_DECODER.decode(item.endpoints) or [], partial(_decoded, item.endpoints), complain)
 
 
-def encoded_slice(encoded: memoryview, complain: Complain) -> EndpointSlice:
+def encoded_slice(encoded: memoryview, complain: Complain, again: Again) -> EndpointSlice:
     """The same of an encoded slice, which is gone through once, and not first to find its endpoints."""
     item = _SLICE_DECODER.decode(encoded)
-    return _slice(item, item.endpoints or [], partial(_decoded_slice, encoded), complain)
+    return _slice(item, item.endpoints or [], partial(_decoded_slice, again), complain)
 
 
 def _slice(
@@ -196,8 +199,8 @@ def _decoded(encoded: msgspec.Raw) -> tuple[Endpoint, ...]:
     return tuple(_endpoints(_ENDPOINTS_DECODER.decode(encoded) or (), _known))
 
 
-def _decoded_slice(encoded: memoryview) -> tuple[Endpoint, ...]:
-    return tuple(_endpoints(_SLICE_DECODER.decode(encoded).endpoints or (), _known))
+def _decoded_slice(again: Again) -> tuple[Endpoint, ...]:
+    return tuple(_endpoints(_SLICE_DECODER.decode(again()).endpoints or (), _known))
 
 
 def _known(_: str) -> None:

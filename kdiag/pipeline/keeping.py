@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, ServicePortKey
+from kdiag.model.addresses import AddressSet
+from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, ServicePortKey
 from kdiag.model.view import NodeView
 from kdiag.planes.interface import NodeEvidence
 
 
 def without_ways(view: NodeView) -> NodeView:
     """The view without the ways that packets took: what they tell has been said when both planes were compared."""
-    return replace(view, actual=_with_cases(view.actual, lambda case: replace(case, paths={}) if case.paths else case))
+
+    def bare(item: Behaviour) -> Behaviour:
+        return replace(item, cases=tuple([replace(case, paths={}) if case.paths else case for case in item.cases]))
+
+    return replace(view, actual=_with(view.actual, bare))
 
 
-def for_checks(view: NodeView, evidence: NodeEvidence) -> NodeView:
+def for_checks(view: NodeView, evidence: NodeEvidence, ports: Iterable[ServicePortKey]) -> NodeView:
     """The view of a judged node with no more than checks look at.
 
-    Of what is expected that is whose an address is, and of what is there, for whom it was seen. Of large dumps the rules
-    that belong to no Service, and some of each kind that do: as `evidence` has them, not all that were walked.
+    Of what is expected that is whose an address is, and of what is there, for which clients it was seen. Of large dumps the
+    rules that belong to no Service, and some of each kind that do: as `evidence` has them, not all that were walked. Service
+    ports become the objects of `ports`, which all nodes share.
     """
     if view.comparison is None:
         return view
+    shared = {port: port for port in ports}
     return replace(
         view,
         rulesets=evidence.rulesets,
         nft=evidence.nft,
-        expected=_without_cases(view.expected),
-        actual=_with_cases(view.actual, lambda case: Case(clients=case.clients, outcomes=())),
+        expected=_with(view.expected, lambda item: replace(item, cases=())),
+        actual=_with(view.actual, _seen_for),
+        twins=frozenset([shared.get(port, port) for port in view.twins]),
     )
 
 
-def _with_cases(plane: DataPlane | None, changed: Callable[[Case], Case]) -> DataPlane | None:
-    if plane is None:
-        return None
-    behaviours = {
-        frontend: replace(item, cases=tuple([changed(case) for case in item.cases]))
-        for frontend, item in plane.behaviours.items()
-    }
-    return DataPlane(node=plane.node, behaviours=behaviours)
+def _seen_for(item: Behaviour) -> Behaviour:
+    """All clients as one case."""
+    if not item.cases:
+        return item
+    clients = ClientSet(addresses=AddressSet.union([case.clients.addresses for case in item.cases]))
+    return replace(item, cases=(Case(clients=clients, outcomes=()),))
 
 
-def _without_cases(plane: DataPlane | None) -> DataPlane | None:
+def _with(plane: DataPlane | None, changed: Callable[[Behaviour], Behaviour]) -> DataPlane | None:
     if plane is None:
         return None
-    owners = {item.service_port for item in plane.behaviours.values()}
-    bare: Mapping[ServicePortKey | None, Behaviour] = {
-        owner: Behaviour(cases=(), service_port=owner) for owner in owners
-    }
-    behaviours: dict[Frontend, Behaviour] = {
-        frontend: bare[item.service_port] for frontend, item in plane.behaviours.items()
-    }
+    behaviours = {frontend: changed(item) for frontend, item in plane.behaviours.items()}
     return DataPlane(node=plane.node, behaviours=behaviours)

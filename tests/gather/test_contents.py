@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,8 +18,10 @@ from kdiag.gather.contents import Limits, Packed
 from kdiag.gather.redact import redact_recordings
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.gather.snapshot_writer import write_snapshot
+from kdiag.model.cluster import LazyEndpoints, ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
+from kdiag.parse.api import parse_cluster
 from tests.gather.laying import lay
 
 LARGE = b"-A KUBE-SERVICES -j RETURN\n" * 10_000
@@ -165,6 +169,66 @@ class TestArchives:
     def test_packed_text_is_what_it_was(self) -> None:
         packed = Packed(LARGE)
         assert (packed.size_bytes, packed.read()) == (len(LARGE), LARGE)
+
+
+SLICES: dict[str, object] = {
+    "kind": "EndpointSliceList",
+    "apiVersion": "discovery.k8s.io/v1",
+    "metadata": {},
+    "items": [
+        {
+            "metadata": {"name": f"web-{number}", "namespace": "default", "labels": {"x": "y" * 200}},
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": [f"10.0.{number % 256}.7"], "targetRef": {"kind": "Pod", "name": f"p{number}"}}
+            ],
+            "ports": [{"port": 80}],
+        }
+        for number in range(400)
+    ],
+}
+
+
+class TestPartsOfLists:
+    @staticmethod
+    def listed() -> bytes:
+        items = b",\n".join(json.dumps(item).encode() for item in cast(list[object], SLICES["items"]))
+        return json.dumps({**SLICES, "items": []}).encode().removesuffix(b"]}") + b"\n" + items + b"\n]}\n"
+
+    def test_of_a_list_only_what_is_looked_at_is_read_again(self, tmp_path: Path, opened: list[str]) -> None:
+        content = self.listed().replace(b'"items": [\n', b'"items":[\n')
+        whole, _ = parse_cluster({"endpointslices-v1": Recording(source="x", content=content)})
+        lay(tmp_path, {**AROUND, "cluster/endpointslices-v1.json": content})
+        state, _ = parse_cluster(read_snapshot(tmp_path).api)
+        assert isinstance(state.slices[7].endpoints, LazyEndpoints)
+        opened.clear()
+        assert state.slices[7].endpoints == whole.slices[7].endpoints
+        assert opened == ["endpointslices-v1.json"]
+        assert [item.endpoints for item in state.slices] == [item.endpoints for item in whole.slices]
+        (tmp_path / "cluster" / "endpointslices-v1.json").unlink()
+        assert state.slices[7].endpoints == whole.slices[7].endpoints
+
+    @pytest.mark.parametrize("name", ["cluster/endpointslices-v1.json", "cluster/endpointslices-v1.json.gz"])
+    def test_a_list_that_vanished_is_an_error_or_was_kept(self, tmp_path: Path, name: str) -> None:
+        content = self.listed().replace(b'"items": [\n', b'"items":[\n')
+        lay(tmp_path, {**AROUND, name: gzip.compress(content) if name.endswith(".gz") else content})
+        state, _ = parse_cluster(read_snapshot(tmp_path).api)
+        (tmp_path / name).unlink()
+        if name.endswith(".gz"):
+            assert state.slices[3].endpoints[0].target == ObjectKey(namespace="", name="p3")
+        else:
+            with pytest.raises(SnapshotError, match="any more"):
+                _ = state.slices[3].endpoints[0]
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_parts_are_what_stands_there(self, tmp_path: Path, packed: bool) -> None:
+        name = PACKED_RULES if packed else RULES
+        content = bytes(range(256)) * 400
+        root = snapshot_with(tmp_path, name, gzip.compress(content) if packed else content)
+        stored = read_contents(root, Limits()).files[tuple(name.split("/"))]
+        assert not isinstance(stored, bytes)
+        assert stored.has_parts is not packed
+        assert stored.part(1000, 70_000) == Packed(content).part(1000, 70_000) == content[1000:70_000]
 
 
 def test_secrets_are_blotted_out_of_what_is_stored_and_the_rest_stays_where_it_is(
