@@ -139,17 +139,28 @@ class ReadyEndpoints(Struct, frozen=True):
 
 
 class LazyEndpoints(Sequence[Endpoint]):
-    """Endpoints that are `ready` and no more, of which each becomes an object only when somebody looks at it.
+    """Endpoints of which each becomes an object only when somebody looks at it: hardly any of 250,000 is.
 
-    A large cluster has 250,000, and hardly any is looked at. `make` makes all of a slice.
+    `make` makes all of a slice. `ready` are they if they are ready and no more, or what tells that once it is asked for.
     """
 
-    __slots__ = ("_made", "_make", "ready")
+    __slots__ = ("_made", "_make", "_ready")
 
-    def __init__(self, ready: ReadyEndpoints, make: Callable[[], tuple[Endpoint, ...]]) -> None:
-        self.ready = ready
+    def __init__(
+        self,
+        ready: ReadyEndpoints | Callable[[], ReadyEndpoints | None],
+        make: Callable[[], tuple[Endpoint, ...]],
+    ) -> None:
+        self._ready: ReadyEndpoints | Callable[[], ReadyEndpoints | None] | None = ready
         self._make = make
         self._made: tuple[Endpoint, ...] | None = None
+
+    @property
+    def ready(self) -> ReadyEndpoints | None:
+        """What they are if they are ready and no more, None if there is more to one."""
+        if self._ready is not None and not isinstance(self._ready, ReadyEndpoints):
+            self._ready = self._ready()
+        return self._ready
 
     def _all(self) -> tuple[Endpoint, ...]:
         if self._made is None:
@@ -166,7 +177,8 @@ class LazyEndpoints(Sequence[Endpoint]):
         return self._all()[index]
 
     def __len__(self) -> int:
-        return len(self.ready.numbers)
+        ready = self.ready
+        return len(ready.numbers if ready is not None else self._all())
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._all())
@@ -199,7 +211,7 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
     @property
     def ready(self) -> ReadyEndpoints | None:
         """Its endpoints, if all are of its family and nothing is said of them but that they are ready and where."""
-        if isinstance(self.endpoints, LazyEndpoints):
+        if isinstance(self.endpoints, LazyEndpoints) and self.endpoints.ready is not None:
             return self.endpoints.ready
         for item in self.endpoints:
             unlike = item.ready is False or item.serving is False or item.terminating
@@ -216,9 +228,17 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
 
     def holds(self, address: Address) -> bool:
         """True if an endpoint has this address."""
-        if isinstance(self.endpoints, LazyEndpoints):
-            return self.family is family_of(address) and int(address) in self.endpoints.ready.numbers
-        return any(item.address == address for item in self.endpoints)
+        return int(address) in self.numbers().get(family_of(address), ())
+
+    def numbers(self) -> Mapping[Family, Sequence[int]]:
+        """The addresses of its endpoints as numbers, by family."""
+        ready = self.endpoints.ready if isinstance(self.endpoints, LazyEndpoints) else None
+        if ready is not None and self.family is not None:
+            return {self.family: ready.numbers}
+        found: dict[Family, list[int]] = {}
+        for endpoint in self.endpoints:
+            found.setdefault(family_of(endpoint.address), []).append(int(endpoint.address))
+        return found
 
     @property
     def family(self) -> Family | None:
@@ -389,13 +409,9 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
         for item in self.slices:
             if item.service is None:
                 continue
-            if not isinstance(item.endpoints, LazyEndpoints):
-                for endpoint in item.endpoints:
-                    found = out[family_of(endpoint.address)]
-                    found.setdefault(int(endpoint.address), []).append(item.service)
-            elif item.family is not None:
-                found = out[item.family]
-                for number in item.endpoints.ready.numbers:
+            for family, numbers in item.numbers().items():
+                found = out[family]
+                for number in numbers:
                     found.setdefault(number, []).append(item.service)
         for legacy in self.endpoints:
             for address, *_ in legacy.addresses:
@@ -406,11 +422,8 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
     def _in_slices(self) -> Mapping[Family, set[int]]:
         out: dict[Family, set[int]] = {family: set() for family in Family}
         for item in self.slices:
-            if not isinstance(item.endpoints, LazyEndpoints):
-                for endpoint in item.endpoints:
-                    out[family_of(endpoint.address)].add(int(endpoint.address))
-            elif item.family is not None:
-                out[item.family].update(item.endpoints.ready.numbers)
+            for family, numbers in item.numbers().items():
+                out[family].update(numbers)
         return out
 
     def is_in_a_slice(self, address: Address) -> bool:

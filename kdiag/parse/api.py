@@ -9,12 +9,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import msgspec
 
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState, EndpointSlice, ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 from kdiag.parse import api_objects, api_raw
@@ -53,6 +53,7 @@ _SLICES = _Kind(
     convert=api_objects.endpoint_slice,
     at_once=api_objects.encoded_slice,
 )
+_SPARED_SLICES = replace(_SLICES, at_once=api_objects.spared_slice)
 _ENDPOINTS = _Kind(
     plural="endpoints",
     list_kind="EndpointsList",
@@ -111,17 +112,18 @@ _GROUPS = (
 """Kinds whose recordings are not named as the API server wants to be asked for them."""
 
 
-def parse_cluster(api: Mapping[str, Recording]) -> tuple[ClusterState, tuple[Gap, ...]]:
+def parse_cluster(api: Mapping[str, Recording], *, few_endpoints: bool = False) -> tuple[ClusterState, tuple[Gap, ...]]:
     """The cluster as one reading of the API shows it, and what of it could not be read.
 
     Of several versions of a kind the best that the server has is taken (`endpointslices-v1` before
     `endpointslices-v1beta1`). `<namespace>-configmaps` and `<namespace>-daemonsets` add to `configmaps` and
     `daemonsets`. A kind that the server does not have (404) is no gap; one that it refused, that is damaged or that
     has more pages is, and so is a snapshot without services, nodes, pods, or without any endpoints. A list with more
-    pages is read but not `seen`. Kinds that kdiag does not know are ignored.
+    pages is read but not `seen`. Kinds that kdiag does not know are ignored. With `few_endpoints` those of a slice are read
+    when somebody asks for them; then an address that is none is left out without a word.
     """
     with _without_cycles():
-        return _parse(api)
+        return _parse(api, _SPARED_SLICES if few_endpoints else _SLICES)
 
 
 @contextmanager
@@ -136,10 +138,12 @@ def _without_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def _parse(api: Mapping[str, Recording]) -> tuple[ClusterState, tuple[Gap, ...]]:
+def _parse(
+    api: Mapping[str, Recording], slices_kind: _Kind[api_raw.EndpointSlice, EndpointSlice]
+) -> tuple[ClusterState, tuple[Gap, ...]]:
     reader = _Reader(api)
     services = reader.first(("services",), _SERVICES)
-    slices = reader.first(_SLICE_VERSIONS, _SLICES)
+    slices = reader.first(_SLICE_VERSIONS, slices_kind)
     endpoints = reader.first(("endpoints",), _ENDPOINTS)
     nodes = reader.first(("nodes",), _NODES)
     pods = reader.first(("pods",), _PODS)

@@ -136,20 +136,38 @@ def encoded_slice(encoded: memoryview, complain: Complain, again: Again) -> Endp
     return _slice(item, item.endpoints or [], partial(_decoded_slice, again), complain)
 
 
+def spared_slice(encoded: memoryview, _: Complain, again: Again) -> EndpointSlice:
+    """The same, but nothing is made of its endpoints before somebody asks for them: where few are looked at. Of addresses
+    that make no sense nobody is told."""
+    item = _SLICE_DECODER.decode(encoded)
+    address_type = item.address_type
+    if address_type == "FQDN":
+        return _slice_with(item, ())
+
+    def ready() -> ReadyEndpoints | None:
+        return _ready(_SLICE_DECODER.decode(again()).endpoints or [], address_type)
+
+    return _slice_with(item, LazyEndpoints(ready, partial(_decoded_slice, again)))
+
+
 def _slice(
     item: raw.EndpointSlice | raw.WholeEndpointSlice,
     items: list[raw.Endpoint],
     decoded: Callable[[], tuple[Endpoint, ...]],
     complain: Complain,
 ) -> EndpointSlice:
-    meta = _metadata(item.metadata)
-    owner = meta.labels.get(_LABEL_SERVICE)
     ready = _ready(items, item.address_type)
     endpoints: Sequence[Endpoint] = ()
     if ready is not None:
         endpoints = LazyEndpoints(ready, decoded)
     elif item.address_type != "FQDN":
         endpoints = tuple(_endpoints(items, complain))
+    return _slice_with(item, endpoints)
+
+
+def _slice_with(item: raw.EndpointSlice | raw.WholeEndpointSlice, endpoints: Sequence[Endpoint]) -> EndpointSlice:
+    meta = _metadata(item.metadata)
+    owner = meta.labels.get(_LABEL_SERVICE)
     return EndpointSlice(
         meta=meta,
         service=ObjectKey(namespace=meta.key.namespace, name=owner) if owner else None,

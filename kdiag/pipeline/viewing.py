@@ -30,9 +30,9 @@ from kdiag.planes.detection import config_from_rules
 from kdiag.planes.interface import NodeEvidence
 
 
-def read_cluster(snapshot: Snapshot) -> tuple[ClusterState, tuple[Gap, ...]]:
+def read_cluster(snapshot: Snapshot, *, few_endpoints: bool = False) -> tuple[ClusterState, tuple[Gap, ...]]:
     """The API as it was when the nodes were read (the later reading, if there are two)."""
-    return parse_cluster({**snapshot.api, **snapshot.api_after})
+    return parse_cluster({**snapshot.api, **snapshot.api_after}, few_endpoints=few_endpoints)
 
 
 def build_view(
@@ -58,11 +58,11 @@ def build_view(
     reason = "by --no-nodes"
     if snapshot.manifest.get("nodes_asked") is False and not snapshot.nodes:
         without_nodes, reason = True, reason if without_nodes else "when the cluster was read"
-    cluster, gaps_found = read_cluster(snapshot)
+    cluster, gaps_found = read_cluster(snapshot, few_endpoints=only is not None)
     gaps: list[Gap] = [*snapshot.gaps, *gaps_found]
     before = cluster
     if snapshot.api_after:
-        before, earlier_gaps = parse_cluster(snapshot.api)
+        before, earlier_gaps = parse_cluster(snapshot.api, few_endpoints=only is not None)
         gaps += earlier_gaps
     gaps += cluster_config_map(cluster)[1]
 

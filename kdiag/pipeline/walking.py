@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kdiag.compare.judge import judge
 from kdiag.compare.outcomes import describe
@@ -144,7 +144,7 @@ def _branch(
         fate=leaf.fate,
         share=leaf.weight,
         steps=steps,
-        endpoint=_owner(cluster, leaf.fate.backend) if leaf.fate.backend else "",
+        endpoint=_owner(cluster, leaf.fate.backend, legal) if leaf.fate.backend else "",
         source_address=_source(network, frontend, leaf, pod),
         legal=None if unclear or not legal else _is_legal(leaf.fate, legal),
         unclear=unclear,
@@ -181,8 +181,8 @@ def _is_legal(fate: Fate, legal: Sequence[Outcome]) -> bool:
     return False
 
 
-def _owner(cluster: ClusterState, backend: SocketAddress) -> str:
-    """Whose address a backend is, in words."""
+def _owner(cluster: ClusterState, backend: SocketAddress, legal: Iterable[Outcome]) -> str:
+    """Whose address a backend is, in words. What is legal is an endpoint of the Service."""
     pods = cluster.pods_by_address.get(backend.address, ())
     if len(pods) == 1:
         pod = pods[0]
@@ -193,7 +193,7 @@ def _owner(cluster: ClusterState, backend: SocketAddress) -> str:
     node = cluster.node_by_address.get(backend.address)
     if node is not None:
         return f"node {node.name}"
-    known = cluster.is_in_a_slice(backend.address)
+    known = any(backend in outcome.backends for outcome in legal) or cluster.is_in_a_slice(backend.address)
     return "no pod: an endpoint that was entered by hand" if known else "no pod has this address"
 
 
@@ -216,5 +216,7 @@ def _missing(cluster: ClusterState, legal: Sequence[Outcome], leaves: Sequence[L
     reached = {leaf.fate.backend for leaf in leaves if leaf.fate.disposition is Disposition.BACKEND}
     wanted = min(legal, key=lambda outcome: len(set(outcome.backends) - reached))
     return tuple(
-        f"{backend} is not reached: {_owner(cluster, backend)}" for backend in wanted.backends if backend not in reached
+        f"{backend} is not reached: {_owner(cluster, backend, legal)}"
+        for backend in wanted.backends
+        if backend not in reached
     )
