@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kdiag.model.report import Finding, Severity
 from tests.corpus_fixtures import cluster, variant
@@ -464,3 +465,27 @@ IPVS_MUTATIONS: dict[str, tuple[str, TextEdit, Mutation]] = {
 def test_a_small_edit_in_ipvs_mode(name: str) -> None:
     probe, edit, mutation = IPVS_MUTATIONS[name]
     judged(faults_in(variant(cluster(IPVS), node="node01", probe=probe, edit=edit), "node01"), mutation)
+
+
+# -- both families -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "probe", "old", "new"),
+    [
+        ("dual-v1.36.2-iptables-nft", "ip6tables-save", "--dport 30050", "--dport 30051"),
+        ("dual-v1.36.2-nftables-nft", "nft-j-list-ruleset", '"tcp", 30050]', '"tcp", 30051]'),
+    ],
+)
+def test_a_node_port_of_the_other_family_is_no_services_here(name: str, probe: str, old: str, new: str) -> None:
+    """30051 is nodeport-v4's, which has no IPv6 address: in IPv6 nothing may be open there."""
+    snapshot = cluster(name)
+    probes = snapshot.nodes["node01"]
+    text = probes[probe].text()
+    assert old in text
+    changed = {**probes, probe: probes[probe].replaced(content=text.replace(old, new).encode())}
+    found = faults_in(replace(snapshot, nodes={"node01": changed}), "node01")
+    assert [(item.code, services_of(item)) for item in found] == [
+        ("KD201", {"default/nodeport-v6"}),
+        ("KD202", {"default/nodeport-v6"}),
+    ]

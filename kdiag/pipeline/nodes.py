@@ -14,7 +14,7 @@ from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
 from kdiag.expect.frontends import is_served
 from kdiag.expect.outlook import PlainEndpoints
 from kdiag.gather.no_login import no_login_reason
-from kdiag.model.addresses import Address, Family, Network, Protocol
+from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
 from kdiag.model.cluster import ClusterState, ObjectKey
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
@@ -350,13 +350,15 @@ def _local_ranges(context: NodeContext) -> dict[Family, Network]:
     return found
 
 
-def _node_ports(cluster: ClusterState) -> frozenset[tuple[Protocol, int]]:
+def _node_ports(cluster: ClusterState) -> frozenset[tuple[Family, Protocol, int]]:
+    """In each family those of the Services that have a ClusterIP in it."""
     return frozenset(
-        (item.protocol, item.node_port)
+        (family_of(address), item.protocol, item.node_port)
         for service in cluster.services
         if is_served(service)
         for item in service.ports
         if item.node_port
+        for address in service.cluster_ips
     )
 
 

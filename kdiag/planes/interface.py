@@ -49,7 +49,7 @@ class ReadingOrder(Struct, frozen=True, kw_only=True):
     """What a plane is asked: the frontends that ought to exist, and the node that they are on.
 
     `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
-    `node_ports` are the NodePorts of all Services, open on this node or not. `settled` are the frontends that the proxy
+    `node_ports` are the NodePorts that Services have in each family, open on this node or not. `settled` are the frontends that the proxy
     has had the time to write as they are expected (None: all of them): only their absence shows a structural fault.
     """
 
@@ -57,8 +57,12 @@ class ReadingOrder(Struct, frozen=True, kw_only=True):
     networks: Mapping[Family, NodeNetwork]
     version: Version | None
     local_ranges: Mapping[Family, Network] = field(default_factory=dict)
-    node_ports: frozenset[tuple[Protocol, int]] = frozenset()
+    node_ports: frozenset[tuple[Family, Protocol, int]] = frozenset()
     settled: frozenset[Frontend] | None = None
+
+    def node_ports_of(self, family: Family) -> frozenset[tuple[Protocol, int]]:
+        """The NodePorts of one family: the rules of the other do not know them."""
+        return frozenset((protocol, port) for known, protocol, port in self.node_ports if known is family)
 
     def demanded(self, expected: Mapping[Frontend, Behaviour]) -> Mapping[Frontend, Behaviour]:
         """Those of the frontends that may be demanded of the rules by now."""

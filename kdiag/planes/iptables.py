@@ -67,7 +67,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
             # Nothing to walk: the condition says all there is to say.
             continue
         targets = {frontend: item.service_port for frontend, item in mine.items()}
-        targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports))
+        targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports_of(family)))
         behaviours |= behaviours_of(walker_of(evidence, network, (ruleset, *others)), network, targets)
     return PlaneReading(
         data_plane=DataPlane(node=evidence.node_name, behaviours=behaviours),

@@ -49,7 +49,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
             # Nothing to walk: the condition says all there is to say.
             continue
         targets = {frontend: item.service_port for frontend, item in mine.items()}
-        targets.update(unexpected_frontends(evidence, mine, network, order.node_ports))
+        targets.update(unexpected_frontends(evidence, mine, network, order.node_ports_of(family)))
         behaviours |= behaviours_of(_walker(evidence, network), network, targets)
     return PlaneReading(
         data_plane=DataPlane(node=evidence.node_name, behaviours=behaviours),

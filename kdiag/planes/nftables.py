@@ -56,7 +56,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
         table = table_of(evidence, family)
         targets = {frontend: item.service_port for frontend, item in mine.items()}
         if table is not None:
-            targets.update(unexpected_frontends(table, mine, network, order.node_ports))
+            targets.update(unexpected_frontends(table, mine, network, order.node_ports_of(family)))
         walker = walker_of(evidence, network, of_family(evidence, family))
         behaviours |= behaviours_of(walker, network, targets)
     return PlaneReading(

@@ -62,7 +62,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
             conditions.append(_never_wrote(ruleset, family))
             continue
         targets = {frontend: item.service_port for frontend, item in mine.items()}
-        targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports))
+        targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports_of(family)))
         others = [item for item in rulesets if item is not ruleset]
         found = behaviours_of(walker_of(evidence, network, (ruleset, *others)), network, targets)
         behaviours |= {

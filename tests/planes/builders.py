@@ -104,7 +104,7 @@ def order(
     *,
     config: ProxyConfig = CONFIG,
     version: Version | None = (1, 36),
-    node_ports: frozenset[tuple[Protocol, int]] = frozenset(),
+    node_ports: frozenset[tuple[Family, Protocol, int]] = frozenset(),
 ) -> ReadingOrder:
     """What a plane is asked on the node."""
     context = NodeContext(node_name="node01", node=NODE, host=HOST, config=config, version=version, networks=networks())

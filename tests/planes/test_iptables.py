@@ -161,12 +161,14 @@ def test_rules_that_show_no_other_address(rule: str) -> None:
 def test_a_node_port_that_is_closed_on_this_node_is_a_services_all_the_same() -> None:
     """nodePortAddresses names no address of the node, and the rules for the NodePort are there."""
     elsewhere = structs.replace(CONFIG, node_port_addresses=("172.16.0.0/12",))
-    known = frozenset({(Protocol.TCP, 30080)})
-    given = order(config=elsewhere, node_ports=known)
+    given = order(config=elsewhere, node_ports=frozenset({(Family.IPV4, Protocol.TCP, 30080)}))
     assert not any(frontend.kind is FrontendKind.NODE_PORT for frontend in given.expected.behaviours)
     assert served(read(ruleset(), given=given), given) == set()
-    unknown = order(config=elsewhere)
-    assert served(read(ruleset(), given=unknown), unknown) == {("10.244.1.1:30080/TCP", "NODE_PORT", "default/web")}
+    for unknown in (
+        order(config=elsewhere),
+        order(config=elsewhere, node_ports=frozenset({(Family.IPV6, Protocol.TCP, 30080)})),
+    ):
+        assert served(read(ruleset(), given=unknown), unknown) == {("10.244.1.1:30080/TCP", "NODE_PORT", "default/web")}
 
 
 def test_refusals_left_over_in_filter_are_seen() -> None:
