@@ -32,8 +32,8 @@ def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span)
         at, new_at = at + same, new_at + same
         if at == stop or new_at == new_stop:
             break
-        name, end = _chain(old, at, stop)
-        new_name, new_end = _chain(new, new_at, new_stop)
+        name, end = chain_at(old, at, stop)
+        new_name, new_end = chain_at(new, new_at, new_stop)
         if name < new_name:
             new_end = new_at
         elif name > new_name:
@@ -88,8 +88,8 @@ def _beginning(content: bytes, line: int, stop: int) -> bytes:
     return content[line : space + 1] if space >= 0 else content[line:stop]
 
 
-def _chain(content: bytes, at: int, stop: int) -> tuple[bytes, int]:
-    """What the lines of the chain begin with that begins here, and where it ends."""
+def chain_at(content: bytes, at: int, stop: int) -> tuple[bytes, int]:
+    """What all lines of the chain begin with of which one stands here, and where it ends, before `stop` at the latest."""
     beginning = _beginning(content, at, stop)
     end = content.find(b"\n", at, stop) + 1 or stop
     while end < stop and content.startswith(beginning, end):

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kdiag.model.addresses import AddressSet
-from kdiag.parse.chain_merge import Span
+from kdiag.parse.chain_merge import Span, chain_at
 from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, Read, read_line
 from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText, EndpointForms
 from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
@@ -182,10 +182,7 @@ class CutDump:
                 start = self.content.find(b"\n" + beginning, self.endpoint_region[0] - 1, self.endpoint_region[1]) + 1
                 found = (start, self.content.index(b"\n", start) + 1) if start else None
             if found is not None:
-                start, end = found
-                while self.content.startswith(beginning, end):
-                    end = self.content.index(b"\n", end) + 1
-                yield start, end
+                yield found[0], chain_at(self.content, found[0], self.endpoint_region[1])[1]
 
     def _line_at(self, region: Span, beginning: bytes) -> Span | None:
         """The first line of a sorted region that begins like this."""

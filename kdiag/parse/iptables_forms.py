@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
+from kdiag.parse.chain_merge import chain_at
+
 COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]\S*+)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
 LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
@@ -234,10 +236,6 @@ def _pieces(content: bytes, region: tuple[int, int]) -> Iterator[tuple[int, int]
     while start < stop:
         end = min(start + _PIECE_BYTES, stop)
         if end < stop:
-            line = content.rindex(b"\n", start, end) + 1
-            beginning = content[line : content.index(b" ", line + 3) + 1]
-            end = content.index(b"\n", line) + 1
-            while content.startswith(beginning, end):
-                end = content.index(b"\n", end) + 1
+            _, end = chain_at(content, content.rindex(b"\n", start, end) + 1, stop)
         yield start, end
         start = end

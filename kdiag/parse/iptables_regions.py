@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from kdiag.parse.chain_merge import Span, differing_chains
+from kdiag.parse.chain_merge import Span, chain_at, differing_chains
 from kdiag.parse.iptables_forms import ChainText, EndpointForms, endpoint_forms
 
 if TYPE_CHECKING:
@@ -114,16 +114,14 @@ def _in_order(content: bytes, region: Span | None, pairs: list[tuple[Span, Span]
         if region is None or start == end:
             continue
         if start > region[0]:
-            before = content.rfind(b"\n", 0, start - 1) + 1
-            if _name(content, before) >= _name(content, start):
+            before, _ = chain_at(content, content.rfind(b"\n", 0, start - 1) + 1, start)
+            if before >= chain_at(content, start, end)[0]:
                 return False
-        if end < region[1] and _name(content, content.rfind(b"\n", 0, end - 1) + 1) >= _name(content, end):
-            return False
+        if end < region[1]:
+            last, _ = chain_at(content, content.rfind(b"\n", 0, end - 1) + 1, end)
+            if last >= chain_at(content, end, region[1])[0]:
+                return False
     return True
-
-
-def _name(content: bytes, line: int) -> bytes:
-    return content[line : content.index(b" ", line + len(b"-A "))]
 
 
 def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:
