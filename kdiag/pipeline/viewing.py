@@ -82,10 +82,11 @@ def build_view(
     examined = dict.fromkeys(name for name in recorded if not nodes or name in nodes)
     asked_about = None if only is None else only(before, cluster)
 
-    first_cuts: dict[str, CutDump] | None = {} if len(examined) > 1 else None
+    in_part = asked_about is not None
+    # Dumps that are cut in part have nothing to compare.
+    first_cuts: dict[str, CutDump] | None = {} if len(examined) > 1 and not in_part else None
 
     def evidence_of(name: str) -> NodeEvidence:
-        in_part = asked_about is not None
         return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=in_part, like=first_cuts)
 
     # The rules of a node may take a gigabyte of memory: they are read when it is its turn, unless those of all have to be

@@ -49,8 +49,9 @@ class ReadingOrder(Struct, frozen=True, kw_only=True):
     """What a plane is asked: the frontends that ought to exist, and the node that they are on.
 
     `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
-    `node_ports` are the NodePorts that Services have in each family, open on this node or not. `settled` are the frontends that the proxy
-    has had the time to write as they are expected (None: all of them): only their absence shows a structural fault.
+    `node_ports` are the NodePorts that Services have in each family, open on this node or not. `settled` are the frontends
+    that the proxy has had the time to write as they are expected (None: all of them): only their absence shows a
+    structural fault.
     """
 
     expected: DataPlane

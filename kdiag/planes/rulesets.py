@@ -49,7 +49,8 @@ def read_rulesets(
     """Every rule set recorded on a node, one for each family and backend.
 
     Where `cuts` is given, large dumps are cut up (`in_part` if a few Services are asked about) and put there by source, and
-    their rule sets are excerpts. `like` has a dump of another node for each probe; where it has none, one is put there.
+    their rule sets are excerpts. `like`, for dumps that are cut up as a whole, has one of another node for each probe; where it
+    has none, one is put there.
     """
     rulesets: list[Ruleset] = []
     gaps: list[Gap] = []
@@ -106,7 +107,8 @@ def read_nft(
             ruleset = _nft_objects(cut.sample(), cut, recording.source)
         else:
             try:
-                ruleset = parse(recording.text(), recording.source)
+                # The recording may have to be read from where it lies: once is enough.
+                ruleset = parse(content.decode("utf-8", errors="replace"), recording.source)
             except ParseError as error:
                 return None, (Gap(node=node_name, subject=recording.source, reason=error.message),)
         if not ruleset.complete:
@@ -245,13 +247,13 @@ def _read_one(
             content = whole.content
             cut = None
             if cuts is not None and len(content) >= LARGE_BYTES:
-                known = like.get(whole_name) if like is not None and not in_part else None
+                known = like.get(whole_name) if like is not None else None
                 cut = cut_dump(content, in_part=in_part, like=known)
             if cut is not None and cuts is not None:
                 sample = sample_of(cut, family, backend, whole.source)
                 if not sample.unread:
                     cuts[whole.source] = cut
-                    if like is not None and not in_part:
+                    if like is not None:
                         like.setdefault(whole_name, cut)
                     return sample
             ruleset = _parse(node_name, whole, name, None, family, backend, gaps)
