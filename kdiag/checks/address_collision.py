@@ -11,7 +11,8 @@ from kdiag.checks.interface import Check
 from kdiag.checks.service_endpoints import is_served
 from kdiag.checks.vital_addresses import vital_addresses
 from kdiag.model.addresses import Address, Protocol, SocketAddress, family_of
-from kdiag.model.cluster import ClusterState, ObjectKey, Service, ServicePort
+from kdiag.model.cluster import ClusterState, Service, ServicePort
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
 

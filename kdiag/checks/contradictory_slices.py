@@ -8,7 +8,9 @@ from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
 from kdiag.checks.service_endpoints import is_served, slices_of
 from kdiag.model.addresses import Address, Family, Protocol, SocketAddress
-from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, ObjectKey, Service
+from kdiag.model.cluster import ClusterState, Service
+from kdiag.model.endpoints import Endpoint, EndpointSlice
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
 

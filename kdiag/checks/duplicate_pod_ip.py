@@ -8,7 +8,8 @@ from kdiag.checks.addressing import listed, running_pods
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
 from kdiag.model.addresses import Address
-from kdiag.model.cluster import ClusterState, ObjectKey, Pod
+from kdiag.model.cluster import ClusterState, Pod
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
 

@@ -21,7 +21,9 @@ from kdiag.checks.service_endpoints import (
     slices_of,
 )
 from kdiag.model.addresses import Address, family_of
-from kdiag.model.cluster import ClusterState, Endpoint, ObjectKey, Pod, Service
+from kdiag.model.cluster import ClusterState, Pod, Service
+from kdiag.model.endpoints import Endpoint
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
 

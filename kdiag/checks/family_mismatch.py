@@ -20,7 +20,8 @@ from kdiag.checks.service_endpoints import (
     uses_terminating,
 )
 from kdiag.model.addresses import Family, SocketAddress, family_of, parse_address
-from kdiag.model.cluster import ClusterState, ObjectKey, Service, ServicePort
+from kdiag.model.cluster import ClusterState, Service, ServicePort
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Evidence, Finding, Severity
 from kdiag.model.view import View
 

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from kdiag.checks.group_finding import Bundle, port_of, service_of
 from kdiag.compare.judge import ALL, SOME
 from kdiag.model.addresses import AddressSet, Family, SocketAddress
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import Fate, Frontend, FrontendKind, Position
 from kdiag.model.difference import Difference, Symptom
+from kdiag.model.objects import ObjectKey
 from kdiag.model.view import View
 
 NODES_LIMIT = 5

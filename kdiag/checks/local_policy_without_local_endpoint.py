@@ -18,7 +18,9 @@ from kdiag.checks.service_endpoints import (
     slices_of,
     uses_terminating,
 )
-from kdiag.model.cluster import ClusterState, Endpoint, ObjectKey, Service, ServicePort, TrafficPolicy
+from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
+from kdiag.model.endpoints import Endpoint
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
 

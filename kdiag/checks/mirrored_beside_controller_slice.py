@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
 from kdiag.checks.service_endpoints import MIRROR_CONTROLLER, SLICE_CONTROLLER, is_served, slices_of
-from kdiag.model.cluster import ClusterState, EndpointSlice, ObjectKey, Service
+from kdiag.model.cluster import ClusterState, Service
+from kdiag.model.endpoints import EndpointSlice
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Affected, Finding, Severity
 from kdiag.model.view import View
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
-from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Pod, Service, ServicePort
+from kdiag.model.cluster import ClusterState, Pod, Service, ServicePort
+from kdiag.model.endpoints import Endpoint, EndpointSlice
 from kdiag.model.proxy import Version, parse_version
 from kdiag.model.report import Affected
 from kdiag.model.view import View

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Address, parse_address
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.facts import FactKind
+from kdiag.model.objects import ObjectKey
 from kdiag.model.view import View
 
 _API_SERVICE = ObjectKey(namespace="default", name="kubernetes")

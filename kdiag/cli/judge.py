@@ -20,7 +20,7 @@ from kdiag.errors import UsageError
 if TYPE_CHECKING:
     from kdiag.model.addresses import Network
     from kdiag.model.baseline import Baseline
-    from kdiag.model.cluster import ObjectKey
+    from kdiag.model.objects import ObjectKey
     from kdiag.model.report import Report
     from kdiag.pipeline import Scope
 

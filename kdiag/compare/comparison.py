@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from kdiag.compare.causes import group
 from kdiag.compare.judge import judge, judge_unexpected
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, RuleRef, ServicePortKey
 from kdiag.model.difference import CauseKind, Comparison, Condition, Difference, Unclear
+from kdiag.model.objects import ObjectKey
 
 
 def compare(

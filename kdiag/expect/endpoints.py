@@ -12,7 +12,8 @@ from math import prod
 from msgspec import Struct
 
 from kdiag.model.addresses import Address, Family, SocketAddress, family_of, socket_address
-from kdiag.model.cluster import ClusterState, Endpoint, EndpointSlice, Service, ServicePort
+from kdiag.model.cluster import ClusterState, Service, ServicePort
+from kdiag.model.endpoints import Endpoint, EndpointSlice
 from kdiag.model.proxy import Version
 
 IGNORED_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")

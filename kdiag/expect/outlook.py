@@ -19,8 +19,9 @@ from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node
 from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
 from kdiag.model.addresses import Family, SocketAddress
-from kdiag.model.cluster import ClusterState, EndpointSlice, Service, ServicePort
+from kdiag.model.cluster import ClusterState, Service, ServicePort
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
+from kdiag.model.endpoints import EndpointSlice
 
 
 class Places(Struct, frozen=True):

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from kdiag.model.addresses import Address, AddressSet, Family, Protocol, SocketAddress, family_of
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 
 
 class FrontendKind(enum.StrEnum):

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from kdiag.errors import TargetError
-from kdiag.model.cluster import ClusterState, ObjectKey, Pod, Service
+from kdiag.model.cluster import ClusterState, Pod, Service
+from kdiag.model.objects import ObjectKey
 
 
 def near_names(wanted: str, known: Iterable[str], *, limit: int = 3) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from kdiag.model.addresses import Network
-from kdiag.model.cluster import EndpointSlice, LegacyEndpoints, ObjectKey, Pod, Service, ServiceCidr
+from kdiag.model.cluster import Pod, Service, ServiceCidr
+from kdiag.model.endpoints import EndpointSlice, LegacyEndpoints
+from kdiag.model.objects import ObjectKey
 
 PLANNED_PHASE = "Planned"
 """`Pod.phase` of a pod that a manifest describes: it does not run, has no address, and is ready once it is there."""

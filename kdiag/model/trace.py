@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kdiag.model.addresses import Address, Protocol
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import ClientSet, Fate, Frontend, Position, RuleRef, ServicePortKey
+from kdiag.model.objects import ObjectKey
 
 
 class ServiceTarget(Struct, frozen=True, kw_only=True):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from kdiag.model.addresses import Network
-from kdiag.model.cluster import ClusterState, Node, ObjectKey, Pod, Service
+from kdiag.model.cluster import ClusterState, Node, Pod, Service
 from kdiag.model.dataplane import DataPlane, ServicePortKey
 from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import IpSet, Ruleset
 

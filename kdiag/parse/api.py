@@ -14,7 +14,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from kdiag.model.cluster import ClusterState, EndpointSlice, ObjectKey
+from kdiag.model.cluster import ClusterState
+from kdiag.model.endpoints import EndpointSlice
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 from kdiag.parse import api_objects, api_raw

@@ -22,22 +22,16 @@ from kdiag.model.cluster import (
     Container,
     ContainerPort,
     DaemonSet,
-    Endpoint,
-    EndpointSlice,
-    LazyEndpoints,
-    LegacyEndpoints,
     LoadBalancerIngress,
-    Metadata,
     Node,
-    ObjectKey,
     Pod,
-    ReadyEndpoints,
     Service,
     ServiceCidr,
     ServicePort,
-    SlicePort,
     TrafficPolicy,
 )
+from kdiag.model.endpoints import Endpoint, EndpointSlice, LazyEndpoints, LegacyEndpoints, ReadyEndpoints, SlicePort
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.parse import api_raw as raw
 
 Complain = Callable[[str], None]

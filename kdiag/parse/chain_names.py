@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from kdiag.model.addresses import Protocol, SocketAddress
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import ServicePortKey
+from kdiag.model.objects import ObjectKey
 
 _HASH_LENGTH = 16
 

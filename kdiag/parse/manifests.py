@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from kdiag.errors import ParseError, UsageError
-from kdiag.model.cluster import EndpointSlice, LegacyEndpoints, ObjectKey, Pod, Service, ServiceCidr
+from kdiag.model.cluster import Pod, Service, ServiceCidr
+from kdiag.model.endpoints import EndpointSlice, LegacyEndpoints
+from kdiag.model.objects import ObjectKey
 from kdiag.model.plan import PLANNED_PHASE, Place, Plan, Refusal
 from kdiag.parse import api_objects
 from kdiag.parse import api_raw as raw

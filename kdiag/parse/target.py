@@ -9,8 +9,8 @@ import re
 
 from kdiag.errors import UsageError
 from kdiag.model.addresses import Address, Network, Protocol, parse_address, parse_network
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Position
+from kdiag.model.objects import ObjectKey
 from kdiag.model.trace import (
     AddressTarget,
     NodePortTarget,

@@ -15,9 +15,9 @@ from kdiag.checks.interface import Check
 from kdiag.errors import UsageError
 from kdiag.gather.snapshot_reader import demo_snapshot, read_snapshot
 from kdiag.model.addresses import Network
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.facts import Facts
 from kdiag.model.lookup import find_node, find_service
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Finding, Gap, GapKind, Report
 from kdiag.model.snapshot import Snapshot
 from kdiag.model.view import View

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kdiag.gather.api_connection import connect
 from kdiag.gather.collect import Collector, Order, Watch
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
+from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.pipeline.rounds import is_unsettled
 from kdiag.pipeline.settling import moved_between, young_services

@@ -15,10 +15,11 @@ from kdiag.expect.frontends import is_served
 from kdiag.expect.outlook import PlainEndpoints
 from kdiag.gather.no_login import no_login_reason
 from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.rules import Ruleset

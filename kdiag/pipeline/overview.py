@@ -9,8 +9,9 @@ from kdiag.checks.service_endpoints import SERVICE_PROXY_LABEL
 from kdiag.expect.dataplane import NEWEST
 from kdiag.expect.endpoints import candidates_of
 from kdiag.model.addresses import Family, SocketAddress
-from kdiag.model.cluster import ObjectKey, Service
+from kdiag.model.cluster import Service
 from kdiag.model.difference import Difference
+from kdiag.model.objects import ObjectKey
 from kdiag.model.overview import CheckNote, NodeOverview, Overview, ServiceOverview, ServiceTrace, Unjudged
 from kdiag.model.report import Finding, Severity
 from kdiag.model.trace import TraceEndpoint

@@ -15,19 +15,10 @@ from msgspec.structs import replace
 from kdiag.checks.addressing import networks_of, outermost, service_range_facts
 from kdiag.checks.service_endpoints import MIRROR_CONTROLLER, SLICE_CONTROLLER, declares, publishes_not_ready
 from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
-from kdiag.model.cluster import (
-    ClusterState,
-    Endpoint,
-    EndpointSlice,
-    LegacyEndpoints,
-    Metadata,
-    ObjectKey,
-    Pod,
-    Service,
-    ServicePort,
-    SlicePort,
-)
+from kdiag.model.cluster import ClusterState, Pod, Service, ServicePort
+from kdiag.model.endpoints import Endpoint, EndpointSlice, LegacyEndpoints, SlicePort
 from kdiag.model.facts import FactKind, Facts
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.model.plan import PLANNED_PHASE, Plan
 
 _BEYOND = {Family.IPV4: int(ip_address("198.18.0.1")), Family.IPV6: int(ip_address("2001:db8::1"))}

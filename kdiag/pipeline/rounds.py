@@ -8,9 +8,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdiag.compare.causes import group
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import ServicePortKey
 from kdiag.model.difference import Comparison, Condition, Difference, Unclear
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.parse.api import parse_cluster

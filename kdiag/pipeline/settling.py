@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import ObjectKey
 from kdiag.parse.host import parse_go_time
 
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"

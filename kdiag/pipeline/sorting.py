@@ -16,8 +16,8 @@ from kdiag.expect.dataplane import Spot, spot_of
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import AddressSet, Family
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import FrontendKind
+from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText

@@ -12,9 +12,10 @@ from kdiag.errors import TargetError
 from kdiag.expect.dataplane import NEWEST
 from kdiag.expect.endpoints import Candidate, candidates_of
 from kdiag.model.addresses import Address, Family, parse_address
-from kdiag.model.cluster import ClusterState, ObjectKey, Pod, Service
+from kdiag.model.cluster import ClusterState, Pod, Service
 from kdiag.model.dataplane import Behaviour, Case, Frontend, FrontendKind, Position, ServicePortKey
 from kdiag.model.lookup import find_node, find_pod, find_service
+from kdiag.model.objects import ObjectKey
 from kdiag.model.trace import (
     AddressTarget,
     NodePortTarget,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import DataPlane
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import Version
 
 NAMELESS = ObjectKey(namespace="", name="")

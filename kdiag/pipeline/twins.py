@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from kdiag.expect.dataplane import NodeContext, Spot, detector_of
 from kdiag.expect.outlook import PlainEndpoints, outlooks
 from kdiag.model.addresses import AddressSet, Family
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
 from kdiag.pipeline.sorting import SortedOffers, Sorter

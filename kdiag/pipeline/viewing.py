@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from kdiag.expect.outlook import PlainEndpoints
 from kdiag.model.addresses import Network
-from kdiag.model.cluster import ClusterState, ObjectKey
+from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import ServicePortKey
 from kdiag.model.facts import FactKind, Facts
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyConfig
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Snapshot

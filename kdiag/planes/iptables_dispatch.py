@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kdiag.model.addresses import Protocol
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, ServicePortKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.rules import Rule, Ruleset
 from kdiag.parse.chain_names import ChainIndex, service_port_of_comment
 from kdiag.walk.network import NodeNetwork

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from kdiag.model import nft
 from kdiag.model.addresses import Address, Protocol, parse_address
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, ServicePortKey
+from kdiag.model.objects import ObjectKey
 from kdiag.walk.network import NodeNetwork
 
 ADDRESS_MAPS = ("service-ips", "no-endpoint-services")

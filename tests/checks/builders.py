@@ -15,22 +15,18 @@ from kdiag.model.cluster import (
     Container,
     ContainerPort,
     DaemonSet,
-    Endpoint,
-    EndpointSlice,
-    LegacyEndpoints,
     LoadBalancerIngress,
-    Metadata,
     Node,
-    ObjectKey,
     Pod,
     Service,
     ServiceCidr,
     ServicePort,
-    SlicePort,
     TrafficPolicy,
 )
+from kdiag.model.endpoints import Endpoint, EndpointSlice, LegacyEndpoints, SlicePort
 from kdiag.model.facts import Fact, FactKind, Facts
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Ruleset
 from kdiag.model.view import NodeView, View

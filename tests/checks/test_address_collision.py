@@ -7,7 +7,8 @@ from msgspec import structs
 
 from kdiag.checks.address_collision import CHECK
 from kdiag.checks.service_endpoints import SERVICE_PROXY_LABEL
-from kdiag.model.cluster import ClusterState, EndpointSlice, LoadBalancerIngress, Node, Pod, Service
+from kdiag.model.cluster import ClusterState, LoadBalancerIngress, Node, Pod, Service
+from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.report import Finding, Severity
 from tests.checks.builders import address, cluster, endpoint, endpoint_slice, node, pod, service, service_port, view
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from kdiag.checks.contradictory_slices import CHECK
-from kdiag.model.cluster import Endpoint
+from kdiag.model.endpoints import Endpoint
 from kdiag.model.report import Finding, Severity
 from tests.checks.builders import cluster, endpoint, endpoint_slice, service, slice_port, view
 

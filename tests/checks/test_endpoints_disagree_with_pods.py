@@ -6,7 +6,8 @@ import pytest
 
 from kdiag.checks.endpoints_disagree_with_pods import CHECK
 from kdiag.model.addresses import Protocol
-from kdiag.model.cluster import ClusterState, LegacyEndpoints
+from kdiag.model.cluster import ClusterState
+from kdiag.model.endpoints import LegacyEndpoints
 from kdiag.model.report import Finding, Severity
 from tests.checks.builders import (
     LONG_AGO,

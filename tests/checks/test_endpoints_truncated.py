@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kdiag.checks.endpoints_truncated import CHECK
-from kdiag.model.cluster import LegacyEndpoints
+from kdiag.model.endpoints import LegacyEndpoints
 from kdiag.model.proxy import ProxyConfig, ProxyMode
 from kdiag.model.report import Finding, Severity
 from kdiag.model.view import NodeView

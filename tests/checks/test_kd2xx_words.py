@@ -24,9 +24,9 @@ from kdiag.checks.group_words import (
     with_owners,
 )
 from kdiag.model.addresses import Family, Protocol
-from kdiag.model.cluster import LegacyEndpoints
 from kdiag.model.dataplane import Disposition, FrontendKind, Position
 from kdiag.model.difference import CauseKind, Difference, Symptom, Unclear
+from kdiag.model.endpoints import LegacyEndpoints
 from kdiag.model.view import View
 from tests.checks.builders import NOW, cluster, endpoint, endpoint_slice, meta, node, node_view, pod, service
 from tests.checks.builders import view as plain_view

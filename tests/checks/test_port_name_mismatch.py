@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from kdiag.checks.port_name_mismatch import CHECK
 from kdiag.model.addresses import Protocol
-from kdiag.model.cluster import LegacyEndpoints
+from kdiag.model.endpoints import LegacyEndpoints
 from kdiag.model.report import Finding, Severity
 from tests.checks.builders import (
     address,

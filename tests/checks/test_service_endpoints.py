@@ -9,7 +9,8 @@ import pytest
 from kdiag.checks import service_endpoints as subject
 from kdiag.checks.service_endpoints import Lack
 from kdiag.model.addresses import Family, Protocol
-from kdiag.model.cluster import LegacyEndpoints, Pod
+from kdiag.model.cluster import Pod
+from kdiag.model.endpoints import LegacyEndpoints
 from kdiag.model.proxy import ProxyConfig
 from tests.checks.builders import (
     LONG_AGO,

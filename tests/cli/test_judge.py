@@ -9,7 +9,7 @@ from kdiag.cli.judge import exit_code, named_codes, refuse_if_nothing_is_left, s
 from kdiag.cli.options import FailOn
 from kdiag.cli.trace import exit_code as trace_exit_code
 from kdiag.errors import UsageError
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import GapKind
 from tests.cli.conftest import Kdiag
 from tests.render.samples import HEALTHY, REPORT, STALE, TRACE, UNEVEN

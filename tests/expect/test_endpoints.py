@@ -5,7 +5,8 @@ from msgspec import structs
 
 from kdiag.expect.endpoints import Candidates, candidates_of
 from kdiag.model.addresses import Family, Protocol
-from kdiag.model.cluster import Endpoint, EndpointSlice, LegacyEndpoints, ServicePort
+from kdiag.model.cluster import ServicePort
+from kdiag.model.endpoints import Endpoint, EndpointSlice, LegacyEndpoints
 from tests.checks import builders as b
 
 NEW = (1, 36)

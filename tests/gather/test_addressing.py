@@ -7,7 +7,8 @@ import pytest
 from kdiag.errors import UsageError
 from kdiag.gather.addressing import AddressType, node_addresses, read_inventory
 from kdiag.gather.transports.interface import NodeAddress
-from kdiag.model.cluster import Metadata, Node, ObjectKey
+from kdiag.model.cluster import Node
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.model.report import GapKind
 
 

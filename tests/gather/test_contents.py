@@ -18,7 +18,8 @@ from kdiag.gather.contents import Limits, Packed
 from kdiag.gather.redact import redact_recordings
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.gather.snapshot_writer import write_snapshot
-from kdiag.model.cluster import LazyEndpoints, ObjectKey
+from kdiag.model.endpoints import LazyEndpoints
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
 from kdiag.parse.api import parse_cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kdiag.model.addresses import parse_address
-from kdiag.model.cluster import LazyEndpoints
+from kdiag.model.endpoints import LazyEndpoints
 from kdiag.parse.api import parse_cluster
 from tests.corpus_fixtures import cluster
 

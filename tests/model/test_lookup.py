@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from kdiag.errors import TargetError
-from kdiag.model.cluster import ClusterState, Metadata, Node, ObjectKey, Pod, Service
+from kdiag.model.cluster import ClusterState, Node, Pod, Service
 from kdiag.model.lookup import did_you_mean, find_node, find_pod, find_service, near_names
+from kdiag.model.objects import Metadata, ObjectKey
 
 
 def key(text: str) -> ObjectKey:

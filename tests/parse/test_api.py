@@ -18,17 +18,15 @@ from kdiag.model.cluster import (
     ClusterState,
     Container,
     ContainerPort,
-    Endpoint,
-    EndpointSlice,
     LoadBalancerIngress,
     Node,
-    ObjectKey,
     Pod,
     Service,
     ServicePort,
-    SlicePort,
     TrafficPolicy,
 )
+from kdiag.model.endpoints import Endpoint, EndpointSlice, SlicePort
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
 from kdiag.parse import api_objects

@@ -7,8 +7,8 @@ import ipaddress
 import pytest
 
 from kdiag.model.addresses import Protocol, SocketAddress
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import ServicePortKey
+from kdiag.model.objects import ObjectKey
 from kdiag.parse.chain_names import (
     ChainIndex,
     ChainRole,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
-from kdiag.model.cluster import LazyEndpoints, ObjectKey
+from kdiag.model.endpoints import LazyEndpoints
+from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Recording
 from kdiag.model.trace import ServiceTarget, TraceTarget
 from kdiag.parse import api_objects

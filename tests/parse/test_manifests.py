@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kdiag.errors import UsageError
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.plan import Place, Plan
 from kdiag.parse.manifests import parse_manifests
 

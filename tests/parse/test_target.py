@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kdiag.errors import KdiagError, UsageError
 from kdiag.model.addresses import Protocol, parse_address, parse_network
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import Position
+from kdiag.model.objects import ObjectKey
 from kdiag.model.trace import AddressTarget, NodePortTarget, ServiceTarget, TraceClient, TracePlace
 from kdiag.parse.target import (
     parse_client,

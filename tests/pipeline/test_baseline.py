@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kdiag.errors import KdiagError
 from kdiag.model.baseline import Baseline, BaselineEntry, BaselineKey
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap, GapKind, Report
 from kdiag.pipeline import Scope
 from kdiag.pipeline.baseline import apply_baseline, read_baseline

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from kdiag.errors import TargetError, UsageError
 from kdiag.gather.snapshot_writer import write_snapshot
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.facts import FactKind
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import GapKind, Report
 from kdiag.pipeline.flow import Scope, collect_settings, diagnose, open_snapshot
 from tests.corpus_fixtures import cluster, fault

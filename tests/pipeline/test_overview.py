@@ -8,9 +8,9 @@ import pytest
 from msgspec import structs
 
 from kdiag.model.addresses import Protocol
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import DataPlane, ServicePortKey
 from kdiag.model.difference import Unclear
+from kdiag.model.objects import ObjectKey
 from kdiag.model.overview import AddressRange, Overview, RangeKind, Unjudged
 from kdiag.model.report import Report
 from kdiag.parse.target import parse_reserved

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Snapshot
 from kdiag.parse.api import parse_cluster
 from kdiag.pipeline.settling import CHANGED_AT, young_services

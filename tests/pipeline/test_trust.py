@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import Version
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Snapshot

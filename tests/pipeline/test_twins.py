@@ -9,7 +9,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from kdiag.model.cluster import ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
 from kdiag.parse.iptables_cut import CutDump

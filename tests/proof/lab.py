@@ -26,9 +26,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Family, parse_network
-from kdiag.model.cluster import Metadata, Node, ObjectKey
+from kdiag.model.cluster import Node
 from kdiag.model.dataplane import Position
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.model.snapshot import Recording
 from kdiag.parse.interfaces import parse_interfaces
 from kdiag.parse.routes import parse_routes

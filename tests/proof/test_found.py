@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from kdiag.model.addresses import Family, Protocol, parse_address, parse_network
-from kdiag.model.cluster import Metadata, Node, ObjectKey
+from kdiag.model.cluster import Node
 from kdiag.model.dataplane import Disposition, Position
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.model.report import Severity
 from kdiag.model.rules import IpSet
 from kdiag.parse.iptables_save import parse_iptables_save

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from kdiag.model.addresses import AddressSet, Family, Network, Protocol, SocketAddress, parse_address, parse_network
-from kdiag.model.cluster import ObjectKey
 from kdiag.model.dataplane import (
     ClientSet,
     Disposition,
@@ -18,6 +17,7 @@ from kdiag.model.dataplane import (
     ServicePortKey,
 )
 from kdiag.model.facts import Fact, FactKind, Facts
+from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Affected, Evidence, Finding, Gap, GapKind, Report, Severity
 from kdiag.model.trace import Trace, TraceBranch, TraceEndpoint, TraceStep, TraceVerdict, TraceWalk
 

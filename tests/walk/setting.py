@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdiag.model.addresses import Address, AddressSet, Family, Network, Protocol, parse_address, parse_network
-from kdiag.model.cluster import Metadata, Node, ObjectKey
+from kdiag.model.cluster import Node
 from kdiag.model.dataplane import (
     Case,
     ClientSet,
@@ -18,6 +18,7 @@ from kdiag.model.dataplane import (
     Position,
 )
 from kdiag.model.host import HostFacts, Interface, InterfaceAddress, Route
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.walk.cases import cases_of

@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family
-from kdiag.model.cluster import Metadata, ObjectKey, Pod
+from kdiag.model.cluster import Pod
 from kdiag.model.dataplane import ClientSet, Position
 from kdiag.model.host import HostFacts, Interface
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.walk.network import MANY_INTERFACES, NodeNetwork, node_network
 from tests.walk.setting import HOST, NODE, address, addresses, interface_address, network_of, node, route
 

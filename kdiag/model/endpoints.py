@@ -1,0 +1,163 @@
+"""Where Services send packets: EndpointSlices, and Endpoints objects, with what is in them.
+
+Built by `kdiag.parse.api`, like the objects of `kdiag.model.cluster`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import overload
+
+from msgspec import Struct
+
+from kdiag.model.addresses import Address, Family, Protocol, family_of
+from kdiag.model.objects import Metadata, ObjectKey
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
+    """One endpoint of a slice. Only the first address is used, as kube-proxy does.
+
+    `address` is parsed, `address_text` as the API had it. Conditions are None where the API left them out.
+    `node_name` comes from nodeName, else from topology["kubernetes.io/hostname"] (v1beta1).
+    """
+
+    address: Address
+    address_text: str
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+    node_name: str | None = None
+    zone: str | None = None
+    zone_hints: tuple[str, ...] = ()
+    node_hints: tuple[str, ...] = ()
+    target_kind: str | None = None
+    target: ObjectKey | None = None
+
+
+class ReadyEndpoints(Struct, frozen=True):
+    """Endpoints of which nothing is said but that they are ready and where: all of one family, each on its node.
+
+    `numbers` are the addresses as numbers, `text` has them as the API had them, one a line; `nodes` are names, None where
+    it told none.
+    """
+
+    numbers: tuple[int, ...]
+    text: str
+    nodes: tuple[str | None, ...]
+
+
+class LazyEndpoints(Sequence[Endpoint]):
+    """Endpoints of which each becomes an object only when somebody looks at it: hardly any of 250,000 is.
+
+    `make` makes all of a slice. `ready` are they if they are ready and no more, or what tells that once it is asked for.
+    """
+
+    __slots__ = ("_made", "_make", "_ready")
+
+    def __init__(
+        self,
+        ready: ReadyEndpoints | Callable[[], ReadyEndpoints | None],
+        make: Callable[[], tuple[Endpoint, ...]],
+    ) -> None:
+        self._ready: ReadyEndpoints | Callable[[], ReadyEndpoints | None] | None = ready
+        self._make = make
+        self._made: tuple[Endpoint, ...] | None = None
+
+    @property
+    def ready(self) -> ReadyEndpoints | None:
+        """What they are if they are ready and no more, None if there is more to one."""
+        if self._ready is not None and not isinstance(self._ready, ReadyEndpoints):
+            self._ready = self._ready()
+        return self._ready
+
+    def _all(self) -> tuple[Endpoint, ...]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> Endpoint: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Endpoint, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Endpoint | tuple[Endpoint, ...]:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        ready = self.ready
+        return len(ready.numbers if ready is not None else self._all())
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._all())
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == (other._all() if isinstance(other, LazyEndpoints) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+
+class SlicePort(Struct, frozen=True, kw_only=True):
+    """One port of a slice. `port` None means all ports, which kube-proxy skips."""
+
+    name: str
+    protocol: Protocol
+    port: int | None = None
+
+
+class EndpointSlice(Struct, frozen=True, kw_only=True):
+    """An EndpointSlice. `service` comes from the label kubernetes.io/service-name; None without it."""
+
+    meta: Metadata
+    service: ObjectKey | None
+    address_type: str
+    endpoints: Sequence[Endpoint] = ()
+    ports: tuple[SlicePort, ...] = ()
+    managed_by: str | None = None
+
+    @property
+    def ready(self) -> ReadyEndpoints | None:
+        """Its endpoints, if all are of its family and nothing is said of them but that they are ready and where."""
+        if isinstance(self.endpoints, LazyEndpoints) and self.endpoints.ready is not None:
+            return self.endpoints.ready
+        for item in self.endpoints:
+            unlike = item.ready is False or item.serving is False or item.terminating
+            if unlike or item.zone_hints or item.node_hints or family_of(item.address) is not self.family:
+                return None
+        texts = [item.address_text for item in self.endpoints]
+        if any("\n" in text for text in texts):
+            return None
+        return ReadyEndpoints(
+            tuple([int(item.address) for item in self.endpoints]),
+            "\n".join(texts),
+            tuple([item.node_name for item in self.endpoints]),
+        )
+
+    def holds(self, address: Address) -> bool:
+        """True if an endpoint has this address."""
+        return int(address) in self.numbers().get(family_of(address), ())
+
+    def numbers(self) -> Mapping[Family, Sequence[int]]:
+        """The addresses of its endpoints as numbers, by family."""
+        ready = self.endpoints.ready if isinstance(self.endpoints, LazyEndpoints) else None
+        if ready is not None and self.family is not None:
+            return {self.family: ready.numbers}
+        found: dict[Family, list[int]] = {}
+        for endpoint in self.endpoints:
+            found.setdefault(family_of(endpoint.address), []).append(int(endpoint.address))
+        return found
+
+    @property
+    def family(self) -> Family | None:
+        """The family of its addresses; None for FQDN."""
+        return {"IPv4": Family.IPV4, "IPv6": Family.IPV6}.get(self.address_type)
+
+
+class LegacyEndpoints(Struct, frozen=True, kw_only=True):
+    """A core/v1 Endpoints object, read for what only it can show (truncation, mirroring) and for old proxies."""
+
+    meta: Metadata
+    addresses: tuple[tuple[Address, str, Protocol, int], ...] = ()
+    """Ready addresses: address, port name, protocol, port."""
+    not_ready_addresses: tuple[tuple[Address, str, Protocol, int], ...] = ()
