@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from kdiag.compare.causes import group
-from kdiag.compare.judge import judge, judge_unexpected
+from kdiag.compare.judge import Known, judge, judge_unexpected
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, RuleRef, ServicePortKey
 from kdiag.model.difference import CauseKind, Comparison, Condition, Difference, Unclear
 from kdiag.model.objects import ObjectKey
@@ -47,13 +47,16 @@ def compare(
     passing: list[Difference] = []
     judged = 0
     outran = False
+    known, about = Known(), None
     for frontend, behaviour in expected.behaviours.items():
         real = actual.behaviours.get(frontend)
         if real is None:
             continue
         judged += 1
         label = labels.get(behaviour.service_port) if behaviour.service_port else None
-        verdict = judge(node, frontend, behaviour, real, label, filter_seen=filter_seen)
+        if behaviour.service_port != about:
+            known, about = Known(), behaviour.service_port
+        verdict = judge(node, frontend, behaviour, real, label, filter_seen=filter_seen, known=known)
         if verdict.undecided and behaviour.service_port:
             undecided.setdefault(verdict.unclear, {})[behaviour.service_port] = None
         found = verdict.differences

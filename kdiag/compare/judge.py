@@ -33,13 +33,31 @@ class Verdict(Struct, frozen=True, kw_only=True):
     undecided: bool = False
 
 
+class Known:
+    """What is known of the outcomes and ways of one Service port: its frontends share many of them.
+
+    These must live as long as this.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes = OutcomeComparer()
+        self.rules = TellingRules()
+
+
 def judge(
-    node: str, frontend: Frontend, expected: Behaviour, actual: Behaviour, port_label: str | None, *, filter_seen: bool
+    node: str,
+    frontend: Frontend,
+    expected: Behaviour,
+    actual: Behaviour,
+    port_label: str | None,
+    *,
+    filter_seen: bool,
+    known: Known | None = None,
 ) -> Verdict:
     """Compare the two behaviours of a frontend, case by case."""
     unclear: dict[RuleRef, None] = {}
     undecided = False
-    subject = _Subject(node, frontend, expected.service_port, port_label)
+    subject = _Subject(node, frontend, expected.service_port, port_label, known or Known())
     by_clients = {case.clients: case for case in expected.cases}
     for case in actual.cases:
         same = by_clients.get(case.clients)
@@ -62,7 +80,7 @@ def judge(
 
 def judge_unexpected(node: str, frontend: Frontend, actual: Behaviour) -> tuple[Difference, ...]:
     """An address that the rules serve and no Service has."""
-    subject = _Subject(node, frontend, actual.service_port, f"{frontend.port}/{frontend.protocol}")
+    subject = _Subject(node, frontend, actual.service_port, f"{frontend.port}/{frontend.protocol}", Known())
     for case in actual.cases:
         if len(case.outcomes) == 1:
             subject.expect_nothing(case)
@@ -73,14 +91,19 @@ class _Subject:
     """The frontend that is judged. Differences that say the same of several sets of clients are one."""
 
     def __init__(
-        self, node: str, frontend: Frontend, service_port: ServicePortKey | None, port_label: str | None
+        self,
+        node: str,
+        frontend: Frontend,
+        service_port: ServicePortKey | None,
+        port_label: str | None,
+        known: Known,
     ) -> None:
         self._node = node
         self._frontend = frontend
         self._service_port = service_port
         self._port_label = port_label
-        self._outcomes = OutcomeComparer()
-        self._rules = TellingRules()
+        self._outcomes = known.outcomes
+        self._rules = known.rules
         self._found: dict[_Said, tuple[Difference, list[ClientSet]]] = {}
 
     def is_legal(self, outcome: Outcome, legal: Case, *, filter_seen: bool) -> bool:

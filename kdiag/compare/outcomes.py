@@ -42,10 +42,10 @@ class _Wrong(Struct, frozen=True):
 
 
 class OutcomeComparer:
-    """Compares outcomes of one frontend: whether they are the same, and what is wrong when they are not.
+    """Compares outcomes of one Service port: whether they are the same, and what is wrong when they are not.
 
-    Its cases differ in little but who is masqueraded: what they have in common is worked out once. The outcomes must live as
-    long as this.
+    They differ in little but who is masqueraded: what they have in common is worked out once. The outcomes must live as long
+    as this.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ Paths = Mapping[Fate, Passed]
 
 
 class TellingRules:
-    """The lines that show a fault. The cases of a frontend share most of their ways: each is read once.
+    """The lines that show a fault. The cases of a Service port share most of their ways: each is read once.
 
     Ways are known by their last step, which must live as long as this.
     """

@@ -41,26 +41,28 @@ def ways(situation: Situation, *, is_pod: bool, in_ranges: bool) -> tuple[Way, .
 
 
 def expected_cases(
-    situations: Iterable[Situation], clients: Iterable[ClientSet], network: NodeNetwork
+    situations: Iterable[Situation], clients: Iterable[ClientSet], outcomes: Outcomes, *, hairpins: bool = True
 ) -> tuple[Case, ...]:
     """The cases of one frontend. Several situations (contradictory slices) give several legal outcomes.
 
-    No situation at all gives no case: nothing can be expected.
+    No situation at all gives no case: nothing can be expected. Without `hairpins` callers that are endpoints themselves are
+    not told from others. `outcomes` are those of the Service port.
     """
     cases: list[Case] = []
     alternatives = tuple(situations)
     if not alternatives:
         return ()
     first = alternatives[0]
-    family = network.family
+    family = outcomes.network.family
     ranges = first.target.source_ranges
-    allowed = AddressSet.of(family, ranges) if ranges else AddressSet.everything(family)
+    allowed = AddressSet.of(family, ranges)
     endpoints = AddressSet.of(
         family,
         [
             candidate.at.address
             for item in alternatives
             for candidate in (*item.selection.cluster, *item.selection.local)
+            if hairpins
         ],
     )
     for client in clients:
@@ -70,9 +72,12 @@ def expected_cases(
             client = ClientSet(addresses=client.addresses - itself, interfaces=client.interfaces)
         pods, others, certain = first.detector.split(client, first.position)
         for part, is_pod in ((pods, True), (others, False)):
-            inside = ClientSet(addresses=part.addresses & allowed, interfaces=part.interfaces)
-            outside = ClientSet(addresses=part.addresses - allowed, interfaces=part.interfaces)
-            for piece, in_ranges in ((inside, True), (outside, False)):
+            pieces = [(part, True)]
+            if ranges:
+                inside = ClientSet(addresses=part.addresses & allowed, interfaces=part.interfaces)
+                outside = ClientSet(addresses=part.addresses - allowed, interfaces=part.interfaces)
+                pieces = [(inside, True), (outside, False)]
+            for piece, in_ranges in pieces:
                 if not piece:
                     continue
                 legal = [way for item in alternatives for way in ways(item, is_pod=is_pod, in_ranges=in_ranges)]
@@ -80,15 +85,16 @@ def expected_cases(
                     legal += [
                         way for item in alternatives for way in ways(item, is_pod=not is_pod, in_ranges=in_ranges)
                     ]
-                cases += _cut_hairpins(piece, tuple(dict.fromkeys(legal)), endpoints, first, network)
+                cases += _cut_hairpins(piece, tuple(dict.fromkeys(legal)), endpoints, first, outcomes)
     return tuple(cases)
 
 
 def _cut_hairpins(
-    piece: ClientSet, legal: tuple[Way, ...], endpoints: AddressSet, situation: Situation, network: NodeNetwork
+    piece: ClientSet, legal: tuple[Way, ...], endpoints: AddressSet, situation: Situation, known: Outcomes
 ) -> list[Case]:
     """An endpoint that calls its own Service is masqueraded where it is sent back to itself."""
-    outcomes = tuple(dict.fromkeys(_outcome(way, situation, network) for way in legal))
+    network = known.network
+    outcomes = tuple(dict.fromkeys(known.of(way, situation) for way in legal))
     callers = piece.addresses & endpoints
     if not callers or all(way.disposition is not Disposition.BACKEND for way in legal):
         return [Case(clients=piece, outcomes=outcomes)]
@@ -101,7 +107,7 @@ def _cut_hairpins(
         for number in range(low, high + 1):
             caller = AddressSet.span(network.family, number, number)
             mine = outcomes
-            # What comes from the wire for an endpoint on the node itself is not masqueraded at all: see _outcome.
+            # What comes from the wire for an endpoint on the node itself is not masqueraded at all: see Outcomes.
             if situation.position is Position.NODE or not caller & network.local:
                 mine = tuple(dict.fromkeys(item.called_by(number) for item in loops))
             if told is not None and not caller & told:
@@ -132,8 +138,26 @@ class _Loops:
         return Outcome(shares=tuple(shares))
 
 
+class Outcomes:
+    """What the ways of packets to one Service port come to for callers that are none of its endpoints.
+
+    Most of its addresses have the same ways: what these come to is worked out once, and is the same object then.
+    """
+
+    def __init__(self, network: NodeNetwork) -> None:
+        self.network = network
+        self._known: dict[tuple[object, ...], tuple[Way, Outcome]] = {}
+
+    def of(self, way: Way, situation: Situation) -> Outcome:
+        """What a way comes to."""
+        # Endpoints are the same object where they are the same; what is kept here keeps it from being another's.
+        key = (id(way.endpoints), way.masquerade, way.disposition, way.to_proxy, situation.position is Position.NODE)
+        if key not in self._known:
+            self._known[key] = (way, _outcome(way, situation, self.network))
+        return self._known[key][1]
+
+
 def _outcome(way: Way, situation: Situation, network: NodeNetwork) -> Outcome:
-    """What a way comes to for callers that are none of its endpoints."""
     if way.disposition is not Disposition.BACKEND:
         return make_outcome([(Fate(disposition=way.disposition), 1.0)])
     if way.to_proxy:

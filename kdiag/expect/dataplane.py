@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdiag.expect.behaviour import expected_cases
+from kdiag.expect.behaviour import Outcomes, expected_cases
 from kdiag.expect.endpoints import Candidates, candidates_of
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
-from kdiag.expect.selection import ProxyRules, select
+from kdiag.expect.selection import ProxyRules, Selection, select
 from kdiag.expect.situation import LocalDetector, Situation
 from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
@@ -83,7 +83,6 @@ def expected_data_plane(
     for family, network in context.networks.items():
         rules = context.rules
         at = node_port_addresses(family, network, context.host, context.config, rules)
-        detector = detector_of(family, context)
         left_out = without.get(family, ()) if without is not None else ()
         offered: list[tuple[Service, ServicePort, tuple[ServiceAddress, ...]]] = []
         for service in served:
@@ -97,33 +96,36 @@ def expected_data_plane(
                     offered.append((service, service_port, targets))
         offered.sort(key=lambda item: item[0].key)
         for service, service_port, targets in offered:
-            for frontend, behaviour in _port_behaviours(
-                cluster, context, network, detector, service, service_port, targets
-            ):
+            selections = tuple(
+                dict.fromkeys(
+                    select(candidates, service, known)
+                    for candidates in candidates_of(
+                        cluster, service, service_port, family, rules.version, context.node_name
+                    )
+                    for known in zones_of(rules, candidates)
+                )
+            )
+            for frontend, behaviour in behaviours_with(selections, context, family, service, service_port, targets):
                 behaviours.setdefault(frontend, behaviour)
     return DataPlane(node=context.node_name, behaviours=behaviours)
 
 
-def _port_behaviours(
-    cluster: ClusterState,
+def behaviours_with(
+    selections: Sequence[Selection],
     context: NodeContext,
-    network: NodeNetwork,
-    detector: LocalDetector,
+    family: Family,
     service: Service,
     service_port: ServicePort,
-    targets: tuple[ServiceAddress, ...],
-) -> Iterable[tuple[Frontend, Behaviour]]:
-    rules = context.rules
-    selections = tuple(
-        dict.fromkeys(
-            select(candidates, service, known)
-            for candidates in candidates_of(
-                cluster, service, service_port, network.family, rules.version, context.node_name
-            )
-            for known in zones_of(rules, candidates)
-        )
-    )
+    targets: Iterable[ServiceAddress],
+    *,
+    hairpins: bool = True,
+) -> Iterator[tuple[Frontend, Behaviour]]:
+    """What packets to some addresses of a Service port ought to meet, from each position that has clients, if these are its
+    endpoints (contradictory slices: one of these). `hairpins` as for expected_cases."""
+    network = context.networks[family]
+    rules, detector = context.rules, detector_of(family, context)
     key = _key_of(service, service_port)
+    outcomes = Outcomes(network)
     masquerade_all = bool(context.config and context.config.masquerade_all)
     for target in targets:
         for position in Position:
@@ -147,7 +149,8 @@ def _port_behaviours(
                     for selection in selections
                 ],
                 clients,
-                network,
+                outcomes,
+                hairpins=hairpins,
             )
             frontend = Frontend(
                 address=target.address,

@@ -157,6 +157,10 @@ class CutDump:
             spans += self._spans_of(name)
         for key in set(keys):
             spans += [line.span for line in self.dispatch.get(key, ())]
+        return self.numbered(spans)
+
+    def numbered(self, spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
+        """The lines that stand there: 1-based line number and text, in order."""
         position, number = 0, 1
         for start, end in sorted(spans):
             number += self.content.count(b"\n", position, start)
@@ -165,6 +169,16 @@ class CutDump:
                 number += 1
             position = end
 
+    def line_with(self, name: bytes, words: bytes, but: bytes) -> Span | None:
+        """The first line of a chain that has these words, and not others; None if there is none."""
+        start, end = self._rules_of(name) or (0, 0)
+        while (place := self.content.find(words, start, end)) >= 0:
+            line = self.content.rfind(b"\n", start, place) + 1 or start
+            start = self.content.index(b"\n", place + len(words) - 1) + 1
+            if but not in self.content[line:start]:
+                return line, start
+        return None
+
     def _spans_of(self, name: bytes) -> Iterator[Span]:
         kind = name[: name.rindex(b"-") + 1]
         region = self.declared.get(kind)
@@ -172,9 +186,14 @@ class CutDump:
             found = self._line_at(region, b":" + name + b" ")
             if found is not None:
                 yield found
+        rules = self._rules_of(name)
+        if rules is not None:
+            yield rules
+
+    def _rules_of(self, name: bytes) -> Span | None:
         if name in self.chains:
-            yield self.chains[name]
-        elif kind == ENDPOINT_KIND and self.endpoint_region is not None:
+            return self.chains[name]
+        if name.startswith(ENDPOINT_KIND) and self.endpoint_region is not None:
             beginning = b"-A " + name + b" "
             found = self._line_at(self.endpoint_region, beginning)
             if found is None and self.endpoints is None:
@@ -182,7 +201,8 @@ class CutDump:
                 start = self.content.find(b"\n" + beginning, self.endpoint_region[0] - 1, self.endpoint_region[1]) + 1
                 found = (start, self.content.index(b"\n", start) + 1) if start else None
             if found is not None:
-                yield found[0], chain_at(self.content, found[0], self.endpoint_region[1])[1]
+                return found[0], chain_at(self.content, found[0], self.endpoint_region[1])[1]
+        return None
 
     def _line_at(self, region: Span, beginning: bytes) -> Span | None:
         """The first line of a sorted region that begins like this."""

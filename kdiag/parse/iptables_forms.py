@@ -20,7 +20,7 @@ _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport
 LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
 _HASH = 16
-_SHARED = re.compile(rb"(.*)-m statistic --mode random --probability ([0-9.]+) -j \x01")
+_SHARED = re.compile(rb"(.*)-m statistic --mode random --probability ([0-9]+(?:\.[0-9]+)?) -j \x01")
 _SHARE_TOLERANCE = 1e-4
 """As in kdiag.compare.outcomes: probabilities are rounded to 31 bits by the kernel."""
 

@@ -10,13 +10,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdiag.compare import compare
-from kdiag.expect.dataplane import NodeContext, detector_of, expected_data_plane
+from kdiag.expect.dataplane import NodeContext, Spot, detector_of, expected_data_plane
 from kdiag.expect.frontends import is_served
 from kdiag.expect.outlook import PlainEndpoints
 from kdiag.gather.no_login import no_login_reason
 from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
 from kdiag.model.cluster import ClusterState
-from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
+from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.objects import ObjectKey
@@ -27,9 +27,12 @@ from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
+from kdiag.pipeline.node_gaps import cached_gaps, contradiction_gaps, unclear_gaps
+from kdiag.pipeline.offers import SortedOffers
+from kdiag.pipeline.outdated import out_of_date
 from kdiag.pipeline.proxy_wanted import wanted_config
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
-from kdiag.pipeline.sorting import SortedOffers
+from kdiag.pipeline.settling import unversioned
 from kdiag.pipeline.trust import Trust, trust_in
 from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends, twin_ports
 from kdiag.planes.detection import assumed_release, plane_of
@@ -81,6 +84,8 @@ class _Judged(Struct, frozen=True, kw_only=True):
     nft: NftRuleset | None = None
     """What was walked of the evidence's."""
     twins: frozenset[ServicePortKey] = frozenset()
+    unlike: Mapping[Family, Collection[Spot]] = {}
+    """What was walked, and is not to be gone by for what is out of date (see `OutOfDate`)."""
 
 
 class NodeResult(Struct, frozen=True, kw_only=True):
@@ -209,7 +214,7 @@ def examine_node(given: NodeInput) -> NodeResult:
     if given.later and is_unsettled(comparison):
         later = [_judge(item, version, plane).comparison for item in given.later]
         comparison = join_rounds(comparison, [item for item in later if item is not None], judged.conditions)
-    gaps += _unclear_gaps(comparison)
+    gaps += unclear_gaps(comparison)
     return NodeResult(
         view=replace(
             view,
@@ -242,6 +247,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         given.plain or PlainEndpoints(cluster),
         doubtful=trust.doubtful,
         alone={service.key for service in cluster.services if cached.intersection(service.cluster_ips)},
+        moving=_moving(given),
         only=given.only,
     )
     while True:
@@ -250,7 +256,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
             return judged
         said = suspects(judged.comparison, judged.expected, judged.actual)
         # The first of a kind is not right: what is wrong with it may not be wrong with all.
-        parted = [offers.part(said[offers.family]) for offers in families]
+        parted = [offers.part(said[offers.family], judged.unlike.get(offers.family, ())) for offers in families]
         if not any(parted):
             return judged
 
@@ -286,9 +292,15 @@ def _compare(
         ),
     )
     conditions = (*reading.conditions, *leftovers(evidence, plane.mode))
+    late = out_of_date(families, cluster, context, evidence.rulesets, reading.data_plane)
+    actual = _joined(reading.data_plane, late.actual)
+    expected = _joined(expected, late.expected)
+    if earlier is not None:
+        # Nothing is told as out of date that both readings do not have alike.
+        earlier = _joined(earlier, late.expected)
     comparison = compare(
         expected,
-        trust.reality(_without(reading.data_plane, cached), expected),
+        trust.reality(_without(actual, cached), expected),
         earlier=earlier,
         conditions=conditions,
         port_labels=given.port_labels,
@@ -299,14 +311,26 @@ def _compare(
     )
     return _Judged(
         expected=expected,
-        actual=reading.data_plane,
-        comparison=replace(comparison, judged=comparison.judged + twin_frontends(families, reading.data_plane)),
+        actual=actual,
+        comparison=replace(comparison, judged=comparison.judged + twin_frontends(families, actual)),
         conditions=conditions,
-        gaps=(*_cached_gaps(whole, cached), *reading.gaps, *_contradiction_gaps(expected)),
+        gaps=(*cached_gaps(whole, cached), *reading.gaps, *contradiction_gaps(expected)),
         rulesets=evidence.rulesets,
         nft=evidence.nft,
         twins=twin_ports(families),
+        unlike=late.unlike,
     )
+
+
+def _joined(plane: DataPlane, behaviours: Mapping[Frontend, Behaviour]) -> DataPlane:
+    return DataPlane(node=plane.node, behaviours={**plane.behaviours, **behaviours})
+
+
+def _moving(given: NodeInput) -> frozenset[ObjectKey]:
+    """The Services of which the two readings of the API may say different things."""
+    if given.before is given.cluster:
+        return frozenset()
+    return given.young | unversioned(given.cluster)
 
 
 def _settled(expected: DataPlane, earlier: DataPlane | None, young: frozenset[ObjectKey]) -> frozenset[Frontend] | None:
@@ -380,51 +404,3 @@ def _without(plane: DataPlane, addresses: frozenset[Address]) -> DataPlane:
             if frontend.kind is not FrontendKind.CLUSTER_IP or frontend.address not in addresses
         },
     )
-
-
-def _cached_gaps(plane: DataPlane, addresses: frozenset[Address]) -> list[Gap]:
-    aside = {
-        str(item.service_port.service)
-        for frontend, item in plane.behaviours.items()
-        if frontend.kind is FrontendKind.CLUSTER_IP and frontend.address in addresses and item.service_port
-    }
-    return [
-        Gap(
-            node=plane.node,
-            subject=service,
-            reason="the node-local DNS cache answers for its ClusterIP on this node",
-            kind=GapKind.NOT_APPLICABLE,
-        )
-        for service in sorted(aside)
-    ]
-
-
-def _contradiction_gaps(expected: DataPlane) -> list[Gap]:
-    """Service ports whose slices contradict each other so much that nothing is expected of their addresses."""
-    ports = {str(item.service_port) for item in expected.behaviours.values() if not item.cases and item.service_port}
-    return [
-        Gap(
-            node=expected.node,
-            subject=f"cannot tell: {port}",
-            reason="its EndpointSlices contradict each other about too many endpoints",
-        )
-        for port in sorted(ports)
-    ]
-
-
-def _unclear_gaps(comparison: Comparison) -> list[Gap]:
-    gaps = []
-    for item in comparison.unclear:
-        services = sorted({str(service_port.service) for service_port in item.service_ports})
-        named = ", ".join(services[:5]) + (f" and {len(services) - 5} more" if len(services) > 5 else "")
-        where = "; ".join(f"{rule.source}:{rule.line} {rule.text}" for rule in item.rules[:3])
-        gaps.append(
-            Gap(
-                node=comparison.node,
-                subject=(f"not settled: {named}" if named else "not settled")
-                if item.unsettled
-                else f"cannot tell: {named}",
-                reason=f"{item.reason}: {where}" if where else item.reason,
-            )
-        )
-    return gaps

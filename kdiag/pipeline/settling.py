@@ -80,6 +80,11 @@ def _written(cluster: ClusterState) -> dict[ObjectKey, frozenset[tuple[str, str,
     return found
 
 
+def unversioned(cluster: ClusterState) -> frozenset[ObjectKey]:
+    """Services with an object whose resource version was not recorded: nothing tells whether it was written."""
+    return frozenset(key for key, objects in _written(cluster).items() if any(not version for _, _, version in objects))
+
+
 def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> bool:
     """True unless the two readings show that no Service was made and deleted between them.
 

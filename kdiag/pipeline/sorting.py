@@ -6,13 +6,13 @@ See `kdiag.pipeline.twins` for what that is good for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec.structs import replace
 
-from kdiag.expect.dataplane import Spot, spot_of
+from kdiag.expect.dataplane import spot_of
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import AddressSet, Family
@@ -21,84 +21,13 @@ from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText
+from kdiag.pipeline.offers import Kind, Offer, Outdated, Shape, SortedOffers
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
-    from kdiag.parse.nft_cut import CutTable
+    from kdiag.pipeline.offers import Cut
 
-    Cut = CutDump | CutTable
-    """The rules of one family, cut into what is a Service's own and the rest."""
-
-Kind = tuple[object, ...]
-
-
-class Offer(Struct):
-    """A Service port at one of its addresses (or as a NodePort, at those of the node)."""
-
-    key: Key
-    spot: Spot
-    item: Outlook
-    targets: list[ServiceAddress]
-    keys: Sequence[Key]
-    """Those of all offers of the port."""
-
-
-class Shape(Struct, frozen=True):
-    """What the rules of an offer are like, but for names, addresses and ports: the lines for its address and the chains
-    that these lead to, with the API's endpoints. `names` and `texts` are those of the chains."""
-
-    lines: tuple[object, ...]
-    chains: tuple[object, ...]
-    cluster: Places
-    local: Places
-    names: tuple[bytes, ...]
-    texts: list[ChainText]
-
-
-class SortedOffers(Struct):
-    """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about."""
-
-    family: Family
-    cut: Cut
-    source: str
-    kinds: dict[Kind, list[Offer]] = field(default_factory=dict)
-    apart: list[Offer] = field(default_factory=list)
-    left_out: list[Offer] = field(default_factory=list)
-
-    def walked(self) -> Iterator[Offer]:
-        """One offer of each kind, and those that are judged by themselves."""
-        yield from self.apart
-        for offers in self.kinds.values():
-            yield offers[0]
-
-    def twins(self) -> Iterator[Offer]:
-        """Those that are right if the first of their kind is."""
-        for offers in self.kinds.values():
-            yield from offers[1:]
-
-    def unwalked(self) -> set[Spot]:
-        """Where what is not walked is offered."""
-        return {offer.spot for offer in (*self.twins(), *self.left_out)}
-
-    def part(self, suspect: Collection[Spot]) -> bool:
-        """Judge every offer by itself that is of a kind with one of these. False if there is none."""
-        found = [kind for kind, offers in self.kinds.items() if len(offers) > 1 and offers[0].spot in suspect]
-        for kind in found:
-            self.apart += self.kinds.pop(kind)
-        return bool(found)
-
-    def excerpt(self) -> tuple[set[bytes], set[Key], set[Key]]:
-        """The chains and the keys of the rules that packets to what is walked may meet, and of all that no Service explains;
-        and the keys of what is not walked."""
-        keys = {offer.key for offer in self.walked()}
-        claimed = keys | {offer.key for offer in (*self.twins(), *self.left_out)}
-        without = claimed - keys
-        keys |= self.cut.dispatch.keys() - claimed
-        chains = self.cut.reached(keys)
-        if self.cut.endpoints is not None:
-            chains |= self.cut.chains.keys() - self.cut.reached(claimed, endpoints=False)
-            chains |= set(self.cut.endpoints.odd)
-        return chains, keys, without
+_LAST_PORT = 65535
 
 
 class Sorter:
@@ -175,9 +104,10 @@ class Sorter:
         items: Iterable[Outlook],
         *,
         alone: Collection[ObjectKey],
+        moving: Collection[ObjectKey],
         only: Collection[ObjectKey] | None,
     ) -> None:
-        """Put each offer where it belongs."""
+        """Put each offer where it belongs. Of Services that are `moving` none is `outdated`."""
         offers = [offer for item in items for offer in _offers(item)]
         claims = Counter([offer.key for offer in offers])
         for offer in offers:
@@ -200,11 +130,17 @@ class Sorter:
                     shown |= found
                 (sorted_offers.apart if asked else sorted_offers.left_out).append(offer)
                 continue
-            kind = self.kind(offer) if service not in alone and claims[offer.key] == 1 else None
-            if kind is None:
-                sorted_offers.apart.append(offer)
-            else:
+            usual = service not in alone and claims[offer.key] == 1
+            kind = self.kind(offer) if usual else None
+            outdated = self._outdated(offer) if usual and kind is None and service not in moving else None
+            if kind is not None:
                 sorted_offers.kinds.setdefault(kind, []).append(offer)
+            elif outdated is not None:
+                sorted_offers.outdated.setdefault(outdated[0], []).append(outdated[1])
+            else:
+                sorted_offers.apart.append(offer)
+        for unknown in sorted_offers.outdated.keys() - sorted_offers.kinds.keys():
+            sorted_offers.apart += [item.offer for item in sorted_offers.outdated.pop(unknown)]
         for ofkind in sorted_offers.kinds.values():
             # The one with the fewest endpoints is walked.
             least = min(range(len(ofkind)), key=lambda index: len(ofkind[index].item.cluster.at))
@@ -248,6 +184,64 @@ class Sorter:
         classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
         address = len(offer.targets) if kind is FrontendKind.NODE_PORT else self.distinctions.of_address(value)
         return (kind, address, self.distinctions.of_port(first.port), alike, shape.lines, shape.chains, classes)
+
+    def _outdated(self, offer: Offer) -> tuple[Kind, Outdated] | None:
+        """The kind that an offer is of, but for its endpoints. None where that is not enough to tell what its rules do, or
+        which of them do it: where Local policies make several lists of endpoints."""
+        item, first = offer.item, offer.targets[0]
+        if not isinstance(self.cut, CutDump) or item.wants is None or not item.cluster.at:
+            return None
+        is_local = first.kind is FrontendKind.NODE_PORT or self._is_local(int(first.address))
+        if item.wants[first.kind, is_local][1]:
+            return None
+        queue = list(dict.fromkeys(name for line in self.cut.dispatch.get(offer.key, ()) for name in line.links))
+        choosing: list[tuple[bytes, ChainText]] = []
+        for name in queue:  # grows while it is read
+            text = self.cut.text(name)
+            if text is None:
+                return None
+            queue += [link for link in text.links if link not in queue]
+            if text.endpoints:
+                choosing.append((name, text))
+        if len(choosing) != 1:
+            return None
+        chain, text = choosing[0]
+        names = self._named_places(text, item.protocol)
+        if names is None:
+            return None
+        asked = set(zip(item.cluster.addresses, item.cluster.ports, strict=True))
+        if {address for address, _ in asked - names.keys()} & {address for address, _ in names.keys() - asked}:
+            return None  # At another port: that is told in another way.
+        addresses, ports = zip(*names, strict=True)
+        at = tuple(sorted(self._place(address, port) for address, port in names))
+        rules = replace(item, cluster=Places(addresses, ports, at))
+        kind = self.kind(Offer(offer.key, offer.spot, rules, offer.targets, offer.keys))
+        return (kind, Outdated(offer, rules, chain, names)) if kind is not None else None
+
+    def _named_places(self, text: ChainText, protocol: bytes) -> dict[tuple[int, int], bytes] | None:
+        """Address and port of a chain's endpoints, and the hash in the name of the chain of each; None if they are not of one
+        form, or if one is listed twice."""
+        hashes = _listed(text)
+        if hashes is None:
+            return None
+        for _, places in self.places[protocol]:
+            there = [places.get(name) for name in hashes]
+            if None in there:
+                continue
+            found: dict[tuple[int, int], bytes] = {}
+            for name, place in zip(hashes, there, strict=True):
+                address, _, port = (place or b"").decode().rpartition(":")
+                try:
+                    found[int(ip_address(address.strip("[]"))), int(port)] = name
+                except ValueError:
+                    return None
+            alone = len({address for address, _ in found}) == len(hashes)
+            return found if alone and all(port <= _LAST_PORT for _, port in found) else None
+        return None
+
+    def _place(self, address: int, port: int) -> bytes:
+        form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
+        return form % (self._text_of(address), port)
 
     def _text_of(self, address: int) -> bytes:
         return str(IPv6Address(address) if self.family is Family.IPV6 else IPv4Address(address)).encode()
@@ -321,13 +315,9 @@ class Sorter:
 
     def _endpoints(self, item: Outlook, text: ChainText) -> tuple[bytes, bool, bool] | None:
         """The form of the endpoints' chains, and whether they are those for Cluster policies, for Local ones."""
-        hashes = text.endpoints
-        runs = text.form.runs
-        if len(runs) > 1:
-            lists = {tuple([hashes[place] for place in run]) for run in runs}
-            if len(lists) != 1:
-                return None
-            hashes = lists.pop()
+        hashes = _listed(text)
+        if hashes is None:
+            return None
         for form, places in self.places[item.protocol]:
             there = tuple(map(places.get, hashes))
             everywhere, near = there == item.cluster.at, there == item.local.at
@@ -346,12 +336,11 @@ class Sorter:
         distinctions = self.distinctions
         marked = self.cut.marked.get(protocol)
         if marked is not None and not marked.isdisjoint(places.at):
-            form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
             return frozenset(
                 (
                     distinctions.of_address(address),
                     distinctions.of_port(port),
-                    form % (self._text_of(address), port) in marked,
+                    self._place(address, port) in marked,
                 )
                 for address, port in zip(places.addresses, places.ports, strict=True)
             )
@@ -362,6 +351,15 @@ class Sorter:
             (distinctions.of_address(address), distinctions.of_port(port))
             for address, port in zip(places.addresses, places.ports, strict=True)
         )
+
+
+def _listed(text: ChainText) -> tuple[bytes, ...] | None:
+    """The hashes in the names of the endpoints' chains that a chain leads to; None if its rules do not agree on them."""
+    runs = text.form.runs
+    if len(runs) <= 1:
+        return text.endpoints
+    lists = {tuple([text.endpoints[place] for place in run]) for run in runs}
+    return lists.pop() if len(lists) == 1 else None
 
 
 def _key(item: Outlook, target: ServiceAddress) -> Key:

@@ -25,7 +25,8 @@ from kdiag.model.difference import Comparison
 from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
-from kdiag.pipeline.sorting import SortedOffers, Sorter
+from kdiag.pipeline.offers import SortedOffers
+from kdiag.pipeline.sorting import Sorter
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import serves
@@ -34,7 +35,7 @@ from kdiag.planes.rulesets import excerpt_of, nft_excerpt, whole_nft, whole_of
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
-    from kdiag.pipeline.sorting import Cut
+    from kdiag.pipeline.offers import Cut
 
 
 def sort_offers(
@@ -45,11 +46,13 @@ def sort_offers(
     *,
     doubtful: Collection[ObjectKey],
     alone: Collection[ObjectKey],
+    moving: Collection[ObjectKey],
     only: Collection[ObjectKey] | None,
 ) -> list[SortedOffers]:
     """Sort the Service ports of each family whose dump was cut up.
 
-    Ports of `doubtful` Services are not among them, those of `alone` are judged by themselves. With `only`, the ports of
+    Ports of `doubtful` Services are not among them, those of `alone` are judged by themselves, those of `moving` ones if they
+    seem out of date. With `only`, the ports of
     these Services are, and the others not at all. A family that two backends serve, or whose packets meet virtual
     servers, is not sorted.
     """
@@ -74,7 +77,7 @@ def sort_offers(
             for item in outlooks(cluster, context, family, plain, endpoints=only is None)
             if item.service_port.service not in doubtful
         )
-        sorter.sort(offers, known, alone=alone, only=only)
+        sorter.sort(offers, known, alone=alone, moving=moving, only=only)
         found.append(offers)
     return found
 
@@ -144,21 +147,22 @@ def suspects(comparison: Comparison, expected: DataPlane, actual: DataPlane) -> 
     found: dict[Family, set[Spot]] = {family: set() for family in Family}
     for group in comparison.groups:
         for difference in group.differences:
-            found[difference.frontend.family].add(_spot(difference.frontend))
+            found[difference.frontend.family].add(spot_of_frontend(difference.frontend))
     for frontend, behaviour in expected.behaviours.items():
         if frontend not in actual.behaviours or behaviour.service_port in unclear:
-            found[frontend.family].add(_spot(frontend))
+            found[frontend.family].add(spot_of_frontend(frontend))
     return found
 
 
-def _spot(frontend: Frontend) -> Spot:
+def spot_of_frontend(frontend: Frontend) -> Spot:
+    """Where a frontend is offered."""
     address = None if frontend.kind is FrontendKind.NODE_PORT else int(frontend.address)
     return (address, frontend.protocol, frontend.port)
 
 
 def twin_frontends(families: Iterable[SortedOffers], actual: DataPlane) -> int:
     """How many frontends the offers that were not walked have: as many each as the first of its kind."""
-    walked = Counter((frontend.family, _spot(frontend)) for frontend in actual.behaviours)
+    walked = Counter((frontend.family, spot_of_frontend(frontend)) for frontend in actual.behaviours)
     return sum(
         walked[offers.family, kind[0].spot] * (len(kind) - 1) for offers in families for kind in offers.kinds.values()
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
 from kdiag.model.report import Gap
-from kdiag.model.rules import Backend, IpSet, Ruleset, Table
+from kdiag.model.rules import Backend, IpSet, Rule, Ruleset, Table
 from kdiag.model.snapshot import Recording
+from kdiag.parse.chain_merge import Span
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.ipset_save import parse_ipset_save
 from kdiag.parse.iptables_cut import CutDump, cut_dump
@@ -354,6 +355,22 @@ def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:
 def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: Collection[Key]) -> Ruleset:
     """The rule set that an excerpt of a dump holds."""
     return parse_lines(cut.excerpt(chains, keys), family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
+
+
+def rules_at(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> Iterator[tuple[Span, Rule]]:
+    """The rules of the nat table that stand at these lines; a line that is no rule is left out."""
+    places = sorted(spans)
+    lines = list(cut.numbered(places))
+    read = parse_lines(
+        [(0, "*nat"), *lines, (lines[-1][0] + 1, "COMMIT")],
+        family=ruleset.family,
+        backend=ruleset.backend,
+        source=ruleset.source,
+    )
+    by_line = {rule.line: rule for chain in read.tables["nat"].chains.values() for rule in chain.rules}
+    for span, (number, _) in zip(places, lines, strict=True):
+        if number in by_line:
+            yield span, by_line[number]
 
 
 def whole_nft(cut: NftCut, source: str) -> NftRuleset:

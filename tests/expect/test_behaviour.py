@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from msgspec import structs
 
-from kdiag.expect.behaviour import expected_cases, ways
+from kdiag.expect.behaviour import Outcomes, expected_cases, ways
 from kdiag.expect.endpoints import Candidate, Candidates
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.selection import ProxyRules, Selection
@@ -392,7 +392,7 @@ def _texts(outcome: Outcome) -> list[str]:
 
 def test_pods_and_others_are_two_cases() -> None:
     given = situation(VIP, EXTERNAL, selection=Selection(cluster=AWAY, local=(), has_any=True))
-    assert told(expected_cases([given], [clients("10.244.2.0/28", "192.168.56.0/28")], NETWORK)) == {
+    assert told(expected_cases([given], [clients("10.244.2.0/28", "192.168.56.0/28")], Outcomes(NETWORK))) == {
         "10.244.2.0/28": [["10.244.1.9:80 1.00"]],
         "192.168.56.0/28": [["10.244.1.9:80 1.00+m"]],
     }
@@ -400,7 +400,7 @@ def test_pods_and_others_are_two_cases() -> None:
 
 def test_an_endpoint_that_calls_itself_is_masqueraded() -> None:
     given = situation(VIP, POD, affinity_s=600)
-    assert told(expected_cases([given], [clients("10.244.1.4/31")], NETWORK)) == {
+    assert told(expected_cases([given], [clients("10.244.1.4/31")], Outcomes(NETWORK))) == {
         "10.244.1.4": [["10.244.1.5:80 0.50 600s", "10.244.1.9:80 0.50 600s"]],
         "10.244.1.5": [["10.244.1.5:80 0.50+m 600s", "10.244.1.9:80 0.50 600s"]],
     }
@@ -409,15 +409,17 @@ def test_an_endpoint_that_calls_itself_is_masqueraded() -> None:
 def test_a_host_network_endpoint_of_the_node_is_never_masqueraded_for_packets_from_the_wire() -> None:
     own: Candidates = (candidate(0, where="192.168.56.11"),)
     selection = Selection(cluster=own, local=own, has_any=True)
-    wire = expected_cases([situation(NP, EXTERNAL, selection=selection)], [clients("192.0.2.0/30")], NETWORK)
+    wire = expected_cases([situation(NP, EXTERNAL, selection=selection)], [clients("192.0.2.0/30")], Outcomes(NETWORK))
     assert told(wire) == {"192.0.2.0/30": [["192.168.56.11:80 1.00"]]}
-    itself = expected_cases([situation(NP, NODE, selection=selection)], [clients("192.168.56.11/32")], NETWORK)
+    itself = expected_cases(
+        [situation(NP, NODE, selection=selection)], [clients("192.168.56.11/32")], Outcomes(NETWORK)
+    )
     assert told(itself) == {"192.168.56.11": [["192.168.56.11:80 1.00+m"]]}
 
 
 def test_source_ranges_split_clients_and_the_address_itself_is_not_judged() -> None:
     given = situation(LB, EXTERNAL, ranges=("203.0.113.0/29",), endpoints="away")
-    assert told(expected_cases([given], [clients("203.0.113.0/28")], NETWORK)) == {
+    assert told(expected_cases([given], [clients("203.0.113.0/28")], Outcomes(NETWORK))) == {
         "203.0.113.0/29": [["10.244.1.9:80 1.00+m"]],
         "203.0.113.8, 203.0.113.10/31, 203.0.113.12/30": [["dropped 1.00"]],
     }
@@ -426,25 +428,25 @@ def test_source_ranges_split_clients_and_the_address_itself_is_not_judged() -> N
 def test_several_situations_give_several_legal_outcomes() -> None:
     one = situation(VIP, POD, endpoints="away")
     other = situation(VIP, POD, endpoints="none")
-    assert told(expected_cases([one, other, one], [clients("10.244.1.64/30")], NETWORK)) == {
+    assert told(expected_cases([one, other, one], [clients("10.244.1.64/30")], Outcomes(NETWORK))) == {
         "10.244.1.64/30": [["10.244.1.9:80 1.00"], ["rejected 1.00"]]
     }
 
 
 def test_without_a_situation_nothing_is_expected() -> None:
-    assert expected_cases([], [clients("10.244.1.64/30")], NETWORK) == ()
+    assert expected_cases([], [clients("10.244.1.64/30")], Outcomes(NETWORK)) == ()
 
 
 def test_where_it_is_not_known_who_is_a_pod_either_way_is_legal() -> None:
     given = situation(VIP, POD, endpoints="away", detector=LocalDetector(interface="cni0"))
-    assert told(expected_cases([given], [clients("10.244.1.64/30")], NETWORK)) == {
+    assert told(expected_cases([given], [clients("10.244.1.64/30")], Outcomes(NETWORK))) == {
         "10.244.1.64/30": [["10.244.1.9:80 1.00"], ["10.244.1.9:80 1.00+m"]]
     }
 
 
 def test_clients_by_interface_are_cut_by_interface() -> None:
     given = situation(VIP, POD, endpoints="away", detector=LocalDetector(interface="cni0"))
-    cases = expected_cases([given], [clients("10.244.1.64/30", interfaces=["cni0", "eth0"])], NETWORK)
+    cases = expected_cases([given], [clients("10.244.1.64/30", interfaces=["cni0", "eth0"])], Outcomes(NETWORK))
     assert {tuple(sorted(case.clients.interfaces or ())): _texts(case.outcomes[0]) for case in cases} == {
         ("cni0",): ["10.244.1.9:80 1.00"],
         ("eth0",): ["10.244.1.9:80 1.00+m"],

@@ -93,3 +93,10 @@ def test_a_name_that_kube_proxy_does_not_give_is_told() -> None:
     forms = ChainForms()
     read(b"-j KUBE-SEP-" + A + b"LONG", forms=forms)
     assert not forms.whole
+
+
+def test_a_probability_that_is_no_number_makes_a_form_of_its_own() -> None:
+    forms = ChainForms()
+    usual = read(share("0.50000000000", A), b"-j KUBE-SEP-" + B, forms=forms)
+    for odd in ("0.5.0", ".", "0.50000000000.", "1e-1"):
+        assert read(share(odd, A), b"-j KUBE-SEP-" + B, forms=forms).form.number != usual.form.number

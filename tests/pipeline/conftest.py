@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdiag.pipeline.sorting import SortedOffers
+from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.twins import sort_offers
 from kdiag.planes import rulesets
 

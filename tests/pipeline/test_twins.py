@@ -15,7 +15,7 @@ from kdiag.model.trace import ServiceTarget, TraceTarget
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.pipeline.flow import Scope, diagnose, trace
-from kdiag.pipeline.sorting import SortedOffers
+from kdiag.pipeline.offers import SortedOffers
 from kdiag.planes import rulesets
 from tests.corpus_fixtures import FAULTS, FAULTS_DUAL, cluster, fault
 from tests.pipeline.uncut import one_by_one

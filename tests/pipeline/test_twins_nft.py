@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.parse.target import parse_trace_target
 from kdiag.pipeline.flow import Scope, diagnose, trace
-from kdiag.pipeline.sorting import SortedOffers
+from kdiag.pipeline.offers import SortedOffers
 from tests.corpus_fixtures import FAULTS_NFTABLES, HEALTHY_NFTABLES, cluster, fault
 from tests.older_nftables import nft_json_1_31
 from tests.pipeline.uncut import one_by_one, uncut

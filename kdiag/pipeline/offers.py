@@ -1,0 +1,127 @@
+"""What a node offers, and into which kinds it was sorted (see `kdiag.pipeline.twins`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from kdiag.expect.dataplane import Spot
+from kdiag.expect.frontends import ServiceAddress
+from kdiag.expect.outlook import Outlook, Places
+from kdiag.model.addresses import Family
+from kdiag.parse.dispatch_lines import Key
+from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_forms import ChainText
+
+if TYPE_CHECKING:
+    from kdiag.parse.nft_cut import CutTable
+
+    Cut = CutDump | CutTable
+    """The rules of one family, cut into what is a Service's own and the rest."""
+
+Kind = tuple[object, ...]
+
+
+class Offer(Struct):
+    """A Service port at one of its addresses (or as a NodePort, at those of the node)."""
+
+    key: Key
+    spot: Spot
+    item: Outlook
+    targets: list[ServiceAddress]
+    keys: Sequence[Key]
+    """Those of all offers of the port."""
+
+
+class Outdated(Struct):
+    """An offer that would be of a kind if the API had the endpoints of its rules: `rules` is its outlook then.
+
+    `chain` is the one in which one of its endpoints is chosen, `names` has for each the hash in the name of its chain.
+    """
+
+    offer: Offer
+    rules: Outlook
+    chain: bytes
+    names: Mapping[tuple[int, int], bytes]
+
+
+class Shape(Struct, frozen=True):
+    """What the rules of an offer are like, but for names, addresses and ports: the lines for its address and the chains
+    that these lead to, with the API's endpoints. `names` and `texts` are those of the chains."""
+
+    lines: tuple[object, ...]
+    chains: tuple[object, ...]
+    cluster: Places
+    local: Places
+    names: tuple[bytes, ...]
+    texts: list[ChainText]
+
+
+class SortedOffers(Struct):
+    """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about.
+
+    `outdated` are those whose endpoints are not the API's, by the kind that their rules make them.
+    """
+
+    family: Family
+    cut: Cut
+    source: str
+    kinds: dict[Kind, list[Offer]] = field(default_factory=dict)
+    apart: list[Offer] = field(default_factory=list)
+    left_out: list[Offer] = field(default_factory=list)
+    outdated: dict[Kind, list[Outdated]] = field(default_factory=dict)
+
+    def walked(self) -> Iterator[Offer]:
+        """One offer of each kind, and those that are judged by themselves."""
+        yield from self.apart
+        for offers in self.kinds.values():
+            yield offers[0]
+
+    def twins(self) -> Iterator[Offer]:
+        """Those that are right if the first of their kind is."""
+        for offers in self.kinds.values():
+            yield from offers[1:]
+
+    def out_of_date(self) -> Iterator[Outdated]:
+        """Those of which is known what their rules do, and that it is not what the API asks for."""
+        for found in self.outdated.values():
+            yield from found
+
+    def not_walked(self) -> Iterator[Offer]:
+        """All but `walked`."""
+        yield from self.twins()
+        yield from self.left_out
+        for item in self.out_of_date():
+            yield item.offer
+
+    def unwalked(self) -> set[Spot]:
+        """Where what is not walked is offered."""
+        return {offer.spot for offer in self.not_walked()}
+
+    def part(self, suspect: Collection[Spot], unlike: Collection[Spot]) -> bool:
+        """Judge every offer by itself that is of a kind with a suspect one, and those that are out of date also if their
+        kind has one of `unlike`. False if there is none."""
+        parted = False
+        for kind, (first, *twins) in list(self.kinds.items()):
+            if twins and first.spot in suspect:
+                self.apart += self.kinds.pop(kind)
+                parted = True
+            if kind in self.outdated and (first.spot in suspect or first.spot in unlike):
+                self.apart += [item.offer for item in self.outdated.pop(kind)]
+                parted = True
+        return parted
+
+    def excerpt(self) -> tuple[set[bytes], set[Key], set[Key]]:
+        """The chains and the keys of the rules that packets to what is walked may meet, and of all that no Service explains;
+        and the keys of what is not walked."""
+        keys = {offer.key for offer in self.walked()}
+        claimed = keys | {offer.key for offer in self.not_walked()}
+        without = claimed - keys
+        keys |= self.cut.dispatch.keys() - claimed
+        chains = self.cut.reached(keys)
+        if self.cut.endpoints is not None:
+            chains |= self.cut.chains.keys() - self.cut.reached(claimed, endpoints=False)
+            chains |= set(self.cut.endpoints.odd)
+        return chains, keys, without
