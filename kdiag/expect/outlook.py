@@ -25,14 +25,20 @@ from kdiag.model.endpoints import EndpointSlice
 
 
 class Places(Struct, frozen=True):
-    """Endpoints: their addresses as numbers, and beside each its port; `at` are both as text (`10.244.1.5:8080`), sorted."""
+    """Endpoints: their addresses as numbers, and beside each its port; `at` has both as text (`10.244.1.5:8080`), one a line,
+    sorted."""
 
     addresses: tuple[int, ...]
     ports: tuple[int, ...]
-    at: tuple[bytes, ...]
+    at: bytes
+
+    @property
+    def listed(self) -> list[bytes]:
+        """What `at` has, one by one."""
+        return self.at.split(b"\n") if self.at else []
 
 
-NOWHERE = Places((), (), ())
+NOWHERE = Places((), (), b"")
 
 
 Wanted = tuple[int, bool]
@@ -60,9 +66,9 @@ class Outlook(Struct, frozen=True):
         if self.wants is None:
             return None
         number, tells_local = self.wants[kind, is_local]
-        sizes: tuple[object, ...] = (min(len(self.cluster.at), 2),)
+        sizes: tuple[object, ...] = (min(len(self.cluster.addresses), 2),)
         if tells_local:
-            sizes = (*sizes, min(len(self.local.at), 2), _overlap(self.cluster.at, self.local.at))
+            sizes = (*sizes, min(len(self.local.addresses), 2), _overlap(self.cluster, self.local))
         return (number, self.service_port.protocol, self.affinity_s, sizes)
 
 
@@ -243,18 +249,18 @@ def _plain(
     return Places(tuple(addresses), tuple(ports), _at(texts, ports, family)), tuple(nodes)
 
 
-def _at(texts: list[str], ports: list[int], family: Family) -> tuple[bytes, ...]:
-    """Addresses (one a line in any of the texts) and ports as text, sorted."""
+def _at(texts: list[str], ports: list[int], family: Family) -> bytes:
+    """Addresses (one a line in any of the texts) and ports as text, one a line, sorted."""
     if not ports:
-        return ()
+        return b""
     joined = "\n".join([text for text in texts if text])
     if ports.count(ports[0]) == len(ports):
         ending = f"]:{ports[0]}\n" if family is Family.IPV6 else f":{ports[0]}\n"
         start = "[" if family is Family.IPV6 else ""
         joined = start + joined.replace("\n", ending + start) + ending
-        return tuple(sorted(joined.encode().split(b"\n")[:-1]))
+        return b"\n".join(sorted(joined.encode().split(b"\n")[:-1]))
     form = "[{}]:{}" if family is Family.IPV6 else "{}:{}"
-    return tuple(sorted(form.format(*place).encode() for place in zip(joined.split("\n"), ports, strict=True)))
+    return b"\n".join(sorted(form.format(*place).encode() for place in zip(joined.split("\n"), ports, strict=True)))
 
 
 def _some(places: Places, indexes: list[int], family: Family) -> Places:
@@ -270,13 +276,13 @@ def _places(candidates: Candidates) -> Places:
     return Places(
         tuple(int(item.at.address) for item in candidates),
         tuple(item.at.port for item in candidates),
-        tuple(sorted(str(item.at).encode() for item in candidates)),
+        b"\n".join(sorted(str(item.at).encode() for item in candidates)),
     )
 
 
-def _overlap(chosen: tuple[bytes, ...], near: tuple[bytes, ...]) -> tuple[bool, bool, bool]:
+def _overlap(chosen: Places, near: Places) -> tuple[bool, bool, bool]:
     """Whether some endpoints are in both lists, in the first only, in the second only."""
-    if not near:
-        return False, bool(chosen), False
-    one, other = set(chosen), set(near)
+    if not near.at:
+        return False, bool(chosen.at), False
+    one, other = set(chosen.listed), set(near.listed)
     return bool(one & other), bool(one - other), bool(other - one)

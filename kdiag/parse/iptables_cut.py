@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 
 from kdiag.model.addresses import AddressSet
 from kdiag.parse.chain_merge import Span, chain_at
+from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, Read, read_line
-from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText, EndpointForms
+from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
 
 _LINE_END = 0x0A
@@ -31,7 +33,8 @@ _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
 class CutDump:
     """A dump cut up. `chains` are those of Services, with their declarations in `declared` regions.
 
-    Without `endpoints` it is cut in part: no chain is read but those that are asked for.
+    `endpoints` are the chains of endpoints, or one of each form where no other dump will be compared with this one. Without
+    them it is cut in part: no chain is read but those that are asked for.
     """
 
     content: bytes = field(repr=False)
@@ -42,13 +45,16 @@ class CutDump:
     declared: Mapping[bytes, Span]
     regions: Mapping[bytes, Span]
     """Where the rules of each kind of chain stand together."""
+    alone: bool = False
+    """True if no other dump will be compared with this one: then the names of endpoints' chains are not kept."""
     like: CutDump | None = field(default=None, repr=False)
     """The dump of another node from which was taken over what is the same."""
     changed: frozenset[bytes] = field(default=frozenset(), repr=False)
-    """The names of chains (of endpoints': the hash in it) that are not the same in both."""
+    """The names of Services' chains that are not the same in both, or that lead to endpoints' chains that are not."""
     shapes: dict[Key, object] = field(default_factory=dict, repr=False)
     """What was found out about a Service's rules, for dumps that are like this one."""
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
+    crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _lines: dict[bytes, Read] = field(default_factory=dict, repr=False)
 
@@ -77,8 +83,15 @@ class CutDump:
         found = self._texts.get(name)
         if found is None and name in self.chains:
             start, end = self.chains[name]
-            found = self._texts[name] = self.forms.read(name, self.content[start:end])
+            found = self._texts[name] = self.forms.read(
+                name, self.content[start:end], self.endpoints, keep_names=not self.alone
+            )
         return found
+
+    def endpoint_names(self, name: bytes) -> list[bytes]:
+        """The hashes in the names of endpoints' chains to which a chain of a Service leads, in order."""
+        start, end = self.chains[name]
+        return _ENDPOINT_NAME.findall(self.content, start, end)
 
     def read_lines(self) -> Mapping[bytes, Read]:
         """Key, text and links of each dispatch line, by the line."""
@@ -126,7 +139,7 @@ class CutDump:
             if text is not None:
                 queue += text.links
                 if endpoints:
-                    add_endpoints(text.endpoints)
+                    add_endpoints(self.endpoint_names(name))
         return found
 
     def refusals_behind(self, keys: Iterable[Key]) -> Collection[Key]:
@@ -219,11 +232,13 @@ class CutDump:
         return low, content.index(b"\n", low) + 1
 
 
-def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = None) -> CutDump | None:
+def cut_dump(
+    content: bytes, *, in_part: bool = False, like: CutDump | None = None, alone: bool = False
+) -> CutDump | None:
     """Cut up a complete dump of `iptables-save`; None if it is not of the form that can be.
 
     `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services. What is
-    the same in `like`, the dump of another node that was cut up as a whole, is not read again.
+    the same in `like`, the dump of another node that was cut up as a whole and not `alone`, is not read again.
     """
     tables = _tables(content)
     if tables is None or b"nat" not in tables:
@@ -235,14 +250,15 @@ def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = No
     for table, (start, end) in tables.items():
         rules = _DECLARATIONS.match(content, start, end).end()  # type: ignore[union-attr]
         # What was found needs not be searched again for what is not in it: most of a dump are the chains of endpoints.
-        left = [(rules, end)]
+        left, left_declared = [(rules, end)], [(start, rules)]
         if table == b"nat":
             for kind in (ENDPOINT_KIND, *SERVICE_KINDS):
-                where = _region(content, b":" + kind, [(start, rules)])
+                where = _region(content, b":" + kind, left_declared)
                 if where is not None:
                     if not _is_pure(content, b":" + kind, where):
                         return None
                     declared[kind] = where
+                    left_declared = _without(left_declared, where)
                 region = _region(content, b"-A " + kind, left)
                 if region is not None:
                     regions[kind] = region
@@ -272,6 +288,7 @@ def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = No
         endpoints=found.endpoints,
         declared=declared,
         regions=regions,
+        alone=alone,
         like=like,
         changed=frozenset(found.changed),
         forms=ChainForms(like.forms if like is not None else None),
@@ -283,6 +300,10 @@ def cut_dump(content: bytes, *, in_part: bool = False, like: CutDump | None = No
     if not in_part:
         for name in cut.chains:
             cut.text(name)
+    cut.crossings = crossings(cut.dispatch, cut.refusing, cut.endpoints, by_address=False)
+    if alone and cut.endpoints is not None:
+        # Where each endpoint's chain sends packets to is in the texts: memory is better spent on what follows.
+        cut.endpoints = cut.endpoints.examples()
     return cut if cut.forms.whole else None
 
 

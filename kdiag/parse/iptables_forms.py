@@ -9,17 +9,22 @@ Two chains of the same form do the same to packets, but for these. In a form sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from kdiag.parse.chain_merge import chain_at
+if TYPE_CHECKING:
+    from kdiag.parse.endpoint_forms import EndpointForms
+
+_Key = tuple[bytes, bytes, bytes]
 
 COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]\S*+)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
 LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
-_HASH = 16
+_ENDPOINT = b"KUBE-SEP-"
+HASH_LENGTH = 16
 _SHARED = re.compile(rb"(.*)-m statistic --mode random --probability ([0-9]+(?:\.[0-9]+)?) -j \x01")
 _SHARE_TOLERANCE = 1e-4
 """As in kdiag.compare.outcomes: probabilities are rounded to 31 bits by the kernel."""
@@ -39,17 +44,39 @@ class ChainForm(Struct, frozen=True):
     runs: tuple[tuple[int, ...], ...]
     regular: bool
 
+    def listed(self, names: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Of the names of all endpoints in the chain those of one item; None if its items do not agree on them."""
+        if len(self.runs) <= 1:
+            return names
+        lists = {tuple([names[place] for place in run]) for run in self.runs}
+        return lists.pop() if len(lists) == 1 else None
+
+
+class Sent(NamedTuple):
+    """Where the chains of some endpoints send packets to, one place a line in their order (`10.244.1.5:8080`), and the form
+    of these chains."""
+
+    form: bytes
+    protocol: bytes
+    places: bytes
+
+
+NOT_SENT = Sent(b"", b"", b"")
+"""Of chains without endpoints."""
+
 
 class ChainText(Struct, frozen=True):
     """One chain: its form, and what was taken out."""
 
     form: ChainForm
     endpoints: tuple[bytes, ...]
-    """Hashes in the names of the endpoints' chains."""
+    """Hashes in the names of the endpoints' chains; none where they are not kept."""
     links: tuple[bytes, ...]
     keys: tuple[tuple[bytes, bytes, bytes], ...]
     kind: bytes
     """What the name begins with: `KUBE-SVC-`."""
+    sent: Sent | None
+    """What the endpoints' chains do; None if these are not alike, not all there, or not all in each run."""
 
 
 class ChainForms:
@@ -57,6 +84,7 @@ class ChainForms:
 
     def __init__(self, like: ChainForms | None = None) -> None:
         self._known: dict[bytes, ChainForm] = dict(like._known) if like is not None else {}
+        self._usual: dict[tuple[bytes, bytes], ChainForm] = dict(like._usual) if like is not None else {}
         self._numbers: dict[object, int] = dict(like._numbers) if like is not None else {}
 
     @property
@@ -69,30 +97,74 @@ class ChainForms:
         """False if a chain leads to one whose name is none that kube-proxy gives."""
         return not any(_ODD_NAME.search(text) for text in self._known)
 
-    def read(self, name: bytes, block: bytes) -> ChainText:
-        """Take the lines of one chain apart."""
+    def read(
+        self, name: bytes, block: bytes, endpoints: EndpointForms | None = None, *, keep_names: bool = True
+    ) -> ChainText:
+        """Take the lines of one chain apart. All of them begin with `-A NAME `.
+
+        `endpoints` are the chains of endpoints in the same dump, if they were read.
+        """
+        start = len(b"-A ") + len(name) + 1
+        first, *others = block[:-1].split(b"\n")
+        head = COMMENT.sub(b"", first[start:])
+        keys = _KEY.findall(head)
+        if keys:
+            head = _KEY.sub(b"\2", head)
+        # Most chains end each of their rules but the first with an endpoint.
+        usual = (head, b"\n".join([line[start:-HASH_LENGTH] for line in others]))
+        form = self._usual.get(usual)
+        if form is not None and endpoints is not None:
+            names = [line[-HASH_LENGTH:] for line in others]
+            sent = endpoints.sent_to(names)
+            # There are chains of all these names, so they are names.
+            if sent is not None:
+                return _text(form, names if keep_names else [], [], keys, name, sent)
+        form, names, links, keys = self._taken_apart(name, block)
+        if _is_usual(*usual):
+            self._usual[usual] = form
+        listed = form.listed(names)
+        sent = endpoints.sent_to(listed) if endpoints is not None and listed is not None else None
+        return _text(form, names if keep_names else [], links, keys, name, sent)
+
+    def _taken_apart(self, name: bytes, block: bytes) -> tuple[ChainForm, list[bytes], list[bytes], list[_Key]]:
+        """The form of any chain, the hashes in the names of endpoints' chains, the names of others, and the keys."""
         if b" --comment " in block:
-            # In a large cluster only the first rule has one.
-            first = block.index(b"\n")
-            others = block[first:]
-            block = COMMENT.sub(b"", block[:first]) + (COMMENT.sub(b"", others) if b" --comment " in others else others)
-        head, *parts = block.replace(b"-A " + name + b" ", b"-A \0 ").split(b"KUBE-SEP-")
+            block = COMMENT.sub(b"", block)
+        head, *parts = block.replace(b"-A " + name + b" ", b"-A \0 ").split(_ENDPOINT)
         links: list[bytes] = []
         keys = _KEY.findall(head)
         if keys:
             head = _KEY.sub(b"\2", head)
-        form = b"\1".join([head, *[part[_HASH:] for part in parts]])
-        known = self._known.get(form)
+        text = b"\1".join([head, *[part[HASH_LENGTH:] for part in parts]])
+        known = self._known.get(text)
         if known is None:
-            links = LINK.findall(form)
-            form = LINK.sub(b"\3", form)
-            known = self._known.get(form)
+            links = LINK.findall(text)
+            text = LINK.sub(b"\3", text)
+            known = self._known.get(text)
         if known is None:
-            items, runs, regular = _chain_form(form)
+            items, runs, regular = _chain_form(text)
             number = self._numbers.setdefault(items, len(self._numbers))
-            known = self._known[form] = ChainForm(number, items, runs, regular)
-        kind = name[:-_HASH]
-        return ChainText(known, tuple([part[:_HASH] for part in parts]), tuple(links), tuple(keys), kind)
+            known = self._known[text] = ChainForm(number, items, runs, regular)
+        return known, [part[:HASH_LENGTH] for part in parts], links, keys
+
+
+def _is_usual(head: bytes, others: bytes) -> bool:
+    """True if nothing of a Service's own is in a rule, nor in others that each end where the hash of an endpoint begins."""
+    lines = others.split(b"\n")
+    return (
+        all(line.endswith(b"-j " + _ENDPOINT) for line in lines)
+        and others.count(b"KUBE-") == len(lines)
+        and b" --comment " not in others
+        and not _KEY.search(others)
+        and _ENDPOINT not in head
+        and not LINK.search(head)
+    )
+
+
+def _text(
+    form: ChainForm, names: list[bytes], links: list[bytes], keys: list[_Key], chain: bytes, sent: Sent | None
+) -> ChainText:
+    return ChainText(form, tuple(names), tuple(links), tuple(keys), chain[:-HASH_LENGTH], sent)
 
 
 def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple[tuple[int, ...], ...], bool]:
@@ -143,99 +215,3 @@ def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple
         seen += count
         position += 1
     return tuple(items), tuple(runs), regular
-
-
-class EndpointForms(Struct):
-    """The chains of endpoints.
-
-    `found` holds, for each form and protocol, where each chain, by the hash in its name, sends packets to
-    (`10.244.1.5:8080`, `[fd00::5]:8080`). `odd` are the names of chains that have no form: those are read as rules.
-    """
-
-    found: dict[tuple[bytes, bytes], dict[bytes, bytes]] = field(default_factory=dict)
-    odd: tuple[bytes, ...] = ()
-
-    def names(self) -> Iterator[bytes]:
-        """The hashes in the names of all chains."""
-        for places in self.found.values():
-            yield from places
-        for name in self.odd:
-            yield name[-_HASH:]
-
-    def changed(self, gone: Iterable[bytes], come: EndpointForms) -> EndpointForms:
-        """The same without some chains, by the hash in their names, and with others."""
-        names = set(gone)
-        found = {key: dict(places) for key, places in self.found.items()}
-        for places in found.values():
-            for name in names & places.keys():
-                del places[name]
-        for key, places in come.found.items():
-            found.setdefault(key, {}).update(places)
-        odd = [name for name in self.odd if name[-_HASH:] not in names]
-        return EndpointForms({key: places for key, places in found.items() if places}, (*odd, *come.odd))
-
-
-# One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.
-_ENDPOINT = re.compile(
-    rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
-    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*?) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
-)
-# The same without anything else (name, address, protocol, place), as most are in a large cluster; or the lines of any
-# other chain (behind what all begin with), and its name.
-_ENDPOINT_BLOCK = re.compile(
-    rb"(?m:^)-A KUBE-SEP-(?:"
-    rb"([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128) -j KUBE-MARK-MASQ\n"
-    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp) -m \3 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n(?!-A KUBE-SEP-\1 )"
-    rb"|(([A-Z2-7]{16}) [^\n]*+\n(?:-A KUBE-SEP-\6 [^\n]*+\n)*+))"
-)
-_PIECE_BYTES = 4_000_000
-"""How much is read at once: what stands between is made into many small objects."""
-
-
-def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointForms | None:
-    """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others."""
-    result = EndpointForms()
-    if region is None:
-        return result
-    last = b""
-    odd: list[bytes] = []
-    for start, end in _pieces(content, region):
-        chains = _ENDPOINT_BLOCK.findall(content, start, end)
-        names = [plain or other for plain, _, _, _, _, other in chains]
-        others = [b"-A KUBE-SEP-" + chain[4] for chain in chains if chain[4]]
-        lines = 2 * (len(chains) - len(others)) + sum(block.count(b"\n") for block in others)
-        if lines != content.count(b"\n", start, end) or _unordered([last, *names]):
-            return None
-        last = names[-1]
-        for protocol in {chain[2] for chain in chains if chain[2]}:
-            known = result.found.setdefault((b"", protocol), {})
-            known.update([(name, place) for name, _, spoken, place, _, _ in chains if spoken == protocol])
-        for block in others:
-            found = _ENDPOINT.fullmatch(block)
-            if found is None and LINK.search(block):
-                return None
-            if found is None:
-                # A chain may have the usual rules and others beside them.
-                odd.append(block[len(b"-A ") : block.index(b" ", 3)])
-                continue
-            name, _, one, protocol, two, place = found.groups()
-            form = COMMENT.sub(b"", one) + b"\n" + COMMENT.sub(b"", two)
-            form = b"" if form == b"\n" else form.replace(b"KUBE-SEP-" + name, b"\0")
-            result.found.setdefault((form, protocol), {})[name] = place
-    result.odd = tuple(odd)
-    return result
-
-
-def _unordered(names: list[bytes]) -> bool:
-    return any(map(bytes.__ge__, names, names[1:]))
-
-
-def _pieces(content: bytes, region: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """The region in pieces that end with a chain."""
-    start, stop = region
-    while start < stop:
-        end = min(start + _PIECE_BYTES, stop)
-        if end < stop:
-            _, end = chain_at(content, content.rindex(b"\n", start, end) + 1, stop)
-        yield start, end
-        start = end

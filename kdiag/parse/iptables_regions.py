@@ -11,9 +11,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kdiag.parse.chain_merge import Span, chain_at, differing_chains
-from kdiag.parse.iptables_forms import ChainText, EndpointForms, endpoint_forms
+from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
+from kdiag.parse.iptables_forms import ChainText
 
 if TYPE_CHECKING:
     from kdiag.parse.iptables_cut import CutDump
@@ -30,7 +32,7 @@ _BYTES_A_CHANGE = 4_000
 
 class Chains(Struct):
     """The chains of Services, where each stands, in order of the dump, and what is known of them from another dump; and
-    those of endpoints. `changed` are the names of chains (of endpoints': the hash in it) that are not as in that dump."""
+    those of endpoints. `changed` are the names of chains that are not as in that dump, or that lead to such."""
 
     spans: dict[bytes, Span] = field(default_factory=dict)
     texts: dict[bytes, ChainText] = field(default_factory=dict)
@@ -69,7 +71,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     if like is None or like.endpoints is None or pairs is None or not _in_order(content, region, pairs):
         found.endpoints = endpoint_forms(content, region)
         if like is not None and like.endpoints is not None and found.endpoints is not None:
-            found.changed.update(like.endpoints.names(), found.endpoints.names())
+            _send_again(found, found.endpoints, {*like.endpoints.names(), *found.endpoints.names()})
         return found.endpoints is not None
     gone = _HASH.findall(b"".join([like.content[start:end] for (start, end), _ in pairs]))
     come = b"".join([content[start:end] for _, (start, end) in pairs])
@@ -77,8 +79,17 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     if new is None:
         return False
     found.endpoints = like.endpoints.changed(gone, new)
-    found.changed.update(gone, new.names())
+    _send_again(found, found.endpoints, {*gone, *new.names()})
     return True
+
+
+def _send_again(found: Chains, endpoints: EndpointForms, changed: set[bytes]) -> None:
+    """Find out again where chains send packets to whose endpoints' chains changed, by the hash in the names of these."""
+    for name, text in found.texts.items():
+        if not changed.isdisjoint(text.endpoints):
+            listed = text.form.listed(text.endpoints)
+            found.texts[name] = replace(text, sent=None if listed is None else endpoints.sent_to(listed))
+            found.changed.add(name)
 
 
 def _differences(like: CutDump | None, content: bytes, kind: bytes, region: Span) -> list[tuple[Span, Span]] | None:

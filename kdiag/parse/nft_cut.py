@@ -15,10 +15,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family
+from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import Key
-from kdiag.parse.iptables_forms import ChainText, EndpointForms
+from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.iptables_forms import ChainText
 from kdiag.parse.nft_elements import (
     HAIRPINS,
     TAKEN_APART,
@@ -105,9 +108,10 @@ class CutTable:
     taken: frozenset[int] = field(repr=False)
 
     @property
-    def refusing(self) -> Collection[Key]:
-        """The keys whose elements packets may meet that were sent to an endpoint: any, base chains may ask where they like."""
-        return self.dispatch.keys()
+    def crossings(self) -> Crossings:
+        """Where packets to one Service may meet an element for another. Those that were sent to an endpoint may meet any: base
+        chains may ask where they like, and there an address alone may decide, whatever the port."""
+        return crossings(self.dispatch, self.dispatch.keys(), self.endpoints, by_address=bool(self.addresses))
 
     def text(self, name: bytes) -> ChainText | None:
         """A chain of a Service taken apart; None if there is none of this name."""
@@ -290,6 +294,9 @@ class _OpenTable:
             self.rest += [*declared, *places]
         self.rest += [index for places in self.affinity.values() for index in places]
         sets = self._opened(items)
+        for key, text in texts.items():
+            if text.sent is None:
+                texts[key] = replace(text, sent=endpoints.sent_to(text.endpoints))
         rest_objects = [bytes(objects[index]) for index in sorted({*self.rest, *common})]
         rest_objects += [
             item.with_elements(objects[item.index], [raw for key, raw in item.elements if key is None]) for item in sets

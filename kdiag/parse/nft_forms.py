@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Family
-from kdiag.parse.iptables_forms import ChainForm, ChainText
+from kdiag.parse.iptables_forms import NOT_SENT, ChainForm, ChainText, Sent
 
 _ADDRESS = rb"[0-9a-f.:]+"
 _PROTOCOL = rb"tcp|udp|sctp"
@@ -134,7 +134,10 @@ class NftChainForms:
         form = self._form(tuple(lines))
         if form is None:
             return None
-        return ReadChain(ChainText(form, tuple(endpoints or ()), tuple(links), tuple(keys), kind), protocol)
+        sent = NOT_SENT if not endpoints else None
+        if endpoints and protocol is not None:
+            sent = Sent(b"", protocol, b"\n".join(endpoints))
+        return ReadChain(ChainText(form, tuple(endpoints or ()), tuple(links), tuple(keys), kind, sent), protocol)
 
     def _shared(self, head: bytes, rest: bytes) -> tuple[list[bytes], bytes | None] | None:
         """The endpoints of a rule that shares packets out evenly, and the protocol if it sends them there itself."""

@@ -13,7 +13,6 @@ from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.parse.iptables_forms import ChainText
 
 if TYPE_CHECKING:
     from kdiag.parse.nft_cut import CutTable
@@ -49,14 +48,13 @@ class Outdated(Struct):
 
 class Shape(Struct, frozen=True):
     """What the rules of an offer are like, but for names, addresses and ports: the lines for its address and the chains
-    that these lead to, with the API's endpoints. `names` and `texts` are those of the chains."""
+    that these lead to, with the API's endpoints. `names` are those of the chains."""
 
     lines: tuple[object, ...]
     chains: tuple[object, ...]
     cluster: Places
     local: Places
     names: tuple[bytes, ...]
-    texts: list[ChainText]
 
 
 class SortedOffers(Struct):

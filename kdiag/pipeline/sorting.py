@@ -20,7 +20,7 @@ from kdiag.model.dataplane import FrontendKind
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.parse.iptables_forms import ChainText
+from kdiag.parse.iptables_forms import ChainText, Sent
 from kdiag.pipeline.offers import Kind, Offer, Outdated, Shape, SortedOffers
 from kdiag.walk.distinctions import Distinctions
 
@@ -39,64 +39,7 @@ class Sorter:
         self.distinctions = distinctions
         self.family = distinctions.family
         self.changed = cut.changed if isinstance(cut, CutDump) else frozenset()
-        found = cut.endpoints.found if cut.endpoints is not None else {}
-        self.places = {
-            protocol: [
-                (form, places)
-                for (form, spoken), places in sorted(found.items(), key=lambda item: -len(item[1]))
-                if spoken == protocol
-            ]
-            for protocol in (b"tcp", b"udp", b"sctp")
-        }
-        self.met, self.refused = self._crossings()
-
-    def _crossings(self) -> tuple[set[Key], set[tuple[bytes, bytes]]]:
-        """Where packets to one Service may meet rules for the address of another: the keys of these rules, and the
-        endpoints (protocol and place) at which that happens.
-
-        Two rules may ask for a packet to the node itself: one by address and port, one for a NodePort. And what was sent
-        to an endpoint goes on to the filter table, where addresses without endpoints are refused.
-        """
-        dispatch = self.cut.dispatch
-        met = {key for key in dispatch if key[0] and (b"", *key[1:]) in dispatch}
-        met |= {(b"", *key[1:]) for key in met}
-        filters = set(self.cut.refusing)
-        if not filters or self.cut.endpoints is None:
-            return met, set()
-        if self.cut.endpoints.odd:
-            # Where these send packets to is not read here.
-            return met | filters, set()
-        opening, closing = (b"[", b"]:") if self.family is Family.IPV6 else (b"", b":")
-        refused: set[tuple[bytes, bytes]] = set()
-        by_address: dict[bytes, list[Key]] = {}
-        if self.cut.addresses:
-            # There an address alone may decide, whatever the port.
-            for key in filters:
-                by_address.setdefault(opening + key[0] + closing[:-1], []).append(key)
-        for protocol, forms in self.places.items():
-            mine = [key for key in filters if key[1] == protocol]
-            by_place = {opening + key[0] + closing + key[2]: key for key in mine if key[0]}
-            by_port = {b":" + key[2]: key for key in mine if not key[0]}
-            sizes = {len(port) for port in by_port}
-            for _, places in forms:
-                listed = places.values()
-                asked: set[bytes] = set()
-                if not by_address:
-                    asked |= by_place.keys() & set(listed)
-                    met |= {by_place[place] for place in asked}
-                # Looked for all at once: there are few ports, and hardly ever one that is asked for.
-                for size in sizes:
-                    ports = by_port.keys() & {place[-size:] for place in listed}
-                    if ports:
-                        met |= {by_port[port] for port in ports}
-                        asked |= {place for place in listed if place[-size:] in ports}
-                if by_address:
-                    known = by_address.keys() & {place[: place.rindex(b":")] for place in listed}
-                    if known:
-                        met.update(key for address in known for key in by_address[address])
-                        asked |= {place for place in listed if place[: place.rindex(b":")] in known}
-                refused |= {(protocol, place) for place in asked}
-        return met, refused
+        self.met, self.refused = set(cut.crossings.met), cut.crossings.refused
 
     def sort(
         self,
@@ -143,7 +86,7 @@ class Sorter:
             sorted_offers.apart += [item.offer for item in sorted_offers.outdated.pop(unknown)]
         for ofkind in sorted_offers.kinds.values():
             # The one with the fewest endpoints is walked.
-            least = min(range(len(ofkind)), key=lambda index: len(ofkind[index].item.cluster.at))
+            least = min(range(len(ofkind)), key=lambda index: len(ofkind[index].item.cluster.addresses))
             ofkind[0], ofkind[least] = ofkind[least], ofkind[0]
 
     def _named(self, offers: Iterable[Offer], claims: Mapping[Key, int]) -> set[Key]:
@@ -178,7 +121,12 @@ class Sorter:
             return None
         shape = self._shape(offer)
         if shape is None or (
-            self.refused and any((item.protocol, place) in self.refused for place in (*item.cluster.at, *item.local.at))
+            self.refused
+            and any(
+                (item.protocol, place) in self.refused
+                for places in (item.cluster, item.local)
+                for place in places.listed
+            )
         ):
             return None
         classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
@@ -201,43 +149,22 @@ class Sorter:
             if text is None:
                 return None
             queue += [link for link in text.links if link not in queue]
-            if text.endpoints:
+            if text.sent is None or text.sent.places:
                 choosing.append((name, text))
         if len(choosing) != 1:
             return None
         chain, text = choosing[0]
-        names = self._named_places(text, item.protocol)
+        names = _named_places(self.cut, chain, text, item.protocol)
         if names is None:
             return None
         asked = set(zip(item.cluster.addresses, item.cluster.ports, strict=True))
         if {address for address, _ in asked - names.keys()} & {address for address, _ in names.keys() - asked}:
             return None  # At another port: that is told in another way.
         addresses, ports = zip(*names, strict=True)
-        at = tuple(sorted(self._place(address, port) for address, port in names))
+        at = b"\n".join(sorted(self._place(address, port) for address, port in names))
         rules = replace(item, cluster=Places(addresses, ports, at))
         kind = self.kind(Offer(offer.key, offer.spot, rules, offer.targets, offer.keys))
         return (kind, Outdated(offer, rules, chain, names)) if kind is not None else None
-
-    def _named_places(self, text: ChainText, protocol: bytes) -> dict[tuple[int, int], bytes] | None:
-        """Address and port of a chain's endpoints, and the hash in the name of the chain of each; None if they are not of one
-        form, or if one is listed twice."""
-        hashes = _listed(text)
-        if hashes is None:
-            return None
-        for _, places in self.places[protocol]:
-            there = [places.get(name) for name in hashes]
-            if None in there:
-                continue
-            found: dict[tuple[int, int], bytes] = {}
-            for name, place in zip(hashes, there, strict=True):
-                address, _, port = (place or b"").decode().rpartition(":")
-                try:
-                    found[int(ip_address(address.strip("[]"))), int(port)] = name
-                except ValueError:
-                    return None
-            alone = len({address for address, _ in found}) == len(hashes)
-            return found if alone and all(port <= _LAST_PORT for _, port in found) else None
-        return None
 
     def _place(self, address: int, port: int) -> bytes:
         form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
@@ -261,11 +188,10 @@ class Sorter:
         for line in self.cut.dispatch.get(offer.key, ()):
             links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
             lines.append((line.form, links))
-        texts: list[ChainText] = []
-        chains = self._chains(offer, numbers, texts)
+        chains = self._chains(offer, numbers)
         if chains is None:
             return None
-        shape = Shape(tuple(lines), chains, offer.item.cluster, offer.item.local, tuple(numbers), texts)
+        shape = Shape(tuple(lines), chains, offer.item.cluster, offer.item.local, tuple(numbers))
         if isinstance(self.cut, CutDump) and like is None:
             self.cut.shapes[offer.key] = shape
         return shape
@@ -278,10 +204,9 @@ class Sorter:
         lines, others = self.cut.dispatch.get(key, ()), like.dispatch.get(key, ())
         if [line[1:] for line in lines] != [line[1:] for line in others]:
             return False
-        changed = self.changed
-        return changed.isdisjoint(known.names) and all(changed.isdisjoint(text.endpoints) for text in known.texts)
+        return self.changed.isdisjoint(known.names)
 
-    def _chains(self, offer: Offer, numbers: dict[bytes, int], texts: list[ChainText]) -> tuple[object, ...] | None:
+    def _chains(self, offer: Offer, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
         """The chains that are reached, in the order in which they are named, and whose endpoints are in each."""
         found: list[object] = []
         item, keys = offer.item, offer.keys
@@ -292,16 +217,13 @@ class Sorter:
                 return None
             if any(key not in keys for key in text.keys):
                 return None
-            texts.append(text)
             for link in text.links:
                 if link not in numbers:
                     numbers[link] = len(numbers)
                     queue.append(link)
-            endpoints: object = None
-            if text.endpoints:
-                endpoints = self._endpoints(item, text)
-                if endpoints is None:
-                    return None
+            endpoints = _endpoints(item, text.sent) if text.sent is not None else None
+            if endpoints is None:
+                return None
             found.append(
                 (
                     text.kind,
@@ -313,29 +235,13 @@ class Sorter:
             )
         return tuple(found)
 
-    def _endpoints(self, item: Outlook, text: ChainText) -> tuple[bytes, bool, bool] | None:
-        """The form of the endpoints' chains, and whether they are those for Cluster policies, for Local ones."""
-        hashes = _listed(text)
-        if hashes is None:
-            return None
-        for form, places in self.places[item.protocol]:
-            there = tuple(map(places.get, hashes))
-            everywhere, near = there == item.cluster.at, there == item.local.at
-            if not everywhere and not near:
-                if None in there:
-                    continue
-                there = tuple(sorted(place for place in there if place is not None))
-                everywhere, near = there == item.cluster.at, there == item.local.at
-            return (form, everywhere, near) if everywhere or near else None
-        return None
-
     def _classes_of(self, places: Places, protocol: bytes) -> object:
         """What rules and routes can tell of the endpoints: the classes of their addresses and ports."""
         if not places.at:
             return ()
         distinctions = self.distinctions
         marked = self.cut.marked.get(protocol)
-        if marked is not None and not marked.isdisjoint(places.at):
+        if marked is not None and not marked.isdisjoint(places.listed):
             return frozenset(
                 (
                     distinctions.of_address(address),
@@ -353,13 +259,34 @@ class Sorter:
         )
 
 
-def _listed(text: ChainText) -> tuple[bytes, ...] | None:
-    """The hashes in the names of the endpoints' chains that a chain leads to; None if its rules do not agree on them."""
-    runs = text.form.runs
-    if len(runs) <= 1:
-        return text.endpoints
-    lists = {tuple([text.endpoints[place] for place in run]) for run in runs}
-    return lists.pop() if len(lists) == 1 else None
+def _endpoints(item: Outlook, sent: Sent) -> tuple[bytes, bool, bool] | None:
+    """The form of the endpoints' chains, and whether they are those for Cluster policies, for Local ones. None if they are
+    neither; of a chain without endpoints they need not be."""
+    there, wanted, near = sent.places, item.cluster.at, item.local.at
+    if not there:
+        return (sent.form, False, False)
+    if there not in (wanted, near):
+        there = b"\n".join(sorted(there.split(b"\n")))
+    if sent.protocol != item.protocol or there not in (wanted, near):
+        return None
+    return (sent.form, there == wanted, there == near)
+
+
+def _named_places(cut: CutDump, chain: bytes, text: ChainText, protocol: bytes) -> dict[tuple[int, int], bytes] | None:
+    """Address and port of a chain's endpoints, and the hash in the name of the chain of each; None if they are not of one
+    form, or if one is listed twice."""
+    names = text.form.listed(cut.endpoint_names(chain))
+    if names is None or text.sent is None or text.sent.protocol != protocol:
+        return None
+    found: dict[tuple[int, int], bytes] = {}
+    for name, place in zip(names, text.sent.places.decode().split("\n"), strict=True):
+        address, _, port = place.rpartition(":")
+        try:
+            found[int(ip_address(address.strip("[]"))), int(port)] = name
+        except ValueError:
+            return None
+    alone = len({address for address, _ in found}) == len(names)
+    return found if alone and all(port <= _LAST_PORT for _, port in found) else None
 
 
 def _key(item: Outlook, target: ServiceAddress) -> Key:

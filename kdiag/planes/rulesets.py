@@ -249,7 +249,8 @@ def _read_one(
             cut = None
             if cuts is not None and len(content) >= LARGE_BYTES:
                 known = like.get(whole_name) if like is not None else None
-                cut = cut_dump(content, in_part=in_part, like=known)
+                alone = like is None or known is not None
+                cut = cut_dump(content, in_part=in_part, like=known, alone=alone)
             if cut is not None and cuts is not None:
                 sample = sample_of(cut, family, backend, whole.source)
                 if not sample.unread:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.addresses import Family
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump, cut_dump
+from kdiag.parse.iptables_forms import COMMENT
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from tests.corpus_fixtures import cluster
 
@@ -27,6 +30,12 @@ def cut(content: bytes) -> CutDump:
     found = cut_dump(content)
     assert found is not None
     return found
+
+
+def as_in_a_large_cluster(content: bytes) -> bytes:
+    """The same as kube-proxy writes it where there are more than 1,000 endpoints."""
+    lines = content.split(b"\n")
+    return b"\n".join([COMMENT.sub(b"", line) if b"KUBE-SEP-" in line else line for line in lines])
 
 
 def everything(found: CutDump) -> tuple[list[bytes], list[Key]]:
@@ -67,6 +76,44 @@ def test_what_is_reached_holds_the_chains_of_the_endpoints() -> None:
     reached = found.reached([key])
     assert sorted(name[:9] for name in reached) == [b"KUBE-SEP-", b"KUBE-SEP-", b"KUBE-SVC-"]
     assert found.reached([key], endpoints=False) < reached
+
+
+@pytest.mark.parametrize(("name", "probe"), DUMPS)
+def test_where_chains_send_packets_to_is_what_the_rules_say(name: str, probe: str) -> None:
+    content = as_in_a_large_cluster(dump(name, probe))
+    found = cut(content)
+    sent = [(chain, text.sent) for chain in found.chains if (text := found.text(chain)) and text.endpoints]
+    assert len(sent) > 5
+    for chain, there in sent:
+        names = dict.fromkeys(found.endpoint_names(chain))
+        told = [re.findall(rb"-A KUBE-SEP-%b -p (\w+).* --to-destination (.*)" % name, content) for name in names]
+        assert there is not None
+        assert [(there.protocol, place) for place in there.places.split(b"\n")] == [pair for (pair,) in told]
+
+
+def test_a_dump_with_which_none_is_compared_is_cut_alike() -> None:
+    content = as_in_a_large_cluster(dump())
+    one, other = cut(content), cut_dump(content, alone=True)
+    assert other is not None
+    for chain in one.chains:
+        text, known = one.text(chain), other.text(chain)
+        assert text is not None
+        assert known == structs.replace(text, endpoints=())
+    assert other.texts() == one.texts()
+    assert other.crossings == one.crossings
+    assert other.reached(other.dispatch) == one.reached(one.dispatch)
+
+
+def test_an_endpoint_at_a_refused_address_is_a_crossing() -> None:
+    content = dump()
+    found = cut(content)
+    assert not found.crossings.refused
+    place = re.findall(rb"--to-destination ([0-9.]+):(\d+)", content)[0]
+    line = b"-A KUBE-SERVICES -d %b/32 -p tcp -m tcp --dport %b -j REJECT\n" % place
+    filters = content.index(b"-A KUBE-SERVICES", content.index(b"\n*filter\n") + 1)
+    crossed = cut(content[:filters] + line + content[filters:]).crossings
+    assert crossed.refused == {(b"tcp", b"%b:%b" % place)}
+    assert crossed.met == {*found.crossings.met, (place[0], b"tcp", place[1])}
 
 
 def moved(content: bytes, beginning: bytes) -> bytes:

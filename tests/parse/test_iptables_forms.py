@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kdiag.parse.iptables_forms import ChainForms, ChainText
+from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.iptables_forms import ChainForms, ChainText, Sent
 
 A, B, C = (letter.encode() * 16 for letter in "ABC")
 SVC = b"KUBE-SVC-" + b"S" * 16
@@ -41,6 +42,23 @@ def test_chains_that_differ_in_their_own_have_one_form() -> None:
     assert two.form.regular
     assert (two.endpoints, three.endpoints) == ((A, B), (C, A, B))
     assert (two.keys, three.keys) == (((b"10.96.0.1", b"tcp", b"80"),), ((b"10.96.0.2", b"tcp", b"80"),))
+
+
+def test_a_chain_that_is_like_one_before_is_read_alike() -> None:
+    endpoints = EndpointForms({(b"", b"tcp"): {A: b"10.0.0.2:80", B: b"10.0.0.1:80"}})
+    forms = ChainForms()
+    rules = MASQ % 1, share("0.50000000000", A), b"-j KUBE-SEP-" + B
+    first = forms.read(SVC, chain(*rules), endpoints)
+    second = forms.read(OTHER, chain(MASQ % 2, share("0.50000000000", B), b"-j KUBE-SEP-" + A, name=OTHER), endpoints)
+    assert second.form is first.form
+    assert (first.endpoints, second.endpoints) == ((A, B), (B, A))
+    assert first.sent == Sent(b"", b"tcp", b"10.0.0.2:80\n10.0.0.1:80")
+    assert second.sent == Sent(b"", b"tcp", b"10.0.0.1:80\n10.0.0.2:80")
+    assert second.keys == ((b"10.96.0.2", b"tcp", b"80"),)
+    missing = forms.read(SVC, chain(MASQ % 1, share("0.50000000000", A), b"-j KUBE-SEP-" + C), endpoints)
+    assert (missing.form, missing.endpoints, missing.sent) == (first.form, (A, C), None)
+    nameless = forms.read(SVC, chain(*rules), endpoints, keep_names=False)
+    assert (nameless.endpoints, nameless.sent) == ((), first.sent)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""Where packets to one Service may meet rules for the address of another."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from kdiag.parse.dispatch_lines import Key
+from kdiag.parse.endpoint_forms import EndpointForms
+
+
+class Crossings(Struct, frozen=True):
+    """The keys of rules that packets to another Service may meet, and the endpoints (protocol and place) at which that
+    happens."""
+
+    met: frozenset[Key] = frozenset()
+    refused: frozenset[tuple[bytes, bytes]] = frozenset()
+
+
+def crossings(
+    dispatch: Mapping[Key, object], refusing: Collection[Key], endpoints: EndpointForms | None, *, by_address: bool
+) -> Crossings:
+    """Two rules may ask for a packet to the node itself: one by address and port, one for a NodePort. And what was sent to
+    an endpoint goes on to the filter table, where addresses without endpoints are refused: those with `refusing` keys, or
+    whatever their port if an address alone may decide.
+    """
+    met = {key for key in dispatch if key[0] and (b"", *key[1:]) in dispatch}
+    met |= {(b"", *key[1:]) for key in met}
+    if not refusing or endpoints is None:
+        return Crossings(frozenset(met))
+    if endpoints.odd:
+        # Where these send packets to is not read here.
+        return Crossings(frozenset({*met, *refusing}))
+    refused: set[tuple[bytes, bytes]] = set()
+    spelled = {key: b"[%b]" % key[0] if b":" in key[0] else key[0] for key in refusing}
+    for (_, protocol), places in endpoints.found.items():
+        mine = [key for key in refusing if key[1] == protocol]
+        asked: set[bytes] = set()
+        if by_address:
+            keys: dict[bytes, list[Key]] = {}
+            for key, address in spelled.items():
+                keys.setdefault(address, []).append(key)
+            known = keys.keys() & {_address(place) for place in places.values()}
+            met.update(key for address in known for key in keys[address])
+            asked |= {place for place in places.values() if _address(place) in known}
+        else:
+            by_place = {b"%b:%b" % (spelled[key], key[2]): key for key in mine if key[0]}
+            asked |= set(by_place).intersection(places.values())
+            met |= {by_place[place] for place in asked}
+        # Looked for all at once: there are few ports, and hardly ever one that is asked for.
+        by_port = {b":" + key[2]: key for key in mine if not key[0]}
+        for size in {len(port) for port in by_port}:
+            ports = by_port.keys() & {place[-size:] for place in places.values()}
+            if ports:
+                met |= {by_port[port] for port in ports}
+                asked |= {place for place in places.values() if place[-size:] in ports}
+        refused |= {(protocol, place) for place in asked}
+    return Crossings(frozenset(met), frozenset(refused))
+
+
+def _address(place: bytes) -> bytes:
+    return place[: place.rindex(b":")]

@@ -1,0 +1,123 @@
+"""The chains of endpoints: what is alike in them, and where each sends packets to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from operator import ge
+
+from msgspec import Struct, field
+
+from kdiag.parse.chain_merge import chain_at
+from kdiag.parse.iptables_forms import COMMENT, HASH_LENGTH, LINK, NOT_SENT, Sent
+
+
+class EndpointForms(Struct):
+    """The chains of endpoints.
+
+    `found` holds, for each form and protocol, where each chain, by the hash in its name, sends packets to
+    (`10.244.1.5:8080`, `[fd00::5]:8080`). `odd` are the names of chains that have no form: those are read as rules.
+    """
+
+    found: dict[tuple[bytes, bytes], dict[bytes, bytes]] = field(default_factory=dict)
+    odd: tuple[bytes, ...] = ()
+
+    def names(self) -> Iterator[bytes]:
+        """The hashes in the names of all chains."""
+        for places in self.found.values():
+            yield from places
+        for name in self.odd:
+            yield name[-HASH_LENGTH:]
+
+    def sent_to(self, names: Sequence[bytes]) -> Sent | None:
+        """Where the chains of these names send packets to; None unless all are there and have the same form."""
+        if not names:
+            return NOT_SENT
+        for (form, protocol), places in self.found.items():
+            try:
+                return Sent(form, protocol, b"\n".join(map(places.__getitem__, names)))
+            except KeyError:
+                continue
+        return None
+
+    def changed(self, gone: Iterable[bytes], come: EndpointForms) -> EndpointForms:
+        """The same without some chains, by the hash in their names, and with others."""
+        names = set(gone)
+        found = {key: dict(places) for key, places in self.found.items()}
+        for places in found.values():
+            for name in names & places.keys():
+                del places[name]
+        for key, places in come.found.items():
+            found.setdefault(key, {}).update(places)
+        odd = [name for name in self.odd if name[-HASH_LENGTH:] not in names]
+        return EndpointForms({key: places for key, places in found.items() if places}, (*odd, *come.odd))
+
+    def examples(self) -> EndpointForms:
+        """One chain of each form, and those without."""
+        return EndpointForms({key: dict([next(iter(places.items()))]) for key, places in self.found.items()}, self.odd)
+
+
+# One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.
+_ENDPOINT = re.compile(
+    rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
+    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*?) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
+)
+# The name of a chain, and address, protocol and place if it has nothing else in it, as most have in a large cluster; else
+# what stands behind its name.
+_CHAIN = re.compile(
+    rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) (?:"
+    rb"-s ([0-9a-f.:]++)/(?:32|128) -j KUBE-MARK-MASQ\n"
+    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp) -m \3 -j DNAT --to-destination ((?:\2|\[\2\]):\d++)\n(?!-A KUBE-SEP-\1 )"
+    rb"|([^\n]*+\n(?:-A KUBE-SEP-\1 [^\n]*+\n)*+))"
+)
+_GROUPS = _CHAIN.groups + 1
+_USUAL = (b"", b"tcp")
+_PIECE_BYTES = 500_000
+"""How much is read at once: it is made into many small objects, most of which live no longer than the piece is read."""
+
+
+def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointForms | None:
+    """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others."""
+    usual: dict[bytes, bytes] = {}
+    found = {_USUAL: usual}
+    odd: list[bytes] = []
+    last = b""
+    for start, end in _pieces(content, region) if region is not None else ():
+        # What lies between the chains, the names, and so on: one of each for each chain.
+        parts = _CHAIN.split(content[start:end])
+        names, spoken, others = parts[1::_GROUPS], parts[3::_GROUPS], parts[5::_GROUPS]
+        if any(parts[::_GROUPS]) or last >= names[0] or any(map(ge, names, names[1:])):
+            return None
+        last = names[-1]
+        usual.update(zip(names, parts[4::_GROUPS], strict=True))
+        for at in [at for at, protocol in enumerate(spoken) if protocol != b"tcp"]:
+            name, place = names[at], usual.pop(names[at])
+            if others[at] is None:
+                found.setdefault((b"", spoken[at]), {})[name] = place
+                continue
+            block = b"-A KUBE-SEP-%b %b" % (name, others[at])
+            read = _ENDPOINT.fullmatch(block)
+            if read is not None:
+                _, _, one, protocol, two, place = read.groups()
+                form = COMMENT.sub(b"", one) + b"\n" + COMMENT.sub(b"", two)
+                form = b"" if form == b"\n" else form.replace(b"KUBE-SEP-" + name, b"\0")
+                found.setdefault((form, protocol), {})[name] = place
+            elif LINK.search(block):
+                return None
+            else:
+                # A chain may have the usual rules and others beside them.
+                odd.append(b"KUBE-SEP-" + name)
+    # Where most are is looked first.
+    largest_first = sorted(found.items(), key=lambda item: -len(item[1]))
+    return EndpointForms({key: places for key, places in largest_first if places}, tuple(odd))
+
+
+def _pieces(content: bytes, region: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """The region in pieces that end with a chain."""
+    start, stop = region
+    while start < stop:
+        end = min(start + _PIECE_BYTES, stop)
+        if end < stop:
+            _, end = chain_at(content, content.rfind(b"\n", start, end) + 1 or start, stop)
+        yield start, end
+        start = end
