@@ -56,10 +56,11 @@ def _are_plain(slices: Sequence[EndpointSlice]) -> bool:
     seen: set[tuple[Family | None, int]] = set()
     total = 0
     for item in slices:
-        if item.ready is None:
+        ready = item.ready
+        if ready is None:
             return False
-        seen.update([(item.family, number) for number in item.ready.numbers])
-        total += len(item.ready.numbers)
+        seen.update([(item.family, number) for number in ready.numbers])
+        total += len(ready)
     return len(seen) == total
 
 

@@ -6,6 +6,7 @@ each from its own endpoints.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
@@ -80,17 +81,38 @@ class PlainEndpoints:
 
     def __init__(self, cluster: ClusterState) -> None:
         self.cluster = cluster
-        self._known: dict[tuple[ServicePortKey, Family], tuple[Places, tuple[str | None, ...]] | None] = {}
+        self._known: dict[tuple[ServicePortKey, Family], Places | None] = {}
+        self._nodes: dict[tuple[ServicePortKey, Family], list[str | None]] = {}
 
-    def of(
-        self, key: ServicePortKey, service_port: ServicePort, family: Family
-    ) -> tuple[Places, tuple[str | None, ...]] | None:
-        """The endpoints, and beside each the name of its node; None if there is more to them."""
+    def of(self, key: ServicePortKey, service_port: ServicePort, family: Family) -> Places | None:
+        """The endpoints; None if there is more to them."""
         asked = (key, family)
         if asked not in self._known:
-            slices = self.cluster.slices_by_service.get(key.service, ())
-            self._known[asked] = _plain(slices, service_port, family)
+            self._known[asked] = _plain(self._with_port(key, service_port, family), family)
         return self._known[asked]
+
+    def near(self, key: ServicePortKey, service_port: ServicePort, family: Family, node: str) -> Places:
+        """Those of them that are on a node."""
+        places = self.of(key, service_port, family)
+        if places is None:
+            return NOWHERE
+        asked = (key, family)
+        if asked not in self._nodes:
+            slices = self._with_port(key, service_port, family)
+            # A name that is there a thousand times is held once.
+            self._nodes[asked] = [name and sys.intern(name) for item, _ in slices for name in item.nodes]
+        return _some(places, [index for index, name in enumerate(self._nodes[asked]) if name == node], family)
+
+    def _with_port(
+        self, key: ServicePortKey, service_port: ServicePort, family: Family
+    ) -> Iterator[tuple[EndpointSlice, int]]:
+        """The slices of a family that have the port, and its number in each, as often as it is there."""
+        for item in self.cluster.slices_by_service.get(key.service, ()):
+            if item.family is not family or any(label in item.meta.labels for label in IGNORED_LABELS):
+                continue
+            for port in item.ports:
+                if port.name == service_port.name and port.protocol is service_port.protocol and port.port is not None:
+                    yield item, port.port
 
 
 def outlooks(
@@ -203,11 +225,8 @@ def _selected(
     wants_local = inside or uses_local_externally(service, rules.version)
     known = plain.of(key, service_port, family)
     if known is not None and not (inside and rules.version <= (1, 23)):
-        places, nodes = known
-        if not wants_local:
-            return places, NOWHERE, bool(places.at)
-        here = [index for index, name in enumerate(nodes) if name == context.node_name]
-        return places, _some(places, here, family), bool(places.at)
+        near = plain.near(key, service_port, family, context.node_name) if wants_local else NOWHERE
+        return known, near, bool(known.at)
     selections: set[Selection] = set()
     for candidates in candidates_of(cluster, service, service_port, family, rules.version, context.node_name):
         selections |= {select(candidates, service, zone) for zone in zones_of(rules, candidates)}
@@ -218,35 +237,23 @@ def _selected(
     return _places(selection.cluster), near, selection.has_any
 
 
-def _plain(
-    slices: Iterable[EndpointSlice], service_port: ServicePort, family: Family
-) -> tuple[Places, tuple[str | None, ...]] | None:
+def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
+    """The endpoints of slices with one port each; None if there is more to them."""
     addresses: list[int] = []
     texts: list[str] = []
     ports: list[int] = []
-    nodes: list[str | None] = []
-    for item in slices:
-        if item.family is not family or any(label in item.meta.labels for label in IGNORED_LABELS):
-            continue
-        numbers = [
-            port.port
-            for port in item.ports
-            if port.name == service_port.name and port.protocol is service_port.protocol and port.port is not None
-        ]
-        if len(numbers) > 1:
-            return None
-        if not numbers:
-            continue
+    last: EndpointSlice | None = None
+    for item, number in slices:
         ready = item.ready
-        if ready is None:
+        if ready is None or item is last:
             return None
+        last = item
         addresses += ready.numbers
         texts.append(ready.text)
-        nodes += ready.nodes
-        ports += numbers * (len(addresses) - len(ports))
+        ports += [number] * len(ready)
     if len(set(addresses)) < len(addresses):
         return None
-    return Places(tuple(addresses), tuple(ports), _at(texts, ports, family)), tuple(nodes)
+    return Places(tuple(addresses), tuple(ports), _at(texts, ports, family))
 
 
 def _at(texts: list[str], ports: list[int], family: Family) -> bytes:

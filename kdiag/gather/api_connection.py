@@ -37,7 +37,7 @@ MAX_ANSWER_BYTES = 1 << 30
 ATTEMPTS = 3
 _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES, _LARGEST_CHUNK_BYTES = 1 << 20, 1 << 23
 _PASSING = frozenset({429, 500, 502, 503, 504})
 """Statuses that may be gone the next time."""
 
@@ -126,7 +126,9 @@ class ApiConnection:
         chunks: list[bytes] = []
         size_bytes = 0
         deadline = time.monotonic() + ANSWER_S
-        for chunk in response.stream(_CHUNK_BYTES, decode_content=True):
+        # What comes in one chunk of just its length is not copied.
+        chunk_bytes = min(response.length_remaining or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
+        for chunk in response.stream(chunk_bytes, decode_content=True):
             chunks.append(chunk)
             size_bytes += len(chunk)
             if size_bytes > MAX_ANSWER_BYTES:

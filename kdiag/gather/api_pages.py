@@ -40,10 +40,14 @@ _OBJECT = msgspec.json.Decoder(_Object)
 _CHANGES = msgspec.json.Decoder(list[_Change])
 _ENCODER = msgspec.json.Encoder()
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BETWEEN, _END = b",\n", b"\n]}\n"
+_ITEMS, _ITEMS_END = b'"items":[', b"]}"
+_LONGEST_HEAD_BYTES = 4096
+_OBJECT_START = b'{"metadata":{'
+_BEFORE_OBJECTS = b"[,\n"
 _MANAGED_FIELDS = b'"managedFields"'
 _LIST_OF_CHANGES = _MANAGED_FIELDS + b":["
-_METADATA_FIRST = b'{"metadata":{'
-_BACKSLASH = ord("\\")
+_COMMA, _BACKSLASH = ord(","), ord("\\")
 _MOST_ENDS = 8
 """How many places are tried as the end of the changes: the first is nearly always the one."""
 
@@ -63,24 +67,21 @@ class JoinedPages:
     def add(self, page: bytes) -> str:
         """Adds a page and returns the token that asks for the next one, empty after the last.
 
-        Raises ParseError if the bytes are no page of a list.
+        Raises ParseError if the bytes are no page of a list. Of a page that looks as a server writes it that is seen by
+        its ends: objects are decoded when they are read, and what is wrong with one shows then.
         """
-        try:
-            found = _PAGE.decode(page)
-        except _MALFORMED as error:
-            raise ParseError(f"not a list: {error}") from error
+        found, pieces = _in_pieces(page) or _object_by_object(page)
         self._kind = self._kind or found.kind
         self._api_version = self._api_version or found.api_version
         self._resource_version = found.metadata.resource_version or self._resource_version
         if not self._head:
             self._head = self._head_with("")
             self._document.write(self._head)
-        for item in found.items or ():
-            if self._is_empty:
-                self._is_empty = False
-            else:
+        if pieces:
+            if not self._is_empty:
                 self._document.write(_BETWEEN)
-            self._document.writelines(_with_time_of_change(bytes(item)))
+            self._is_empty = False
+            self._document.writelines(pieces)
         return found.metadata.continue_ or ""
 
     def document(self, *, continue_token: str = "") -> bytes:
@@ -102,9 +103,6 @@ def list_document(items: Iterable[bytes], *, kind: str, api_version: str) -> byt
     return _head(kind, api_version, "", "") + _BETWEEN.join(items) + _END
 
 
-_BETWEEN, _END = b",\n", b"\n]}\n"
-
-
 def _head(kind: str, api_version: str, resource_version: str, continue_token: str) -> bytes:
     metadata = {"resourceVersion": resource_version, "continue": continue_token}
     head = _ENCODER.encode(
@@ -117,51 +115,51 @@ def _head(kind: str, api_version: str, resource_version: str, continue_token: st
     return head[:-1] + b',"items":[\n'
 
 
-def with_time_of_change(item: bytes) -> bytes:
-    """An encoded object on one line; of metadata.managedFields only the latest time is kept.
-
-    They say who wrote what, are often its larger half, and `kubectl get -o json` leaves them out, too (since 1.21). When
-    an object changed last tells whether proxies can have followed. Everything else stays as the server wrote it; what is
-    no object is returned as it is.
+def _in_pieces(page: bytes) -> tuple[_Page, list[bytes | memoryview]] | None:
+    """A page without its objects, and these, one a line, as `with_time_of_change` leaves them, in pieces that are not
+    copied. None unless both take no more than to put pieces of text in the place of others: no object is decoded for it.
     """
-    return b"".join(_with_time_of_change(item))
-
-
-def _with_time_of_change(item: bytes) -> tuple[bytes | memoryview, ...]:
-    """The same in pieces that are not copied."""
-    short = _shortened(item)
-    if short is not None:
-        return short
+    start, end = page.find(_ITEMS, 0, _LONGEST_HEAD_BYTES) + len(_ITEMS), page.rfind(_ITEMS_END)
+    item = page.find(_OBJECT_START, start, start + len(_OBJECT_START) + 1)
+    if start < len(_ITEMS) or item < 0 or page[start:item].strip() or page[end:].strip() != _ITEMS_END:
+        return None
     try:
-        if _MANAGED_FIELDS in item:
-            found = _OBJECT.decode(item)
-            metadata = _OBJECT.decode(found["metadata"])
-            changes = metadata.pop("managedFields", None)
-            if changes is not None:
-                latest = max((change.time for change in _CHANGES.decode(changes) if change.time), default=None)
-                if latest is not None:
-                    metadata["managedFields"] = msgspec.Raw(_one_change(latest))
-                found["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
-                item = _ENCODER.encode(found)
-    except (*_MALFORMED, KeyError):
-        return (item,)
-    # Line ends in JSON stand between tokens only; those within strings are escaped.
-    return (item.replace(b"\n", b" ") if b"\n" in item else item,)
+        found = _PAGE.decode(page[:start] + _ITEMS_END)
+    except _MALFORMED:
+        return None
+    view, done = memoryview(page), item
+    pieces: list[bytes | memoryview] = []
+    key = page.find(_LIST_OF_CHANGES, item, end)
+    # An object of a list follows a comma or stands on a line of its own. (In JSON a quote within a string is escaped, so
+    # that its start is never found in one.) Should that be another list, a line ends where it need not, which is no harm.
+    while item >= 0:
+        before = page[item - 1]
+        if before == _COMMA:
+            pieces += (view[done:item], b"\n")
+            done = item
+        if before in _BEFORE_OBJECTS:
+            if -1 < key < item:
+                key = page.find(_LIST_OF_CHANGES, item, end)
+            # The changes stand in an object's metadata and in nothing that is in it.
+            if key >= 0 and page.rfind(_OBJECT_START, item, key) == item:
+                short = _shortened(page, view, item, key)
+                if short is None:
+                    return None
+                pieces += (view[done : short[0]], short[1])
+                done = short[2]
+        item = page.find(_OBJECT_START, max(done, item + 1), end)
+    pieces.append(bytes(view[done:end]).strip())
+    return found, pieces
 
 
-def _shortened(item: bytes) -> tuple[bytes | memoryview, ...] | None:
-    """The object with the time of the latest change in place of all changes; None where that takes more than to put one
-    piece of text in the place of another."""
-    key = item.find(_LIST_OF_CHANGES)
-    # Objects of the server begin with their metadata, and the changes stand in it and in nothing that is in it.
-    if key < 0 or not item.startswith(_METADATA_FIRST) or b"\n" in item:
+def _shortened(page: bytes, view: memoryview, item: int, key: int) -> tuple[int, bytes, int] | None:
+    """Where the changes of an object begin whose key is there, what to put in their place, and where they end; None if that
+    is not seen at once."""
+    if page.count(b"{", item, key) - page.count(b"}", item, key) != 2 or page[key - 1] == _BACKSLASH:
         return None
-    if item.count(b"{", 0, key) - item.count(b"}", 0, key) != 2 or item[key - 1] == _BACKSLASH:
-        return None
-    view, start = memoryview(item), key + len(_LIST_OF_CHANGES) - 1
-    end = start
+    start = end = key + len(_LIST_OF_CHANGES) - 1
     for _ in range(_MOST_ENDS):
-        end = item.find(b"]", end) + 1
+        end = page.find(b"]", end) + 1
         if not end:
             return None
         try:
@@ -169,8 +167,44 @@ def _shortened(item: bytes) -> tuple[bytes | memoryview, ...] | None:
         except _MALFORMED:
             continue  # that was within a string: what is a whole list is the list that began there
         latest = max([change.time for change in changes if change.time], default=None)
-        return None if latest is None else (view[:start], _one_change(latest), view[end:])
+        return None if latest is None else (start, _one_change(latest), end)
     return None
+
+
+def _object_by_object(page: bytes) -> tuple[_Page, list[bytes | memoryview]]:
+    """The same as `_in_pieces` of every page. Raises ParseError if the bytes are no page of a list."""
+    try:
+        found = _PAGE.decode(page)
+    except _MALFORMED as error:
+        raise ParseError(f"not a list: {error}") from error
+    lines = _BETWEEN.join([with_time_of_change(bytes(item)) for item in found.items or ()])
+    return found, [lines] if lines else []
+
+
+def with_time_of_change(item: bytes) -> bytes:
+    """An encoded object on one line; of metadata.managedFields only the latest time is kept.
+
+    They say who wrote what, are often its larger half, and `kubectl get -o json` leaves them out, too (since 1.21). When
+    an object changed last tells whether proxies can have followed. Everything else stays as the server wrote it; what is
+    no object is returned as it is.
+    """
+    try:
+        if _MANAGED_FIELDS in item:
+            found = _OBJECT.decode(item)
+            metadata = _OBJECT.decode(found["metadata"])
+            changes = metadata.get("managedFields")
+            if changes is not None:
+                latest = max((change.time for change in _CHANGES.decode(changes) if change.time), default=None)
+                if latest is None:
+                    del metadata["managedFields"]
+                else:
+                    metadata["managedFields"] = msgspec.Raw(_one_change(latest))
+                found["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
+                item = _ENCODER.encode(found)
+    except (*_MALFORMED, KeyError):
+        return item
+    # Line ends in JSON stand between tokens only; those within strings are escaped.
+    return item.replace(b"\n", b" ") if b"\n" in item else item
 
 
 @lru_cache(4096)

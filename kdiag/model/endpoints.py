@@ -5,7 +5,9 @@ Built by `kdiag.parse.api`, like the objects of `kdiag.model.cluster`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 from msgspec import Struct
@@ -34,45 +36,76 @@ class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
     target: ObjectKey | None = None
 
 
-class ReadyEndpoints(Struct, frozen=True):
-    """Endpoints of which nothing is said but that they are ready and where: all of one family, each on its node.
+class ReadyEndpoints(Struct, frozen=True, gc=False):
+    """Endpoints of which nothing is said but that they are ready and where: all of one family.
 
-    `numbers` are the addresses as numbers, `text` has them as the API had them, one a line; `nodes` are names, None where
-    it told none.
+    `packed` are the addresses as numbers of 4 or 16 bytes, one after the other; `text` has them as the API had them, one a
+    line.
     """
 
-    numbers: tuple[int, ...]
+    family: Family
+    packed: bytes
     text: str
-    nodes: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.packed) // (4 if self.family is Family.IPV4 else 16)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The addresses as numbers."""
+        if self.family is Family.IPV4:
+            return struct.unpack(f">{len(self)}I", self.packed)
+        return tuple([int.from_bytes(self.packed[start : start + 16]) for start in range(0, len(self.packed), 16)])
+
+
+class EndpointSource(typing.Protocol):
+    """What makes of a slice's endpoints what is asked for, each time anew."""
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All of them."""
+        ...
+
+    def ready(self) -> ReadyEndpoints | None:
+        """What they are if they are ready and no more, None if there is more to one."""
+        ...
+
+    def nodes(self) -> tuple[str | None, ...]:
+        """If they are ready and no more: the nodes that they are on, None where the API told none."""
+        ...
 
 
 class LazyEndpoints(Sequence[Endpoint]):
     """Endpoints of which each becomes an object only when somebody looks at it: hardly any of 250,000 is.
 
-    `make` makes all of a slice. `ready` are they if they are ready and no more, or what tells that once it is asked for.
+    `ready` are they if they are ready and no more and that is known already.
     """
 
-    __slots__ = ("_made", "_make", "_ready")
+    __slots__ = ("_made", "_ready", "_source")
 
-    def __init__(
-        self,
-        ready: ReadyEndpoints | Callable[[], ReadyEndpoints | None],
-        make: Callable[[], tuple[Endpoint, ...]],
-    ) -> None:
-        self._ready: ReadyEndpoints | Callable[[], ReadyEndpoints | None] | None = ready
-        self._make = make
+    def __init__(self, source: EndpointSource, ready: ReadyEndpoints | None = None) -> None:
+        self._source = source
+        self._ready = ready
         self._made: tuple[Endpoint, ...] | None = None
 
     @property
     def ready(self) -> ReadyEndpoints | None:
         """What they are if they are ready and no more, None if there is more to one."""
-        if self._ready is not None and not isinstance(self._ready, ReadyEndpoints):
-            self._ready = self._ready()
+        if self._ready is None and self._made is None:
+            self._ready = self._source.ready()
+            if self._ready is None:
+                self._all()
         return self._ready
+
+    @property
+    def nodes(self) -> tuple[str | None, ...]:
+        """The nodes that they are on, None where the API told none."""
+        if self._made is None and self.ready is not None:
+            return self._source.nodes()
+        return tuple([item.node_name for item in self._all()])
 
     def _all(self) -> tuple[Endpoint, ...]:
         if self._made is None:
-            self._made = self._make()
+            self._made = self._source.endpoints()
         return self._made
 
     @overload
@@ -86,7 +119,7 @@ class LazyEndpoints(Sequence[Endpoint]):
 
     def __len__(self) -> int:
         ready = self.ready
-        return len(ready.numbers if ready is not None else self._all())
+        return len(ready if ready is not None else self._all())
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._all())
@@ -121,18 +154,24 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
         """Its endpoints, if all are of its family and nothing is said of them but that they are ready and where."""
         if isinstance(self.endpoints, LazyEndpoints) and self.endpoints.ready is not None:
             return self.endpoints.ready
+        family = self.family
+        if family is None:
+            return None
         for item in self.endpoints:
             unlike = item.ready is False or item.serving is False or item.terminating
-            if unlike or item.zone_hints or item.node_hints or family_of(item.address) is not self.family:
+            if unlike or item.zone_hints or item.node_hints or family_of(item.address) is not family:
                 return None
         texts = [item.address_text for item in self.endpoints]
         if any("\n" in text for text in texts):
             return None
-        return ReadyEndpoints(
-            tuple([int(item.address) for item in self.endpoints]),
-            "\n".join(texts),
-            tuple([item.node_name for item in self.endpoints]),
-        )
+        return ReadyEndpoints(family, b"".join([item.address.packed for item in self.endpoints]), "\n".join(texts))
+
+    @property
+    def nodes(self) -> tuple[str | None, ...]:
+        """For each of its endpoints the node that it is on, None where the API told none."""
+        if isinstance(self.endpoints, LazyEndpoints):
+            return self.endpoints.nodes
+        return tuple([item.node_name for item in self.endpoints])
 
     def holds(self, address: Address) -> bool:
         """True if an endpoint has this address."""

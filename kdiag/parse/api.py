@@ -19,7 +19,8 @@ from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording
-from kdiag.parse import api_objects, api_raw
+from kdiag.parse import api_objects, api_raw, api_slices
+from kdiag.parse.api_fields import Complain
 
 _Wire = TypeVar("_Wire", bound=api_raw.Raw)
 _Model = TypeVar("_Model")
@@ -38,8 +39,8 @@ class _Kind(Generic[_Wire, _Model]):
     plural: str
     list_kind: str
     decoder: msgspec.json.Decoder[_Wire]
-    convert: Callable[[_Wire, api_objects.Complain], _Model]
-    at_once: Callable[[memoryview, api_objects.Complain, api_objects.Again], _Model] | None = None
+    convert: Callable[[_Wire, Complain], _Model]
+    at_once: Callable[[memoryview, Complain, api_slices.Again], _Model] | None = None
 
 
 _SERVICES = _Kind(
@@ -52,15 +53,15 @@ _SLICES = _Kind(
     plural="endpointslices",
     list_kind="EndpointSliceList",
     decoder=msgspec.json.Decoder(api_raw.EndpointSlice),
-    convert=api_objects.endpoint_slice,
-    at_once=api_objects.encoded_slice,
+    convert=api_slices.endpoint_slice,
+    at_once=api_slices.encoded_slice,
 )
-_SPARED_SLICES = replace(_SLICES, at_once=api_objects.spared_slice)
+_SPARED_SLICES = replace(_SLICES, at_once=api_slices.spared_slice)
 _ENDPOINTS = _Kind(
     plural="endpoints",
     list_kind="EndpointsList",
     decoder=msgspec.json.Decoder(api_raw.Endpoints),
-    convert=api_objects.legacy_endpoints,
+    convert=api_slices.legacy_endpoints,
 )
 _NODES = _Kind(
     plural="nodes",

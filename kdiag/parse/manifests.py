@@ -13,7 +13,7 @@ from kdiag.model.cluster import Pod, Service, ServiceCidr
 from kdiag.model.endpoints import EndpointSlice, LegacyEndpoints
 from kdiag.model.objects import ObjectKey
 from kdiag.model.plan import PLANNED_PHASE, Place, Plan, Refusal
-from kdiag.parse import api_objects
+from kdiag.parse import api_objects, api_slices
 from kdiag.parse import api_raw as raw
 from kdiag.parse.service_rules import service_refusals
 from kdiag.parse.yaml_documents import Document, load_documents
@@ -156,10 +156,10 @@ class _Reader:
             left_out = [] if reasons else left_out
         elif kind == "EndpointSlice":
             slice_item = msgspec.json.decode(encoded, type=raw.EndpointSlice)
-            self.slices.append(api_objects.endpoint_slice(slice_item, left_out.append))
+            self.slices.append(api_slices.endpoint_slice(slice_item, left_out.append))
         elif kind == "Endpoints":
             legacy = msgspec.json.decode(encoded, type=raw.Endpoints)
-            self.endpoints.append(api_objects.legacy_endpoints(legacy, left_out.append))
+            self.endpoints.append(api_slices.legacy_endpoints(legacy, left_out.append))
         elif kind == "ServiceCIDR":
             cidr = msgspec.json.decode(encoded, type=raw.ServiceCidr)
             self.cidrs.append(api_objects.service_cidr(cidr, left_out.append))

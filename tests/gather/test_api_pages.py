@@ -80,14 +80,17 @@ def test_everything_else_stays_as_the_server_wrote_it() -> None:
     assert with_time_of_change(item) == item
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(alphabet='{}[]":,\\ managedFields\n', max_size=12),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["metadata", "managedFields", "a", '"', "]"]), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
+def any_json(*keys: str) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(alphabet='{}[]":,\\ managedFields\n', max_size=12),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(keys), inner, max_size=3),
+        max_leaves=12,
+    )
+
+
+JSON = any_json("metadata", "managedFields", "a", '"', "]")
+IN_A_LIST = any_json("managedFields", "a", '"', "]")
+"""What kdiag reads of a server has no lists of objects with metadata within objects."""
 
 
 @given(
@@ -107,6 +110,47 @@ def test_of_any_object(
 
 def page(items: list[object] | None, **metadata: str) -> bytes:
     return compact({"kind": "ServiceList", "apiVersion": "v1", "metadata": metadata, "items": items})
+
+
+def joined(*pages: bytes) -> bytes:
+    found = JoinedPages()
+    for item in pages:
+        found.add(item)
+    return found.document()
+
+
+def lines(document: bytes) -> list[bytes]:
+    """The objects of a list, one a line."""
+    return [line.removesuffix(b",") for line in document.split(b"\n")[1:-2]]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_in_a_page_it_is_as_alone(name: str) -> None:
+    other = {"metadata": {"name": "b", "managedFields": CHANGES, "labels": {}}, "spec": {"a": ["]}", "}]"]}}
+    # A server writes all objects of a list alike.
+    mixed = ([OBJECTS[name], other], [other, OBJECTS[name]], [OBJECTS[name], other] * 3) if name != "not first" else ()
+    for items in ([OBJECTS[name]], [OBJECTS[name]] * 2, *mixed):
+        found = joined(page([*items]), page([*items]))
+        assert json.loads(found)["items"] == [left(item) for item in items] * 2
+        assert lines(found) == [with_time_of_change(compact(item)) for item in items] * 2
+
+
+@given(
+    rest=st.lists(st.dictionaries(st.sampled_from(["spec", "status"]), IN_A_LIST, max_size=2), min_size=1, max_size=4),
+    labels=st.lists(IN_A_LIST, min_size=4, max_size=4),
+    changes=st.lists(st.lists(st.fixed_dictionaries({"time": st.sampled_from([EARLY, LATE])}), max_size=2), max_size=4),
+    between=st.sampled_from([b",", b",\n"]),
+)
+def test_a_page_is_as_its_objects_one_by_one(
+    rest: list[dict[str, Any]], labels: list[Any], changes: list[list[dict[str, Any]]], between: bytes
+) -> None:
+    objects = [{"metadata": {"name": "a", "labels": found}, **item} for found, item in zip(labels, rest, strict=False)]
+    for item, made in zip(objects, changes, strict=False):
+        item["metadata"]["managedFields"] = made
+    head = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{},"items":['
+    found = joined(head + between.join(map(compact, objects)) + b"]}")
+    assert json.loads(found)["items"] == [left(item) for item in objects]
+    assert lines(found) == [with_time_of_change(compact(item)) for item in objects]
 
 
 class TestJoinedPages:
@@ -135,9 +179,18 @@ class TestJoinedPages:
         pages.add(page(items))
         assert json.loads(pages.document())["items"] == []
 
-    def test_what_is_no_list(self) -> None:
+    @pytest.mark.parametrize("body", [b"<html>", b'{"kind":"Status"}', b'{"items":[{"metadata":{"name":"a"}}]}'])
+    def test_what_is_no_list(self, body: bytes) -> None:
         with pytest.raises(ParseError, match="not a list"):
-            JoinedPages().add(b"<html>")
+            JoinedPages().add(body)
+
+    @pytest.mark.parametrize(
+        "broken", ['{"metadata":{"name":"b"},"spec":{"ports":5}}', '{"metadata":{"a"}}', '{"metadata":{"name":"b"}']
+    )
+    def test_what_is_wrong_with_an_object_shows_when_it_is_read(self, broken: str) -> None:
+        body = page([self.ITEMS[0], self.ITEMS[1]]).replace(compact(self.ITEMS[1]), broken.encode())
+        _, gaps = parse_cluster({"services": Recording(source="cluster/services.json", content=joined(body))})
+        assert any(gap.subject.startswith("services") for gap in gaps)
 
     def test_objects_that_are_not_on_one_line_each_are_read_all_the_same(self) -> None:
         whole = [{**item, "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]}} for item in self.ITEMS]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,11 +25,11 @@ from kdiag.model.cluster import (
     ServicePort,
     TrafficPolicy,
 )
-from kdiag.model.endpoints import Endpoint, EndpointSlice, SlicePort
+from kdiag.model.endpoints import Endpoint, EndpointSlice, LazyEndpoints, SlicePort
 from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Recording
-from kdiag.parse import api_objects
+from kdiag.parse import api_fields, api_raw, api_slices
 from kdiag.parse.api import parse_cluster
 from tests.corpus_fixtures import HEALTHY_IPTABLES, OTHER_MODES, cluster, fault
 
@@ -762,11 +762,17 @@ class TestCorpus:
     )
 )
 def test_addresses_of_a_slice_are_read_together_as_they_are_one_by_one(texts: list[str]) -> None:
-    def or_none(read: Callable[[], tuple[int, ...]]) -> tuple[int, ...] | None:
-        try:
-            return read()
-        except (KeyError, ValueError):
-            return None
-
-    one_by_one = or_none(lambda: tuple(api_objects._ipv4_number(text) for text in texts))
-    assert or_none(lambda: api_objects._ipv4_numbers(texts)) == one_by_one
+    encoded = json.dumps([{"addresses": [text]} for text in texts]).encode()
+    wire = api_raw.EndpointSlice(
+        metadata=api_raw.ObjectMeta(name="web"), address_type="IPv4", endpoints=msgspec.Raw(encoded)
+    )
+    told: list[str] = []
+    complaints: list[str] = []
+    found = api_slices.endpoint_slice(wire, told.append)
+    one_by_one = [api_fields.address(text, "endpoint address", complaints.append) for text in texts]
+    assert list(found.numbers().get(Family.IPV4, ())) == [int(item) for item in one_by_one if item is not None]
+    assert told == complaints
+    # All of them are read together where they are written as usual.
+    assert isinstance(found.endpoints, LazyEndpoints) == all(
+        str(item) == text for item, text in zip(one_by_one, texts, strict=True)
+    )

@@ -12,7 +12,7 @@ from kdiag.model.endpoints import LazyEndpoints
 from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Recording
 from kdiag.model.trace import ServiceTarget, TraceTarget
-from kdiag.parse import api_objects
+from kdiag.parse import api_slices
 from kdiag.parse.api import parse_cluster
 from kdiag.pipeline.flow import Scope, trace
 from tests.corpus_fixtures import cluster
@@ -56,14 +56,14 @@ def test_a_trace_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = cluster("v1.36.2-iptables-nft")
     target = TraceTarget(text="svc/web", place=ServiceTarget(service=ObjectKey(namespace="default", name="web")))
     one_by_one = trace(snapshot, target, Scope())
-    asked: list[api_objects.Again] = []
-    decoded = api_objects._decoded_slice
+    asked: list[api_slices.Again] = []
+    decoded = api_slices._decoded_again
 
-    def counted(again: api_objects.Again) -> object:
+    def counted(again: api_slices.Again) -> object:
         asked.append(again)
         return decoded(again)
 
-    monkeypatch.setattr(api_objects, "_decoded_slice", counted)
+    monkeypatch.setattr(api_slices, "_decoded_again", counted)
     lines = a_line_each(snapshot.api)
     found = trace(replace(snapshot, api=lines, api_after=a_line_each(snapshot.api_after)), target, Scope())
     assert found == one_by_one

@@ -1,0 +1,128 @@
+"""Fields that objects of several kinds have, from their wire form to the model.
+
+A part that makes no sense (an address that is none) is left out and told to `complain`; what makes no sense as a whole
+raises ValueError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+
+from kdiag.model.addresses import Address, Network, Protocol, parse_address, parse_network
+from kdiag.model.objects import Metadata, ObjectKey
+from kdiag.parse import api_raw as raw
+
+Complain = Callable[[str], None]
+"""Takes one sentence on a part of an object that was left out."""
+
+_PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
+_OCTETS = {str(number): number for number in range(256)}
+_LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
+
+
+def metadata(item: raw.ObjectMeta) -> Metadata:
+    """What all objects have. Raises ValueError without a name."""
+    if not item.name:
+        raise ValueError("it has no name")
+    return Metadata(
+        key=ObjectKey(namespace=item.namespace or "", name=item.name),
+        labels=item.labels or {},
+        annotations=item.annotations or {},
+        created_at=_utc(item.creation_timestamp),
+        updated_at=_latest(item.managed_fields),
+        deleted_at=_utc(item.deletion_timestamp),
+        uid=item.uid or "",
+        resource_version=item.resource_version or "",
+        owner_kinds=tuple([owner.kind for owner in item.owner_references]) if item.owner_references else (),
+    )
+
+
+def _latest(changes: list[raw.ManagedFields] | None) -> datetime | None:
+    """When an object was changed last: times of one form (`2026-01-02T03:04:05Z`) sort as text."""
+    texts = [item.time for item in changes if item.time] if changes else None
+    return _moment(max(texts)) if texts else None
+
+
+@lru_cache(4096)
+def _moment(text: str) -> datetime | None:
+    """Thousands of objects are changed in one second."""
+    try:
+        return _utc(datetime.fromisoformat(text))
+    except ValueError:
+        return None
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    if moment is None or moment.tzinfo is UTC:
+        return moment
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def protocol(text: str | None) -> Protocol:
+    """The protocol of a port, TCP if none is said. Raises ValueError for one that Kubernetes does not know."""
+    found = _PROTOCOLS.get(text or "TCP")
+    if found is None:
+        raise ValueError(f"protocol {text!r} is unknown")
+    return found
+
+
+def addresses(texts: Iterable[str], what: str, complain: Complain) -> tuple[Address, ...]:
+    """Those that are addresses."""
+    found = [address(text, what, complain) for text in texts]
+    return tuple([item for item in found if item is not None])
+
+
+def address(text: str, what: str, complain: Complain) -> Address | None:
+    """An address; None, and a complaint, if it is none."""
+    try:
+        return IPv4Address(ipv4_numbers((text,))[0])
+    except (KeyError, ValueError):
+        found = sloppy_address(text)
+    if found is None:
+        complain(f"{what} {text!r} is not an IP address")
+    return found
+
+
+class _Heads(dict[str, int]):
+    """The first three octets of addresses as numbers; many addresses have the same. Raises KeyError or ValueError for others."""
+
+    def __missing__(self, head: str) -> int:
+        first, second, third = head.split(".")
+        number = self[head] = _OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8
+        return number
+
+
+_HEADS = _Heads()
+
+
+def ipv4_numbers(texts: Iterable[str]) -> list[int]:
+    """IPv4 addresses that are written as usual. Raises KeyError or ValueError if one is not."""
+    return [_HEADS[head] | _OCTETS[last] for text in texts for head, _, last in (text.rpartition("."),)]
+
+
+@lru_cache(maxsize=65536)
+def sloppy_address(text: str) -> Address | None:
+    """An address as Kubernetes understands it (ParseIPSloppy in k8s.io/utils/net); None if it is none.
+
+    Octets may have leading zeros and are decimal all the same; IPv4 written as IPv6 (`::ffff:10.0.0.1`) is IPv4.
+    """
+    found = parse_address(text) or parse_address(_LEADING_ZEROS.sub("", text))
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found
+
+
+def networks(texts: Iterable[str], what: str, complain: Complain) -> tuple[Network, ...]:
+    """CIDR blocks, sloppy like addresses."""
+    out: list[Network] = []
+    for text in texts:
+        network = parse_network(text) or parse_network(_LEADING_ZEROS.sub("", text))
+        if network is None:
+            complain(f"{what} {text!r} is not a CIDR block")
+        else:
+            out.append(network)
+    return tuple(out)

@@ -1,0 +1,179 @@
+"""EndpointSlices, and Endpoints objects, from their wire form to the model.
+
+As in `api_objects`, a part that makes no sense is left out and told to `complain`, and what makes no sense as a whole raises
+ValueError. Of a slice whose endpoints are ready, and no more, their addresses are kept; the rest is read again when somebody
+asks for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+
+import msgspec
+from msgspec import Struct
+
+from kdiag.model.addresses import Address, Family, Protocol, family_of
+from kdiag.model.endpoints import Endpoint, EndpointSlice, LazyEndpoints, LegacyEndpoints, ReadyEndpoints, SlicePort
+from kdiag.model.objects import ObjectKey
+from kdiag.parse import api_raw as raw
+from kdiag.parse.api_fields import Complain, address, ipv4_numbers, metadata, protocol, sloppy_address
+
+Again = Callable[[], bytes | memoryview]
+"""Gives an encoded slice once more."""
+
+_SLICE_DECODER = msgspec.json.Decoder(raw.WholeEndpointSlice)
+_ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
+_LABEL_SERVICE = "kubernetes.io/service-name"
+_LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_LABEL_HOSTNAME = "kubernetes.io/hostname"
+_LABEL_ZONE = "topology.kubernetes.io/zone"
+_LABEL_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
+_FAMILIES = {family.value: family for family in Family}
+
+
+def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice:
+    """An EndpointSlice of v1 or v1beta1. Those with host names (addressType FQDN) have no endpoints here."""
+    source = _Source(item.address_type, partial(_decoded, item.endpoints))
+    return _slice(item, _endpoints_of(source.items(), source, complain))
+
+
+def encoded_slice(encoded: memoryview, complain: Complain, again: Again) -> EndpointSlice:
+    """The same of an encoded slice, which is gone through once, and not first to find its endpoints."""
+    item = _SLICE_DECODER.decode(encoded)
+    source = _Source(item.address_type, partial(_decoded_again, again))
+    return _slice(item, _endpoints_of(item.endpoints or (), source, complain))
+
+
+def spared_slice(encoded: memoryview, _: Complain, again: Again) -> EndpointSlice:
+    """The same, but nothing is made of its endpoints before somebody asks for them: where few are looked at. Of addresses
+    that make no sense nobody is told."""
+    item = _SLICE_DECODER.decode(encoded)
+    if item.address_type == "FQDN":
+        return _slice(item, ())
+    return _slice(item, LazyEndpoints(_Source(item.address_type, partial(_decoded_again, again))))
+
+
+class _Source(Struct, frozen=True, gc=False):
+    """What makes endpoints of a slice that is decoded once more for it. There is nothing to complain of then that was not
+    seen when it was read."""
+
+    address_type: str
+    items: Callable[[], Sequence[raw.Endpoint]]
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return tuple(_endpoints(self.items(), _say_nothing))
+
+    def ready(self) -> ReadyEndpoints | None:
+        return _ready(self.items(), self.address_type)
+
+    def nodes(self) -> tuple[str | None, ...]:
+        return tuple([item.node_name or None for item in self.items()])
+
+
+def _decoded(encoded: msgspec.Raw) -> Sequence[raw.Endpoint]:
+    return _ENDPOINTS_DECODER.decode(encoded) or ()
+
+
+def _decoded_again(again: Again) -> Sequence[raw.Endpoint]:
+    return _SLICE_DECODER.decode(again()).endpoints or ()
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def _slice(item: raw.EndpointSlice | raw.WholeEndpointSlice, endpoints: Sequence[Endpoint]) -> EndpointSlice:
+    meta = metadata(item.metadata)
+    owner = meta.labels.get(_LABEL_SERVICE)
+    return EndpointSlice(
+        meta=meta,
+        service=ObjectKey(namespace=meta.key.namespace, name=owner) if owner else None,
+        address_type=item.address_type,
+        endpoints=endpoints,
+        ports=_ports(*[(port.name, port.protocol, port.port) for port in item.ports or ()]),
+        managed_by=meta.labels.get(_LABEL_MANAGED_BY),
+    )
+
+
+@lru_cache(4096)
+def _ports(*ports: tuple[str | None, str | None, int | None]) -> tuple[SlicePort, ...]:
+    """Thousands of slices have the same ports."""
+    return tuple([SlicePort(name=name or "", protocol=protocol(said), port=port) for name, said, port in ports])
+
+
+def _endpoints_of(items: Sequence[raw.Endpoint], source: _Source, complain: Complain) -> Sequence[Endpoint]:
+    ready = _ready(items, source.address_type)
+    if ready is not None:
+        return LazyEndpoints(source, ready)
+    return tuple(_endpoints(items, complain)) if source.address_type != "FQDN" else ()
+
+
+def _ready(items: Sequence[raw.Endpoint], address_type: str) -> ReadyEndpoints | None:
+    """The endpoints of a slice, if nothing is said of any but where it is; None if there is more to one, or it is odd."""
+    texts = []
+    for item in items:
+        conditions = item.conditions
+        if conditions is not None and (
+            conditions.ready is False or conditions.serving is False or conditions.terminating
+        ):
+            return None
+        if item.hints is not None or item.topology is not None or not item.addresses:
+            return None
+        texts.append(item.addresses[0])
+    if address_type == Family.IPV4:
+        try:
+            packed = struct.pack(f">{len(texts)}I", *ipv4_numbers(texts))
+        except (KeyError, ValueError):
+            return None
+    else:
+        found = [sloppy_address(text) for text in texts]
+        if not all(item is not None and family_of(item) == address_type for item in found):
+            return None
+        if any("\n" in text for text in texts):
+            return None
+        packed = b"".join([item.packed for item in found if item is not None])
+    return ReadyEndpoints(_FAMILIES[address_type], packed, "\n".join(texts))
+
+
+def _endpoints(items: Iterable[raw.Endpoint], complain: Complain) -> Iterator[Endpoint]:
+    nothing = raw.EndpointConditions()
+    for item in items:
+        if not item.addresses:
+            continue  # kube-proxy skips an endpoint without address too (endpointslicecache.go)
+        text = item.addresses[0]
+        found = address(text, "endpoint address", complain)
+        if found is None:
+            continue
+        conditions = item.conditions or nothing
+        topology, reference, hints = item.topology or {}, item.target_ref, item.hints
+        yield Endpoint(
+            address=found,
+            address_text=text,
+            ready=conditions.ready,
+            serving=conditions.serving,
+            terminating=conditions.terminating,
+            node_name=item.node_name or topology.get(_LABEL_HOSTNAME),
+            zone=item.zone or topology.get(_LABEL_ZONE) or topology.get(_LABEL_OLD_ZONE),
+            zone_hints=tuple(hint.name for hint in hints.for_zones or ()) if hints else (),
+            node_hints=tuple(hint.name for hint in hints.for_nodes or ()) if hints else (),
+            target_kind=reference.kind if reference else None,
+            target=ObjectKey(namespace=reference.namespace or "", name=reference.name)
+            if reference and reference.name
+            else None,
+        )
+
+
+def legacy_endpoints(item: raw.Endpoints, complain: Complain) -> LegacyEndpoints:
+    """A core/v1 Endpoints object; each address once for each port of its subset."""
+    ready: list[tuple[Address, str, Protocol, int]] = []
+    not_ready: list[tuple[Address, str, Protocol, int]] = []
+    for subset in item.subsets or ():
+        ports = [(p.name or "", protocol(p.protocol), p.port) for p in subset.ports or () if p.port is not None]
+        for listed, out in ((subset.addresses, ready), (subset.not_ready_addresses, not_ready)):
+            for entry in listed or ():
+                found = address(entry.ip, "endpoint address", complain)
+                if found is not None:
+                    out.extend((found, *port) for port in ports)
+    return LegacyEndpoints(meta=metadata(item.metadata), addresses=tuple(ready), not_ready_addresses=tuple(not_ready))
