@@ -16,6 +16,7 @@ from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, Position, ServicePortKey
 from kdiag.model.host import HostFacts
+from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
 from kdiag.walk.network import NodeNetwork
 
@@ -68,30 +69,45 @@ def detector_of(family: Family, context: NodeContext) -> LocalDetector:
             return LocalDetector(interface=f"{prefix}+" if prefix else None)
 
 
+Spot = tuple[int | None, Protocol, int]
+"""An address as a number (None: the node's own, for NodePorts), protocol and port."""
+
+
+class LeftOut(Struct, frozen=True):
+    """What nobody asks about: addresses, and the Services all of whose addresses are among these."""
+
+    spots: Collection[Spot]
+    services: Collection[ObjectKey]
+
+
+_NOTHING = LeftOut((), ())
+
+
 def expected_data_plane(
-    cluster: ClusterState,
-    context: NodeContext,
-    without: Mapping[Family, Collection[Spot]] | None = None,
+    cluster: ClusterState, context: NodeContext, without: Mapping[Family, LeftOut] | None = None
 ) -> DataPlane:
     """What packets to every Service address ought to meet on the node.
 
-    Two Services that claim one address (a fault of its own) leave it to the first of them by name. `without` are
-    addresses to leave out.
+    Two Services that claim one address (a fault of its own) leave it to the first of them by name. `without` is what to
+    leave out.
     """
     behaviours: dict[Frontend, Behaviour] = {}
     served = [service for service in cluster.services if is_served(service)]
     for family, network in context.networks.items():
         rules = context.rules
         at = node_port_addresses(family, network, context.host, context.config, rules)
-        left_out = without.get(family, ()) if without is not None else ()
+        left_out = without.get(family, _NOTHING) if without is not None else _NOTHING
         offered: list[tuple[Service, ServicePort, tuple[ServiceAddress, ...]]] = []
         for service in served:
+            if service.key in left_out.services:
+                continue
             for service_port in service.ports:
                 if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:
                     continue  # The proxy process speaks TCP and UDP only.
                 targets = addresses_of(service, service_port, family, rules, at)
-                if left_out:
-                    targets = tuple([item for item in targets if spot_of(item, service_port.protocol) not in left_out])
+                if left_out.spots:
+                    spots = left_out.spots
+                    targets = tuple([item for item in targets if spot_of(item, service_port.protocol) not in spots])
                 if targets:
                     offered.append((service, service_port, targets))
         offered.sort(key=lambda item: item[0].key)
@@ -160,10 +176,6 @@ def behaviours_with(
                 position=position,
             )
             yield frontend, Behaviour(cases=cases, service_port=key)
-
-
-Spot = tuple[int | None, Protocol, int]
-"""An address as a number (None: the node's own, for NodePorts), protocol and port."""
 
 
 def spot_of(target: ServiceAddress, protocol: Protocol) -> Spot:

@@ -23,6 +23,7 @@ from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
 
 _LINE_END = 0x0A
+_COUNTED_BYTES = 1 << 16
 _DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
@@ -57,6 +58,7 @@ class CutDump:
     crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _lines: dict[bytes, Read] = field(default_factory=dict, repr=False)
+    _numbers: list[int] = field(default_factory=lambda: [1], repr=False)
 
     @property
     def endpoint_region(self) -> Span | None:
@@ -176,11 +178,22 @@ class CutDump:
         """The lines that stand there: 1-based line number and text, in order."""
         position, number = 0, 1
         for start, end in sorted(spans):
+            if start - position > _COUNTED_BYTES:
+                position, number = self._counted_before(start)
             number += self.content.count(b"\n", position, start)
             for raw in self.content[start:end].decode("utf-8", errors="replace").split("\n")[:-1]:
                 yield number, raw
                 number += 1
             position = end
+
+    def _counted_before(self, position: int) -> tuple[int, int]:
+        """A place before this one, and the number of the line that it is in: lines are counted once, piece by piece."""
+        pieces = position // _COUNTED_BYTES
+        numbers = self._numbers
+        for piece in range(len(numbers) - 1, pieces):
+            start = piece * _COUNTED_BYTES
+            numbers.append(numbers[-1] + self.content.count(b"\n", start, start + _COUNTED_BYTES))
+        return pieces * _COUNTED_BYTES, numbers[pieces]
 
     def line_with(self, name: bytes, words: bytes, but: bytes) -> Span | None:
         """The first line of a chain that has these words, and not others; None if there is none."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from kdiag.expect.dataplane import Spot
+from kdiag.expect.dataplane import LeftOut, Spot
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
@@ -94,9 +94,12 @@ class SortedOffers(Struct):
         for item in self.out_of_date():
             yield item.offer
 
-    def unwalked(self) -> set[Spot]:
+    def unwalked(self) -> LeftOut:
         """Where what is not walked is offered."""
-        return {offer.spot for offer in self.not_walked()}
+        left_out = list(self.not_walked())
+        walked = {offer.item.service_port.service for offer in self.walked()}
+        services = {offer.item.service_port.service for offer in left_out} - walked
+        return LeftOut({offer.spot for offer in left_out}, services)
 
     def part(self, suspect: Collection[Spot], unlike: Collection[Spot]) -> bool:
         """Judge every offer by itself that is of a kind with a suspect one, and those that are out of date also if their
