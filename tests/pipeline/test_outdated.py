@@ -141,3 +141,15 @@ def test_it_is_walked_where_its_rules_cannot_be_read(
 ) -> None:
     monkeypatch.setattr("kdiag.pipeline.outdated.rules_at", lambda *_: iter(()))
     assert not told(out_of_date(cluster("v1.36.2-iptables-nft")), cutting)
+
+
+def test_an_address_that_went_while_the_node_was_read(cutting: list[SortedOffers]) -> None:
+    snapshot = cluster("v1.36.2-iptables-nft")
+    services = json.loads(snapshot.api["services"].content)
+    (mine,) = [item for item in services["items"] if item["metadata"]["name"] == "lb-open"]
+    assert mine["status"]["loadBalancer"].pop("ingress")
+    later = snapshot.api["services"].replaced(content=json.dumps(services).encode())
+    snapshot = replace(snapshot, api_after={**snapshot.api, "services": later})
+    report = diagnose(snapshot, Scope())
+    assert report == one_by_one(snapshot)
+    assert not [finding for finding in report.findings if finding.code.startswith("KD2")]
