@@ -52,6 +52,7 @@ class OutcomeComparer:
         self._shapes: dict[tuple[object, ...], _Shape] = {}
         self._shape_of: dict[int, _Shape] = {}
         self._wrong: dict[tuple[int, int], tuple[_Wrong, ...]] = {}
+        self._arrived: dict[tuple[int, int], tuple[Fault, ...]] = {}
         self._words: dict[int, str] = {}
 
     def agree(self, actual: Outcome, legal: Outcome, *, filter_seen: bool) -> bool:
@@ -63,7 +64,7 @@ class OutcomeComparer:
         have, want = self._shape(actual), self._shape(legal)
         if _terminal(have.dispositions, filter_seen) != _terminal(want.dispositions, filter_seen):
             return False
-        return _same_shares(have.shares, want.shares) and not _faults_on_the_way(actual, legal)
+        return _same_shares(have.shares, want.shares) and not self._on_the_way(actual, legal)
 
     def dispositions(self, outcome: Outcome) -> frozenset[Disposition]:
         """All ways that some share ends."""
@@ -79,7 +80,7 @@ class OutcomeComparer:
         return (
             len(have.dispositions ^ want.dispositions),
             len(have.shares.keys() ^ want.shares.keys()),
-            len(_faults_on_the_way(actual, legal)),
+            len(self._on_the_way(actual, legal)),
         )
 
     def faults(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
@@ -105,7 +106,7 @@ class OutcomeComparer:
         ]
         if not _delivers(want):
             return tuple(found)
-        return (*found, *_faults_on_the_way(actual, legal))
+        return (*found, *self._on_the_way(actual, legal))
 
     def describe(self, outcome: Outcome) -> str:
         """An outcome in words."""
@@ -114,6 +115,12 @@ class OutcomeComparer:
         if words is None:
             words = self._words[id(shape)] = describe(outcome)
         return words
+
+    def _on_the_way(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
+        key = (id(actual), id(legal))
+        if key not in self._arrived:
+            self._arrived[key] = _faults_on_the_way(actual, legal)
+        return self._arrived[key]
 
     def _shape(self, outcome: Outcome) -> _Shape:
         shape = self._shape_of.get(id(outcome))

@@ -7,11 +7,12 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from kdiag.expect.endpoints import Candidates
 from kdiag.expect.ipvs_ways import ipvs_ways
 from kdiag.expect.rule_ways import rule_ways
 from kdiag.expect.situation import Situation, Way
 from kdiag.expect.userspace_ways import userspace_ways
-from kdiag.model.addresses import AddressSet
+from kdiag.model.addresses import AddressSet, SocketAddress
 from kdiag.model.dataplane import (
     Case,
     ClientSet,
@@ -146,18 +147,28 @@ class Outcomes:
 
     def __init__(self, network: NodeNetwork) -> None:
         self.network = network
-        self._known: dict[tuple[object, ...], tuple[Way, Outcome]] = {}
+        # By identity: endpoints are the same object where they are the same. They are kept, so that it is not another's later.
+        self._known: dict[tuple[object, ...], tuple[Candidates, Outcome]] = {}
+        self._here: dict[int, tuple[Candidates, frozenset[SocketAddress]]] = {}
 
     def of(self, way: Way, situation: Situation) -> Outcome:
         """What a way comes to."""
-        # Endpoints are the same object where they are the same; what is kept here keeps it from being another's.
-        key = (id(way.endpoints), way.masquerade, way.disposition, way.to_proxy, situation.position is Position.NODE)
+        # A packet from the wire for an endpoint on the node itself goes to INPUT: POSTROUTING never sees it.
+        spared = self._on_the_node(way.endpoints) if situation.position is not Position.NODE else frozenset()
+        key = (id(way.endpoints), way.masquerade, way.disposition, way.to_proxy, spared)
         if key not in self._known:
-            self._known[key] = (way, _outcome(way, situation, self.network))
+            self._known[key] = (way.endpoints, _outcome(way, situation.service.affinity_s, spared))
         return self._known[key][1]
 
+    def _on_the_node(self, endpoints: Candidates) -> frozenset[SocketAddress]:
+        if id(endpoints) not in self._here:
+            local = self.network.local
+            here = frozenset([candidate.at for candidate in endpoints if candidate.at.address in local])
+            self._here[id(endpoints)] = (endpoints, here)
+        return self._here[id(endpoints)][1]
 
-def _outcome(way: Way, situation: Situation, network: NodeNetwork) -> Outcome:
+
+def _outcome(way: Way, affinity_s: int | None, spared: frozenset[SocketAddress]) -> Outcome:
     if way.disposition is not Disposition.BACKEND:
         return make_outcome([(Fate(disposition=way.disposition), 1.0)])
     if way.to_proxy:
@@ -165,17 +176,14 @@ def _outcome(way: Way, situation: Situation, network: NodeNetwork) -> Outcome:
     share = 1 / len(way.endpoints)
     fates = []
     for candidate in way.endpoints:
-        masquerade = way.masquerade
-        # A packet from the wire for an endpoint on the node itself goes to INPUT: POSTROUTING never sees it.
-        if situation.position is not Position.NODE and candidate.at.address in network.local:
-            masquerade = False
+        masquerade = way.masquerade and candidate.at not in spared
         fates.append(
             (
                 Fate(
                     disposition=Disposition.BACKEND,
                     backend=candidate.at,
                     masquerade=Masquerade.PROXY if masquerade else Masquerade.NO,
-                    affinity_s=situation.service.affinity_s,
+                    affinity_s=affinity_s,
                 ),
                 share,
             )

@@ -20,7 +20,7 @@ from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node
 from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
 from kdiag.model.addresses import Family, SocketAddress
-from kdiag.model.cluster import ClusterState, Service, ServicePort
+from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
 
@@ -73,6 +73,15 @@ class Outlook(Struct, frozen=True):
         return (number, self.service_port.protocol, self.affinity_s, sizes)
 
 
+class _Shared(Struct):
+    """What is the same on many nodes: what the clients at each kind of address ought to get, by what decides it; and the
+    outlooks that hang on nothing of the node."""
+
+    wants: dict[tuple[object, ...], Mapping[tuple[FrontendKind, bool], Wanted]]
+    numbers: dict[tuple[object, ...], int]
+    outlooks: dict[ServicePortKey, Outlook]
+
+
 class PlainEndpoints:
     """The endpoints of Service ports whose slices say nothing but where ready endpoints are, and on which node.
 
@@ -83,6 +92,16 @@ class PlainEndpoints:
         self.cluster = cluster
         self._known: dict[tuple[ServicePortKey, Family], Places | None] = {}
         self._nodes: dict[tuple[ServicePortKey, Family], list[str | None]] = {}
+        self._shared: dict[tuple[object, ...], _Shared] = {}
+
+    def shared(self, context: NodeContext, family: Family, *, reads_slices: bool) -> _Shared:
+        """What was worked out for nodes whose proxies go by the same rules."""
+        rules = context.rules
+        gates = tuple(sorted(rules.gates.items()))
+        settings = (detector_of(family, context).works, bool(context.config and context.config.masquerade_all))
+        return self._shared.setdefault(
+            (family, rules.version, gates, rules.mode, *settings, reads_slices), _Shared({}, {}, {})
+        )
 
     def of(self, key: ServicePortKey, service_port: ServicePort, family: Family) -> Places | None:
         """The endpoints; None if there is more to them."""
@@ -130,16 +149,19 @@ def outlooks(
     rules = context.rules
     at = node_port_addresses(family, context.networks[family], context.host, context.config, rules)
     reads_slices = rules.version > (1, 18) or "endpoints" not in cluster.seen
-    known: dict[tuple[object, ...], Mapping[tuple[FrontendKind, bool], Wanted]] = {}
-    numbers: dict[tuple[object, ...], int] = {}
+    shared = plain.shared(context, family, reads_slices=reads_slices)
     for service in cluster.services:
         if not is_served(service):
             continue
         for service_port in service.ports:
+            key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
+            known = shared.outlooks.get(key) if endpoints else None
+            if known is not None:
+                yield known
+                continue
             targets = addresses_of(service, service_port, family, rules, at)
             if not targets:
                 continue
-            key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
             found = None
             wants = None
             if reads_slices and not service.source_ranges and endpoints:
@@ -148,11 +170,11 @@ def outlooks(
             if found is not None:
                 decisive = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
                 asked = (*decisive, bool(chosen.at), bool(near.at), has_any)
-                if asked not in known:
+                if asked not in shared.wants:
                     some = (bool(chosen.at), bool(near.at))
-                    known[asked] = _wants(service, context, family, numbers, *some, has_any)
-                wants = known[asked]
-            yield Outlook(
+                    shared.wants[asked] = _wants(service, context, family, shared.numbers, *some, has_any)
+                wants = shared.wants[asked]
+            outlook = Outlook(
                 service_port=key,
                 protocol=service_port.protocol.lower().encode(),
                 targets=targets,
@@ -161,6 +183,16 @@ def outlooks(
                 affinity_s=service.affinity_s,
                 wants=wants,
             )
+            is_plain = wants is not None and plain.of(key, service_port, family) is not None
+            if is_plain and _is_everywhere(service, service_port):
+                shared.outlooks[key] = outlook
+            yield outlook
+
+
+def _is_everywhere(service: Service, service_port: ServicePort) -> bool:
+    """True if a Service port is offered at ClusterIPs only, and by no policy that looks at the node."""
+    only = not (service.external_ips or service.ingress or service_port.node_port)
+    return only and TrafficPolicy.LOCAL not in (service.internal_policy, service.external_policy)
 
 
 _CLUSTER, _LOCAL = "cluster", "local"
