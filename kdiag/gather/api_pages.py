@@ -141,7 +141,7 @@ def _in_pieces(page: bytes) -> tuple[_Page, list[bytes | memoryview]] | None:
             if -1 < key < item:
                 key = page.find(_LIST_OF_CHANGES, item, end)
             # The changes stand in an object's metadata and in nothing that is in it.
-            if key >= 0 and page.rfind(_OBJECT_START, item, key) == item:
+            if key >= 0 and page.find(_OBJECT_START, item + 1, key) < 0:
                 short = _shortened(page, view, item, key)
                 if short is None:
                     return None
@@ -166,8 +166,8 @@ def _shortened(page: bytes, view: memoryview, item: int, key: int) -> tuple[int,
             changes = _CHANGES.decode(view[start:end])
         except _MALFORMED:
             continue  # that was within a string: what is a whole list is the list that began there
-        latest = max([change.time for change in changes if change.time], default=None)
-        return None if latest is None else (start, _one_change(latest), end)
+        times = [change.time for change in changes if change.time]
+        return (start, _one_change(max(times)), end) if times else None
     return None
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -32,6 +31,20 @@ class Stored(Protocol):
     def part(self, start: int, end: int) -> bytes:
         """The same of some bytes of it, where it has parts."""
         ...
+
+
+class Part(Struct, frozen=True, gc=False):
+    """Some bytes of a text, which are read when they are asked for."""
+
+    whole: bytes | Stored
+    start: int
+    end: int
+
+    def read(self) -> bytes | memoryview:
+        """The bytes. Raises SnapshotError if what is stored cannot be read any more."""
+        if isinstance(self.whole, bytes):
+            return memoryview(self.whole)[self.start : self.end]
+        return self.whole.part(self.start, self.end)
 
 
 class Recording:
@@ -71,12 +84,9 @@ class Recording:
         """How long the content is; nothing is read for it."""
         return len(self._content) if isinstance(self._content, bytes) else self._content.size_bytes
 
-    def later(self, content: bytes, start: int, end: int) -> Callable[[], bytes | memoryview]:
-        """How to come by some bytes of the content again. `content` is all of it: it is kept only where it has to be."""
-        if isinstance(self._content, bytes) or not self._content.has_parts:
-            part = memoryview(content)[start:end]
-            return lambda: part
-        return partial(self._content.part, start, end)
+    def lasting(self, content: bytes) -> bytes | Stored:
+        """What `Part` can read parts of later. `content` is all of it: it is kept only where it has to be."""
+        return content if isinstance(self._content, bytes) or not self._content.has_parts else self._content
 
     def text(self) -> str:
         """The content as text; bytes that are not UTF-8 become U+FFFD."""

@@ -18,7 +18,7 @@ from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
-from kdiag.model.snapshot import Recording
+from kdiag.model.snapshot import Part, Recording
 from kdiag.parse import api_objects, api_raw, api_slices
 from kdiag.parse.api_fields import Complain
 
@@ -40,7 +40,7 @@ class _Kind(Generic[_Wire, _Model]):
     list_kind: str
     decoder: msgspec.json.Decoder[_Wire]
     convert: Callable[[_Wire, Complain], _Model]
-    at_once: Callable[[memoryview, Complain, api_slices.Again], _Model] | None = None
+    at_once: Callable[[memoryview, Complain, Part], _Model] | None = None
 
 
 _SERVICES = _Kind(
@@ -276,10 +276,8 @@ class _Reader:
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
             if kind.at_once is not None:
-                out = [
-                    kind.at_once(line, left_out.append, recording.later(lines.content, start, end))
-                    for start, end, line in lines
-                ]
+                whole = recording.lasting(lines.content)
+                out = [kind.at_once(line, left_out.append, Part(whole, start, end)) for start, end, line in lines]
             else:
                 out = [kind.convert(kind.decoder.decode(line), left_out.append) for _, _, line in lines]
         except (*_MALFORMED, ValueError, OverflowError):

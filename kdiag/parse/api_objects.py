@@ -66,7 +66,7 @@ def service(item: raw.Service, complain: Complain) -> Service:
                 for port in spec.ports or ()
             ]
         ),
-        external_ips=addresses(spec.external_ips or (), "external IP", complain),
+        external_ips=addresses(spec.external_ips, "external IP", complain) if spec.external_ips else (),
         ingress=tuple(
             [
                 LoadBalancerIngress(

@@ -8,8 +8,8 @@ asks for it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -17,11 +17,9 @@ from msgspec import Struct
 from kdiag.model.addresses import Address, Family, Protocol, family_of
 from kdiag.model.endpoints import Endpoint, EndpointSlice, LazyEndpoints, LegacyEndpoints, ReadyEndpoints, SlicePort
 from kdiag.model.objects import ObjectKey
+from kdiag.model.snapshot import Part
 from kdiag.parse import api_raw as raw
 from kdiag.parse.api_fields import Complain, address, ipv4_numbers, metadata, protocol, sloppy_address
-
-Again = Callable[[], bytes | memoryview]
-"""Gives an encoded slice once more."""
 
 _SLICE_DECODER = msgspec.json.Decoder(raw.WholeEndpointSlice)
 _ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
@@ -35,24 +33,23 @@ _FAMILIES = {family.value: family for family in Family}
 
 def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice:
     """An EndpointSlice of v1 or v1beta1. Those with host names (addressType FQDN) have no endpoints here."""
-    source = _Source(item.address_type, partial(_decoded, item.endpoints))
+    source = _EncodedEndpoints(item.address_type, item.endpoints)
     return _slice(item, _endpoints_of(source.items(), source, complain))
 
 
-def encoded_slice(encoded: memoryview, complain: Complain, again: Again) -> EndpointSlice:
+def encoded_slice(encoded: memoryview, complain: Complain, again: Part) -> EndpointSlice:
     """The same of an encoded slice, which is gone through once, and not first to find its endpoints."""
     item = _SLICE_DECODER.decode(encoded)
-    source = _Source(item.address_type, partial(_decoded_again, again))
-    return _slice(item, _endpoints_of(item.endpoints or (), source, complain))
+    return _slice(item, _endpoints_of(item.endpoints or (), _EncodedSlice(item.address_type, again), complain))
 
 
-def spared_slice(encoded: memoryview, _: Complain, again: Again) -> EndpointSlice:
+def spared_slice(encoded: memoryview, _: Complain, again: Part) -> EndpointSlice:
     """The same, but nothing is made of its endpoints before somebody asks for them: where few are looked at. Of addresses
     that make no sense nobody is told."""
     item = _SLICE_DECODER.decode(encoded)
     if item.address_type == "FQDN":
         return _slice(item, ())
-    return _slice(item, LazyEndpoints(_Source(item.address_type, partial(_decoded_again, again))))
+    return _slice(item, LazyEndpoints(_EncodedSlice(item.address_type, again)))
 
 
 class _Source(Struct, frozen=True, gc=False):
@@ -60,7 +57,9 @@ class _Source(Struct, frozen=True, gc=False):
     seen when it was read."""
 
     address_type: str
-    items: Callable[[], Sequence[raw.Endpoint]]
+
+    def items(self) -> Sequence[raw.Endpoint]:
+        raise NotImplementedError
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(_endpoints(self.items(), _say_nothing))
@@ -72,12 +71,18 @@ class _Source(Struct, frozen=True, gc=False):
         return tuple([item.node_name or None for item in self.items()])
 
 
-def _decoded(encoded: msgspec.Raw) -> Sequence[raw.Endpoint]:
-    return _ENDPOINTS_DECODER.decode(encoded) or ()
+class _EncodedSlice(_Source, frozen=True, gc=False):
+    again: Part
+
+    def items(self) -> Sequence[raw.Endpoint]:
+        return _SLICE_DECODER.decode(self.again.read()).endpoints or ()
 
 
-def _decoded_again(again: Again) -> Sequence[raw.Endpoint]:
-    return _SLICE_DECODER.decode(again()).endpoints or ()
+class _EncodedEndpoints(_Source, frozen=True, gc=False):
+    encoded: msgspec.Raw
+
+    def items(self) -> Sequence[raw.Endpoint]:
+        return _ENDPOINTS_DECODER.decode(self.encoded) or ()
 
 
 def _say_nothing(_: str) -> None:
@@ -119,9 +124,10 @@ def _ready(items: Sequence[raw.Endpoint], address_type: str) -> ReadyEndpoints |
             conditions.ready is False or conditions.serving is False or conditions.terminating
         ):
             return None
-        if item.hints is not None or item.topology is not None or not item.addresses:
+        listed = item.addresses
+        if not listed or item.hints is not None or item.topology is not None:
             return None
-        texts.append(item.addresses[0])
+        texts.append(listed[0])
     if address_type == Family.IPV4:
         try:
             packed = struct.pack(f">{len(texts)}I", *ipv4_numbers(texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from kdiag.model.cluster import ClusterState
 from kdiag.model.host import HostFacts
@@ -41,10 +42,18 @@ def last_changes(cluster: ClusterState) -> dict[ObjectKey, datetime]:
     metas = [(service.key, service.meta) for service in cluster.services]
     metas += [(item.service, item.meta) for item in cluster.slices if item.service is not None]
     for key, meta in metas:
-        for at in (parse_go_time(meta.annotations.get(CHANGED_AT)), meta.created_at, meta.updated_at):
-            if at is not None and (key not in found or at > found[key]):
-                found[key] = at
+        told = meta.annotations.get(CHANGED_AT)
+        latest = found.get(key)
+        for at in (meta.created_at, meta.updated_at, None if told is None else _moment(told)):
+            if at is not None and (latest is None or at > latest):
+                found[key] = latest = at
     return found
+
+
+@lru_cache(4096)
+def _moment(text: str) -> datetime | None:
+    """Thousands of slices follow one change."""
+    return parse_go_time(text)
 
 
 def young_among(

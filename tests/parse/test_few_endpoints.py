@@ -56,14 +56,14 @@ def test_a_trace_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = cluster("v1.36.2-iptables-nft")
     target = TraceTarget(text="svc/web", place=ServiceTarget(service=ObjectKey(namespace="default", name="web")))
     one_by_one = trace(snapshot, target, Scope())
-    asked: list[api_slices.Again] = []
-    decoded = api_slices._decoded_again
+    asked: list[object] = []
+    items = api_slices._EncodedSlice.items
 
-    def counted(again: api_slices.Again) -> object:
-        asked.append(again)
-        return decoded(again)
+    def counted(source: api_slices._EncodedSlice) -> object:
+        asked.append(source)
+        return items(source)
 
-    monkeypatch.setattr(api_slices, "_decoded_again", counted)
+    monkeypatch.setattr(api_slices._EncodedSlice, "items", counted)
     lines = a_line_each(snapshot.api)
     found = trace(replace(snapshot, api=lines, api_after=a_line_each(snapshot.api_after)), target, Scope())
     assert found == one_by_one
