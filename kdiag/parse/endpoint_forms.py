@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from operator import ge
 
 from msgspec import Struct, field
@@ -29,10 +29,12 @@ class EndpointForms(Struct):
         for name in self.odd:
             yield name[-HASH_LENGTH:]
 
-    def sent_to(self, names: Sequence[bytes]) -> Sent | None:
+    def sent_to(self, names: tuple[bytes, ...]) -> Sent | None:
         """Where the chains of these names send packets to; None unless all are there and have the same form."""
         if not names:
             return NOT_SENT
+        # The dictionary is larger than the processor's caches: with all hashes known, several look-ups wait for memory at once.
+        hash(names)
         for (form, protocol), places in self.found.items():
             try:
                 return Sent(form, protocol, b"\n".join(map(places.__getitem__, names)))

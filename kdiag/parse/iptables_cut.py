@@ -23,7 +23,7 @@ from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
 
 _LINE_END = 0x0A
-_COUNTED_BYTES = 1 << 16
+_COUNTED_BYTES = 1 << 13
 _DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
@@ -90,10 +90,10 @@ class CutDump:
             )
         return found
 
-    def endpoint_names(self, name: bytes) -> list[bytes]:
+    def endpoint_names(self, name: bytes) -> tuple[bytes, ...]:
         """The hashes in the names of endpoints' chains to which a chain of a Service leads, in order."""
         start, end = self.chains[name]
-        return _ENDPOINT_NAME.findall(self.content, start, end)
+        return tuple(_ENDPOINT_NAME.findall(self.content, start, end))
 
     def read_lines(self) -> Mapping[bytes, Read]:
         """Key, text and links of each dispatch line, by the line."""

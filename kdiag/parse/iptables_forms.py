@@ -9,7 +9,8 @@ Two chains of the same form do the same to packets, but for these. In a form sta
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
@@ -44,7 +45,7 @@ class ChainForm(Struct, frozen=True):
     runs: tuple[tuple[int, ...], ...]
     regular: bool
 
-    def listed(self, names: Sequence[bytes]) -> Sequence[bytes] | None:
+    def listed(self, names: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
         """Of the names of all endpoints in the chain those of one item; None if its items do not agree on them."""
         if len(self.runs) <= 1:
             return names
@@ -79,12 +80,21 @@ class ChainText(Struct, frozen=True):
     """What the endpoints' chains do; None if these are not alike, not all there, or not all in each run."""
 
 
+class _Usual(NamedTuple):
+    """How the rules of a chain stand behind its first one if each ends with an endpoint, as in most chains: `layout` has
+    turn by turn what is in `others` and the hash in a name, without the beginnings of lines."""
+
+    layout: struct.Struct
+    others: tuple[bytes, ...]
+    form: ChainForm
+
+
 class ChainForms:
     """Forms of chains, each worked out once. Those of `like` are known from the start."""
 
     def __init__(self, like: ChainForms | None = None) -> None:
         self._known: dict[bytes, ChainForm] = dict(like._known) if like is not None else {}
-        self._usual: dict[tuple[bytes, bytes], ChainForm] = dict(like._usual) if like is not None else {}
+        self._usual: dict[tuple[int, int, bytes], _Usual] = dict(like._usual) if like is not None else {}
         self._numbers: dict[object, int] = dict(like._numbers) if like is not None else {}
 
     @property
@@ -104,29 +114,31 @@ class ChainForms:
 
         `endpoints` are the chains of endpoints in the same dump, if they were read.
         """
-        start = len(b"-A ") + len(name) + 1
-        first, *others = block[:-1].split(b"\n")
-        head = COMMENT.sub(b"", first[start:])
+        start, rest = len(b"-A ") + len(name) + 1, block.index(b"\n") + 1
+        head = COMMENT.sub(b"", block[start : rest - 1])
         keys = _KEY.findall(head)
         if keys:
             head = _KEY.sub(b"\2", head)
-        # Most chains end each of their rules but the first with an endpoint.
-        usual = (head, b"\n".join([line[start:-HASH_LENGTH] for line in others]))
-        form = self._usual.get(usual)
-        if form is not None and endpoints is not None:
-            names = [line[-HASH_LENGTH:] for line in others]
-            sent = endpoints.sent_to(names)
+        size = (start, len(block) - rest, head)
+        usual = self._usual.get(size)
+        if usual is not None and endpoints is not None:
+            parts = usual.layout.unpack_from(block, rest)
+            names = parts[1::2]
+            same = parts[::2] == usual.others and block.count(b"\n", rest) == len(names)
+            sent = endpoints.sent_to(names) if same else None
             # There are chains of all these names, so they are names.
             if sent is not None:
-                return _text(form, names if keep_names else [], [], keys, name, sent)
+                return _text(usual.form, names if keep_names else (), [], keys, name, sent)
         form, names, links, keys = self._taken_apart(name, block)
-        if _is_usual(*usual):
-            self._usual[usual] = form
+        others = tuple([line[start:-HASH_LENGTH] for line in block[rest:-1].split(b"\n")])
+        if _is_usual(head, others):
+            lines = [f"{start}x{len(line)}s{HASH_LENGTH}sx" for line in others]
+            self._usual[size] = _Usual(struct.Struct("".join(lines)), others, form)
         listed = form.listed(names)
         sent = endpoints.sent_to(listed) if endpoints is not None and listed is not None else None
-        return _text(form, names if keep_names else [], links, keys, name, sent)
+        return _text(form, names if keep_names else (), links, keys, name, sent)
 
-    def _taken_apart(self, name: bytes, block: bytes) -> tuple[ChainForm, list[bytes], list[bytes], list[_Key]]:
+    def _taken_apart(self, name: bytes, block: bytes) -> tuple[ChainForm, tuple[bytes, ...], list[bytes], list[_Key]]:
         """The form of any chain, the hashes in the names of endpoints' chains, the names of others, and the keys."""
         if b" --comment " in block:
             block = COMMENT.sub(b"", block)
@@ -145,26 +157,25 @@ class ChainForms:
             items, runs, regular = _chain_form(text)
             number = self._numbers.setdefault(items, len(self._numbers))
             known = self._known[text] = ChainForm(number, items, runs, regular)
-        return known, [part[:HASH_LENGTH] for part in parts], links, keys
+        return known, tuple([part[:HASH_LENGTH] for part in parts]), links, keys
 
 
-def _is_usual(head: bytes, others: bytes) -> bool:
+def _is_usual(head: bytes, others: Iterable[bytes]) -> bool:
     """True if nothing of a Service's own is in a rule, nor in others that each end where the hash of an endpoint begins."""
-    lines = others.split(b"\n")
-    return (
-        all(line.endswith(b"-j " + _ENDPOINT) for line in lines)
-        and others.count(b"KUBE-") == len(lines)
-        and b" --comment " not in others
-        and not _KEY.search(others)
-        and _ENDPOINT not in head
-        and not LINK.search(head)
+    return not (LINK.search(head) or _ENDPOINT in head) and all(
+        line.startswith((b"-m ", b"-j "))
+        and line.endswith(b"-j " + _ENDPOINT)
+        and line.count(b"KUBE-") == 1
+        and b" --comment " not in line
+        and not _KEY.search(line)
+        for line in others
     )
 
 
 def _text(
-    form: ChainForm, names: list[bytes], links: list[bytes], keys: list[_Key], chain: bytes, sent: Sent | None
+    form: ChainForm, names: tuple[bytes, ...], links: list[bytes], keys: list[_Key], chain: bytes, sent: Sent | None
 ) -> ChainText:
-    return ChainText(form, tuple(names), tuple(links), tuple(keys), chain[:-HASH_LENGTH], sent)
+    return ChainText(form, names, tuple(links), tuple(keys), chain[:-HASH_LENGTH], sent)
 
 
 def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple[tuple[int, ...], ...], bool]:

@@ -192,7 +192,7 @@ class Sorter:
         if chains is None:
             return None
         shape = Shape(tuple(lines), chains, offer.item.cluster, offer.item.local, tuple(numbers))
-        if isinstance(self.cut, CutDump) and like is None:
+        if isinstance(self.cut, CutDump) and like is None and not self.cut.alone:
             self.cut.shapes[offer.key] = shape
         return shape
 

@@ -57,6 +57,9 @@ def test_a_chain_that_is_like_one_before_is_read_alike() -> None:
     assert second.keys == ((b"10.96.0.2", b"tcp", b"80"),)
     missing = forms.read(SVC, chain(MASQ % 1, share("0.50000000000", A), b"-j KUBE-SEP-" + C), endpoints)
     assert (missing.form, missing.endpoints, missing.sent) == (first.form, (A, C), None)
+    between = b"\n-A %b -j" % SVC
+    crooked = chain(*rules).replace(between, b" %b -j" % (b"x" * (len(between) - 4)))
+    assert forms.read(SVC, crooked, endpoints).form.number != first.form.number
     nameless = forms.read(SVC, chain(*rules), endpoints, keep_names=False)
     assert (nameless.endpoints, nameless.sent) == ((), first.sent)
 
