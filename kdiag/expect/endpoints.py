@@ -32,6 +32,19 @@ class Candidate(Struct, frozen=True, kw_only=True):
     zone_hints: frozenset[str]
     node_hints: frozenset[str]
 
+    @staticmethod
+    def ready_at(place: SocketAddress) -> Candidate:
+        """An endpoint of which no more is known than that it is ready."""
+        return Candidate(
+            at=place,
+            ready=True,
+            serving=True,
+            terminating=False,
+            node_name=None,
+            zone_hints=frozenset(),
+            node_hints=frozenset(),
+        )
+
     @property
     def last_resort(self) -> bool:
         """Serving while terminating: used when nothing is ready (from 1.26 by default)."""

@@ -209,15 +209,7 @@ def _wants(
 ) -> Mapping[tuple[FrontendKind, bool], Wanted]:
     """What ought to happen at each kind of address of a Service, with names for its endpoints; `numbers` are given out."""
     anywhere = SocketAddress(context.networks[family].local.first(), 1)
-    one = Candidate(
-        at=anywhere,
-        ready=True,
-        serving=True,
-        terminating=False,
-        node_name=None,
-        zone_hints=frozenset(),
-        node_hints=frozenset(),
-    )
+    one = Candidate.ready_at(anywhere)
     selection = Selection(cluster=(one,) * some, local=(one, one) * some_near, has_any=has_any)
     detector = detector_of(family, context)
     found = {}

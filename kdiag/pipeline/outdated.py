@@ -184,15 +184,7 @@ def _behaviours(
     port = next(one for one in service.ports if (one.name, one.protocol) == (key.port_name, key.protocol))
     places = outlook.cluster
     candidates = [
-        Candidate(
-            at=socket_address(family, address, number),
-            ready=True,
-            serving=True,
-            terminating=False,
-            node_name=None,
-            zone_hints=frozenset(),
-            node_hints=frozenset(),
-        )
+        Candidate.ready_at(socket_address(family, address, number))
         for address, number in sorted(zip(places.addresses, places.ports, strict=True))
     ]
     selection = Selection(cluster=tuple(candidates), local=(), has_any=True)
