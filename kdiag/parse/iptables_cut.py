@@ -55,6 +55,8 @@ class CutDump:
     shapes: dict[Key, object] = field(default_factory=dict, repr=False)
     """What was found out about a Service's rules, for dumps that are like this one."""
     forms: ChainForms = field(default_factory=ChainForms, repr=False)
+    refusing: frozenset[Key] = field(default=frozenset(), repr=False)
+    """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
     crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _lines: dict[bytes, Read] = field(default_factory=dict, repr=False)
@@ -64,11 +66,6 @@ class CutDump:
     def endpoint_region(self) -> Span | None:
         """Where the rules of endpoints' chains stand."""
         return self.regions.get(ENDPOINT_KIND)
-
-    @property
-    def refusing(self) -> Collection[Key]:
-        """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
-        return {key for key, lines in self.dispatch.items() if any(line.table == b"filter" for line in lines)}
 
     @property
     def addresses(self) -> tuple[AddressSet, ...]:
@@ -305,6 +302,7 @@ def cut_dump(
         like=like,
         changed=frozenset(found.changed),
         forms=ChainForms(like.forms if like is not None else None),
+        refusing=frozenset([key for key, lines in dispatch.items() if any(line.table == b"filter" for line in lines)]),
         _texts=found.texts,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.
