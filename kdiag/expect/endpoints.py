@@ -16,7 +16,7 @@ from kdiag.model.cluster import ClusterState, Service, ServicePort
 from kdiag.model.endpoints import Endpoint, EndpointSlice
 from kdiag.model.proxy import Version
 
-IGNORED_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+IGNORED_LABELS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
 # With more ways than this to settle the contradictions of one Service port, nothing is expected of it.
 MAX_WAYS = 256
 
@@ -80,7 +80,7 @@ def candidates_of(
         slices = [
             item
             for item in cluster.slices_by_service.get(service.key, ())
-            if item.family is family and not any(label in item.meta.labels for label in IGNORED_LABELS)
+            if item.family is family and IGNORED_LABELS.isdisjoint(item.meta.labels)
         ]
         found = list(_from_slices(slices, service_port, version))
     # By address alone up to 1.21: of two ports of one address only one is kept.

@@ -32,8 +32,7 @@ def is_served(service: Service) -> bool:
     """False for what kube-proxy skips: headless, ExternalName, no address yet, another proxy's by label."""
     if service.headless or service.type == "ExternalName" or not service.cluster_ips:
         return False
-    labels = service.meta.labels
-    return not labels or not any(label in labels for label in IGNORED_LABELS)
+    return IGNORED_LABELS.isdisjoint(service.meta.labels)
 
 
 def addresses_of(

@@ -127,7 +127,7 @@ class PlainEndpoints:
     ) -> Iterator[tuple[EndpointSlice, int]]:
         """The slices of a family that have the port, and its number in each, as often as it is there."""
         for item in self.cluster.slices_by_service.get(key.service, ()):
-            if item.family is not family or any(label in item.meta.labels for label in IGNORED_LABELS):
+            if item.family is not family or not IGNORED_LABELS.isdisjoint(item.meta.labels):
                 continue
             for port in item.ports:
                 if port.name == service_port.name and port.protocol is service_port.protocol and port.port is not None:

@@ -23,7 +23,7 @@ class TrafficPolicy(enum.StrEnum):
     LOCAL = "Local"
 
 
-class ServicePort(Struct, frozen=True, kw_only=True):
+class ServicePort(Struct, frozen=True, kw_only=True, gc=False):
     """One port of a Service. `name` is empty for an unnamed port; `target_port` is a number, a name or None."""
 
     name: str
@@ -46,7 +46,7 @@ class LoadBalancerIngress(Struct, frozen=True, kw_only=True):
     ip_mode: str | None = None
 
 
-class Service(Struct, frozen=True, kw_only=True):
+class Service(Struct, frozen=True, kw_only=True, gc=False):
     """A Service. `cluster_ips` is empty for headless, ExternalName and pending Services."""
 
     meta: Metadata

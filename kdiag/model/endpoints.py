@@ -139,7 +139,7 @@ class SlicePort(Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
-class EndpointSlice(Struct, frozen=True, kw_only=True):
+class EndpointSlice(Struct, frozen=True, kw_only=True, gc=False):
     """An EndpointSlice. `service` comes from the label kubernetes.io/service-name; None without it."""
 
     meta: Metadata

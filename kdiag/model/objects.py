@@ -21,7 +21,7 @@ class ObjectKey(Struct, frozen=True, kw_only=True, order=True, gc=False):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class Metadata(Struct, frozen=True, kw_only=True):
+class Metadata(Struct, frozen=True, kw_only=True, gc=False):
     """The part of an object's metadata that is used."""
 
     key: ObjectKey

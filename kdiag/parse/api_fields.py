@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+from sys import intern
 
 from kdiag.model.addresses import Address, Network, Protocol, parse_address, parse_network
 from kdiag.model.objects import Metadata, ObjectKey
@@ -29,7 +30,7 @@ def metadata(item: raw.ObjectMeta) -> Metadata:
     if not item.name:
         raise ValueError("it has no name")
     return Metadata(
-        key=ObjectKey(namespace=item.namespace or "", name=item.name),
+        key=ObjectKey(namespace=intern(item.namespace or ""), name=item.name),
         labels=item.labels or {},
         annotations=item.annotations or {},
         created_at=_utc(item.creation_timestamp),

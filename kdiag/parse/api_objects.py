@@ -7,6 +7,7 @@ makes no sense as a whole raises ValueError.
 from __future__ import annotations
 
 from functools import lru_cache
+from sys import intern
 
 import msgspec
 
@@ -49,11 +50,11 @@ def service(item: raw.Service, complain: Complain) -> Service:
     balancer = item.status.load_balancer if item.status else None
     return Service(
         meta=metadata(item.metadata),
-        type=spec.type or "ClusterIP",
+        type=intern(spec.type or "ClusterIP"),
         headless=spec.cluster_ip == "None" or "None" in texts,
         cluster_ips=cluster_ips,
         ip_families=_families(*(spec.ip_families or ())) or tuple(dict.fromkeys(map(family_of, cluster_ips))),
-        ip_family_policy=spec.ip_family_policy,
+        ip_family_policy=intern(spec.ip_family_policy) if spec.ip_family_policy is not None else None,
         ports=tuple(
             [
                 ServicePort(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from sys import intern
 
 import msgspec
 from msgspec import Struct
@@ -40,7 +41,7 @@ def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice
 def encoded_slice(encoded: memoryview, complain: Complain, again: Part) -> EndpointSlice:
     """The same of an encoded slice, which is gone through once, and not first to find its endpoints."""
     item = _SLICE_DECODER.decode(encoded)
-    return _slice(item, _endpoints_of(item.endpoints or (), _EncodedSlice(item.address_type, again), complain))
+    return _slice(item, _endpoints_of(item.endpoints or (), _EncodedSlice(intern(item.address_type), again), complain))
 
 
 def spared_slice(encoded: memoryview, _: Complain, again: Part) -> EndpointSlice:
@@ -49,7 +50,7 @@ def spared_slice(encoded: memoryview, _: Complain, again: Part) -> EndpointSlice
     item = _SLICE_DECODER.decode(encoded)
     if item.address_type == "FQDN":
         return _slice(item, ())
-    return _slice(item, LazyEndpoints(_EncodedSlice(item.address_type, again)))
+    return _slice(item, LazyEndpoints(_EncodedSlice(intern(item.address_type), again)))
 
 
 class _Source(Struct, frozen=True, gc=False):
@@ -95,7 +96,7 @@ def _slice(item: raw.EndpointSlice | raw.WholeEndpointSlice, endpoints: Sequence
     return EndpointSlice(
         meta=meta,
         service=ObjectKey(namespace=meta.key.namespace, name=owner) if owner else None,
-        address_type=item.address_type,
+        address_type=intern(item.address_type),
         endpoints=endpoints,
         ports=_ports(*[(port.name, port.protocol, port.port) for port in item.ports or ()]),
         managed_by=meta.labels.get(_LABEL_MANAGED_BY),
