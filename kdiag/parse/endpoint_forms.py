@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import compress, count
 from operator import ge
 
 from msgspec import Struct, field
@@ -64,12 +65,13 @@ _ENDPOINT = re.compile(
     rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
     rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*?) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
 )
-# The name of a chain, and address, protocol and place if it has nothing else in it, as most have in a large cluster; else
-# what stands behind its name.
+# The name of a chain; address, protocol unless it is tcp, and place if it has nothing else in it, as most have in a large
+# cluster; or else what stands behind its name.
 _CHAIN = re.compile(
     rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) (?:"
     rb"-s ([0-9a-f.:]++)/(?:32|128) -j KUBE-MARK-MASQ\n"
-    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp) -m \3 -j DNAT --to-destination ((?:\2|\[\2\]):\d++)\n(?!-A KUBE-SEP-\1 )"
+    rb"-A KUBE-SEP-\1 -p (?:tcp -m tcp|(udp|sctp) -m \3) -j DNAT --to-destination ((?:\2|\[\2\]):\d++)\n"
+    rb"(?!-A KUBE-SEP-\1 )"
     rb"|([^\n]*+\n(?:-A KUBE-SEP-\1 [^\n]*+\n)*+))"
 )
 _GROUPS = _CHAIN.groups + 1
@@ -92,11 +94,11 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointFo
             return None
         last = names[-1]
         usual.update(zip(names, parts[4::_GROUPS], strict=True))
-        for at in [at for at, protocol in enumerate(spoken) if protocol != b"tcp"]:
-            name, place = names[at], usual.pop(names[at])
-            if others[at] is None:
-                found.setdefault((b"", spoken[at]), {})[name] = place
-                continue
+        for at in compress(count(), spoken):
+            found.setdefault((b"", spoken[at]), {})[names[at]] = usual.pop(names[at])
+        for at in compress(count(), others):
+            name = names[at]
+            del usual[name]
             block = b"-A KUBE-SEP-%b %b" % (name, others[at])
             read = _ENDPOINT.fullmatch(block)
             if read is not None:
