@@ -65,6 +65,10 @@ class EndpointSource(typing.Protocol):
         """All of them."""
         ...
 
+    def are_sound(self) -> bool:
+        """False if they cannot be decoded: then there are none."""
+        ...
+
     def ready(self) -> ReadyEndpoints | None:
         """What they are if they are ready and no more, None if there is more to one."""
         ...
@@ -95,6 +99,11 @@ class LazyEndpoints(Sequence[Endpoint]):
             if self._ready is None:
                 self._all()
         return self._ready
+
+    @property
+    def are_sound(self) -> bool:
+        """False if they turn out to make no sense, which shows only when they are read: then there are none."""
+        return self._source.are_sound()
 
     @property
     def nodes(self) -> tuple[str | None, ...]:

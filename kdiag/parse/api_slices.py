@@ -22,6 +22,7 @@ from kdiag.model.snapshot import Part
 from kdiag.parse import api_raw as raw
 from kdiag.parse.api_fields import Complain, address, ipv4_numbers, metadata, protocol, sloppy_address
 
+_OUTLINE_DECODER = msgspec.json.Decoder(raw.EndpointSlice)
 _SLICE_DECODER = msgspec.json.Decoder(raw.WholeEndpointSlice)
 _ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
 _LABEL_SERVICE = "kubernetes.io/service-name"
@@ -29,13 +30,14 @@ _LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _LABEL_HOSTNAME = "kubernetes.io/hostname"
 _LABEL_ZONE = "topology.kubernetes.io/zone"
 _LABEL_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FAMILIES = {family.value: family for family in Family}
 
 
 def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice:
     """An EndpointSlice of v1 or v1beta1. Those with host names (addressType FQDN) have no endpoints here."""
     source = _EncodedEndpoints(item.address_type, item.endpoints)
-    return _slice(item, _endpoints_of(source.items(), source, complain))
+    return _slice(item, _endpoints_of(source.decoded(), source, complain))
 
 
 def encoded_slice(encoded: memoryview, complain: Complain, again: Part) -> EndpointSlice:
@@ -45,9 +47,9 @@ def encoded_slice(encoded: memoryview, complain: Complain, again: Part) -> Endpo
 
 
 def spared_slice(encoded: memoryview, _: Complain, again: Part) -> EndpointSlice:
-    """The same, but nothing is made of its endpoints before somebody asks for them: where few are looked at. Of addresses
-    that make no sense nobody is told."""
-    item = _SLICE_DECODER.decode(encoded)
+    """The same, but its endpoints are not read before somebody asks for them: where few are looked at. Of addresses
+    that make no sense nobody is told, and of endpoints that cannot be decoded only who asks whether they are sound."""
+    item = _OUTLINE_DECODER.decode(encoded)
     if item.address_type == "FQDN":
         return _slice(item, ())
     return _slice(item, LazyEndpoints(_EncodedSlice(intern(item.address_type), again)))
@@ -59,8 +61,21 @@ class _Source(Struct, frozen=True, gc=False):
 
     address_type: str
 
-    def items(self) -> Sequence[raw.Endpoint]:
+    def decoded(self) -> Sequence[raw.Endpoint]:
         raise NotImplementedError
+
+    def are_sound(self) -> bool:
+        try:
+            self.decoded()
+        except _MALFORMED:
+            return False
+        return True
+
+    def items(self) -> Sequence[raw.Endpoint]:
+        try:
+            return self.decoded()
+        except _MALFORMED:
+            return ()
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(_endpoints(self.items(), _say_nothing))
@@ -75,14 +90,14 @@ class _Source(Struct, frozen=True, gc=False):
 class _EncodedSlice(_Source, frozen=True, gc=False):
     again: Part
 
-    def items(self) -> Sequence[raw.Endpoint]:
+    def decoded(self) -> Sequence[raw.Endpoint]:
         return _SLICE_DECODER.decode(self.again.read()).endpoints or ()
 
 
 class _EncodedEndpoints(_Source, frozen=True, gc=False):
     encoded: msgspec.Raw
 
-    def items(self) -> Sequence[raw.Endpoint]:
+    def decoded(self) -> Sequence[raw.Endpoint]:
         return _ENDPOINTS_DECODER.decode(self.encoded) or ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from kdiag.gather.api_connection import connect
@@ -67,7 +67,7 @@ def unsettled_nodes(snapshot: Snapshot, settle_s: float) -> tuple[str, ...]:
     ):
         return ()
 
-    def lately_changed(before: ClusterState, cluster: ClusterState) -> Collection[ObjectKey] | None:
+    def lately_changed(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey] | None:
         # Each node's own time is near that of the snapshot.
         found = moved_between(before, cluster) | young_services(cluster, snapshot.taken_at, settle_s + _READ_WITHIN_S)
         # What becomes of a node's object may change what is asked of any Service.

@@ -6,10 +6,14 @@ its endpoints into stale ones: what hangs on them is set aside, and said.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
 from msgspec import Struct
 
 from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import DataPlane
+from kdiag.model.endpoints import EndpointSlice, LazyEndpoints
 from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import Version
 
@@ -79,11 +83,33 @@ def trust_in(*readings: ClusterState, version: Version | None = None) -> Trust:
             knows_all_services = False
         doubtful |= unread_services - {NAMELESS}
         doubtful |= {
-            service.key
-            for service in cluster.services
-            for key in unread_slices
-            # A slice is named after its Service: `web-x7k2p`, or `kubernetes` itself.
-            if key.namespace == service.key.namespace
-            and (key.name == service.key.name or key.name.startswith(f"{service.key.name}-"))
+            key for unread in unread_slices for key in services_named_like(unread) if key in cluster.service_by_key
         }
     return Trust(refusal=refusal, doubtful=frozenset(doubtful), knows_all_services=knows_all_services)
+
+
+def services_named_like(key: ObjectKey) -> Iterator[ObjectKey]:
+    """The Services that a slice of this name may be of: it is named after its Service, `web-x7k2p` or `kubernetes` itself."""
+    name = key.name
+    while name:
+        yield ObjectKey(namespace=key.namespace, name=name)
+        name = name.rpartition("-")[0]
+
+
+def endpoints_are_sound(cluster: ClusterState, services: AbstractSet[ObjectKey] | None) -> bool:
+    """Whether all slices that may be those of these Services (None: of any) have endpoints that can be decoded, as far as
+    these are read when somebody asks for them."""
+    namespaces = {key.namespace for key in services or ()}
+
+    def may_be_asked_for(item: EndpointSlice) -> bool:
+        if services is None or item.service in services:
+            return True
+        return item.meta.key.namespace in namespaces and any(
+            key in services for key in services_named_like(item.meta.key)
+        )
+
+    return all(
+        item.endpoints.are_sound
+        for item in cluster.slices
+        if isinstance(item.endpoints, LazyEndpoints) and may_be_asked_for(item)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
@@ -27,6 +28,7 @@ from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, read_evide
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
 from kdiag.pipeline.settling import last_changes, moved_between, read_at, services_may_have_passed, young_among
+from kdiag.pipeline.trust import endpoints_are_sound
 from kdiag.planes.detection import config_from_rules
 from kdiag.planes.interface import NodeEvidence
 
@@ -36,6 +38,25 @@ def read_cluster(snapshot: Snapshot, *, few_endpoints: bool = False) -> tuple[Cl
     return parse_cluster({**snapshot.api, **snapshot.api_after}, few_endpoints=few_endpoints)
 
 
+def _readings(
+    snapshot: Snapshot, only: Callable[[ClusterState, ClusterState], AbstractSet[ObjectKey] | None] | None
+) -> tuple[ClusterState, ClusterState, list[Gap], AbstractSet[ObjectKey] | None]:
+    """The API before and after the nodes were read, what could not be read of it, and the Services that are asked about."""
+    for few_endpoints in (only is not None, False):
+        cluster, found = read_cluster(snapshot, few_endpoints=few_endpoints)
+        before, gaps = cluster, [*found]
+        if snapshot.api_after:
+            before, earlier = parse_cluster(snapshot.api, few_endpoints=few_endpoints)
+            gaps += earlier
+        asked = None if only is None else only(before, cluster)
+        # What is odd is told as it is where all is read.
+        if not few_endpoints or (
+            endpoints_are_sound(cluster, asked) and (before is cluster or endpoints_are_sound(before, asked))
+        ):
+            break
+    return before, cluster, gaps, asked
+
+
 def build_view(
     snapshot: Snapshot,
     *,
@@ -43,7 +64,7 @@ def build_view(
     without_nodes: bool = False,
     reserved: tuple[Network, ...] = (),
     settle_s: float = 30.0,
-    only: Callable[[ClusterState, ClusterState], Collection[ObjectKey] | None] | None = None,
+    only: Callable[[ClusterState, ClusterState], AbstractSet[ObjectKey] | None] | None = None,
     every_port: bool = False,
     in_detail: bool = True,
 ) -> tuple[View, tuple[Gap, ...]]:
@@ -59,12 +80,8 @@ def build_view(
     reason = "by --no-nodes"
     if snapshot.manifest.get("nodes_asked") is False and not snapshot.nodes:
         without_nodes, reason = True, reason if without_nodes else "when the cluster was read"
-    cluster, gaps_found = read_cluster(snapshot, few_endpoints=only is not None)
+    before, cluster, gaps_found, asked_about = _readings(snapshot, only)
     gaps: list[Gap] = [*snapshot.gaps, *gaps_found]
-    before = cluster
-    if snapshot.api_after:
-        before, earlier_gaps = parse_cluster(snapshot.api, few_endpoints=only is not None)
-        gaps += earlier_gaps
     gaps += cluster_config_map(cluster)[1]
 
     known = sorted({*cluster.node_by_name, *snapshot.nodes})
@@ -81,8 +98,6 @@ def build_view(
     facts = collect_facts(cluster, hosts, configs, snapshot.api)
 
     examined = dict.fromkeys(name for name in recorded if not nodes or name in nodes)
-    asked_about = None if only is None else only(before, cluster)
-
     in_part = asked_about is not None
     # Dumps that are cut in part have nothing to compare.
     first_cuts: dict[str, CutDump] | None = {} if len(examined) > 1 and not in_part else None

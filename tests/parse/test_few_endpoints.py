@@ -15,6 +15,7 @@ from kdiag.model.trace import ServiceTarget, TraceTarget
 from kdiag.parse import api_slices
 from kdiag.parse.api import parse_cluster
 from kdiag.pipeline.flow import Scope, trace
+from kdiag.pipeline.trust import endpoints_are_sound
 from tests.corpus_fixtures import cluster
 
 CLUSTERS = ("v1.20.2-iptables-nft", "v1.36.2-iptables-nft", "dual-v1.36.2-iptables-nft", "v1.36.2-nftables-nft")
@@ -69,3 +70,28 @@ def test_a_trace_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == one_by_one
     slices = json.loads(lines["endpointslices-v1"].content)["items"]
     assert 0 < len(asked) < len(slices)
+
+
+ODD = {"web-p2p6j": True, "web-admin-hq4j7": True, "kubernetes": False, "kube-dns-p4v7w": False}
+"""Slices, and whether they may be of the Service `web`, as far as their names tell."""
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_trace_with_odd_endpoints_is_as_if_all_were_read(name: str) -> None:
+    snapshot = cluster("v1.36.2-iptables-nft")
+    web = ObjectKey(namespace="default", name="web")
+    target = TraceTarget(text="svc/web", place=ServiceTarget(service=web), node="node01")
+    tree = json.loads(snapshot.api["endpointslices-v1"].content)
+    odd = next(item for item in tree["items"] if item["metadata"]["name"] == name)
+    odd["endpoints"] = [{"addresses": 5}]
+    content = json.dumps(tree).encode()
+    api = {**snapshot.api, "endpointslices-v1": snapshot.api["endpointslices-v1"].replaced(content=content)}
+    whole = trace(replace(snapshot, api=api, api_after={}), target, Scope())
+    sound = trace(replace(snapshot, api_after={}), target, Scope())
+    assert (whole.verdicts != sound.verdicts) == ODD[name]
+    assert trace(replace(snapshot, api=a_line_each(api), api_after={}), target, Scope()) == whole
+    few, gaps = parse_cluster(a_line_each(api), few_endpoints=True)
+    assert not gaps
+    assert endpoints_are_sound(few, {web}) != ODD[name]
+    assert not endpoints_are_sound(few, None)
+    assert [list(item.endpoints) for item in few.slices if item.meta.key.name == name] == [[]]
