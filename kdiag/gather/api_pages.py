@@ -43,7 +43,7 @@ _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BETWEEN, _END = b",\n", b"\n]}\n"
 _ITEMS, _ITEMS_END = b'"items":[', b"]}"
 _LONGEST_HEAD_BYTES = 4096
-_OBJECT_START = b'{"metadata":{'
+_OBJECT_START = b'{"metadata":{"name":"'
 _BEFORE_OBJECTS = b"[,\n"
 _MANAGED_FIELDS = b'"managedFields"'
 _LIST_OF_CHANGES = _MANAGED_FIELDS + b":["
@@ -130,7 +130,7 @@ def _in_pieces(page: bytes) -> tuple[_Page, list[bytes | memoryview]] | None:
     view, done = memoryview(page), item
     pieces: list[bytes | memoryview] = []
     key = page.find(_LIST_OF_CHANGES, item, end)
-    # An object of a list follows a comma or stands on a line of its own. (In JSON a quote within a string is escaped, so
+    # An object of a list begins with its name, behind a comma or on a line of its own. (In JSON a quote within a string is escaped, so
     # that its start is never found in one.) Should that be another list, a line ends where it need not, which is no harm.
     while item >= 0:
         before = page[item - 1]
