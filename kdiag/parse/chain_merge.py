@@ -48,7 +48,8 @@ def _common(old: bytes, at: int, stop: int, new: bytes, new_at: int, new_stop: i
     """How many bytes are the same from two places on."""
     most = min(stop - at, new_stop - new_at)
     same, step = 0, _FIRST_STEP
-    while same < most and old[at + same : at + same + step] == new[new_at + same : new_at + same + step]:
+    # Of the two pieces that are compared only one is copied.
+    while same < most and new.startswith(old[at + same : at + same + step], new_at + same):
         same += step
         step = min(2 * step, _LONGEST_STEP)
     if same >= most:
@@ -56,7 +57,7 @@ def _common(old: bytes, at: int, stop: int, new: bytes, new_at: int, new_stop: i
     step = min(step, most - same)
     while step > 1:
         half = step // 2
-        if old[at + same : at + same + half] == new[new_at + same : new_at + same + half]:
+        if new.startswith(old[at + same : at + same + half], new_at + same):
             same += half
             step -= half
         else:

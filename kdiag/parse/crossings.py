@@ -12,10 +12,15 @@ from kdiag.parse.endpoint_forms import EndpointForms
 
 class Crossings(Struct, frozen=True):
     """The keys of rules that packets to another Service may meet, and the endpoints (protocol and place) at which that
-    happens."""
+    happens. There may be more in it."""
 
     met: frozenset[Key] = frozenset()
     refused: frozenset[tuple[bytes, bytes]] = frozenset()
+
+    def joined(self, *others: Crossings) -> Crossings:
+        """What is in any of them."""
+        met, refused = [item.met for item in others], [item.refused for item in others]
+        return Crossings(self.met.union(*met), self.refused.union(*refused))
 
 
 def crossings(
@@ -34,7 +39,8 @@ def crossings(
         return Crossings(frozenset({*met, *refusing}))
     refused: set[tuple[bytes, bytes]] = set()
     spelled = {key: b"[%b]" % key[0] if b":" in key[0] else key[0] for key in refusing}
-    for (_, protocol), places in endpoints.found.items():
+    for form, places in endpoints.found.items():
+        protocol = form[1]
         mine = [key for key in refusing if key[1] == protocol]
         asked: set[bytes] = set()
         if by_address:
@@ -46,12 +52,12 @@ def crossings(
             asked |= {place for place in places.values() if _address(place) in known}
         else:
             by_place = {b"%b:%b" % (spelled[key], key[2]): key for key in mine if key[0]}
-            asked |= set(by_place).intersection(places.values())
+            asked |= set(by_place).intersection(places.values()) if by_place else set()
             met |= {by_place[place] for place in asked}
-        # Looked for all at once: there are few ports, and hardly ever one that is asked for.
+        # There is hardly ever one that is asked for.
         by_port = {b":" + key[2]: key for key in mine if not key[0]}
         for size in {len(port) for port in by_port}:
-            ports = by_port.keys() & {place[-size:] for place in places.values()}
+            ports = by_port.keys() & endpoints.endings(form, size)
             if ports:
                 met |= {by_port[port] for port in ports}
                 asked |= {place for place in places.values() if place[-size:] in ports}

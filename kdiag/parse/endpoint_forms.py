@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress, count
 from operator import ge
 
@@ -11,6 +11,9 @@ from msgspec import Struct, field
 
 from kdiag.parse.chain_merge import chain_at
 from kdiag.parse.iptables_forms import COMMENT, HASH_LENGTH, LINK, NOT_SENT, Sent
+
+Form = tuple[bytes, bytes]
+"""What is alike in the chains of some endpoints, and their protocol."""
 
 
 class EndpointForms(Struct):
@@ -20,8 +23,17 @@ class EndpointForms(Struct):
     (`10.244.1.5:8080`, `[fd00::5]:8080`). `odd` are the names of chains that have no form: those are read as rules.
     """
 
-    found: dict[tuple[bytes, bytes], dict[bytes, bytes]] = field(default_factory=dict)
+    found: Mapping[Form, Mapping[bytes, bytes]] = field(default_factory=dict)
     odd: tuple[bytes, ...] = ()
+    _endings: dict[tuple[Form, int], frozenset[bytes]] = field(default_factory=dict)
+
+    def endings(self, form: Form, size: int) -> frozenset[bytes]:
+        """The last bytes of all places of a form: there are few ports."""
+        known = self._endings.get((form, size))
+        if known is None:
+            known = frozenset({place[-size:] for place in self.found[form].values()})
+            self._endings[form, size] = known
+        return known
 
     def names(self) -> Iterator[bytes]:
         """The hashes in the names of all chains."""
@@ -44,20 +56,45 @@ class EndpointForms(Struct):
         return None
 
     def changed(self, gone: Iterable[bytes], come: EndpointForms) -> EndpointForms:
-        """The same without some chains, by the hash in their names, and with others."""
-        names = set(gone)
-        found = {key: dict(places) for key, places in self.found.items()}
-        for places in found.values():
-            for name in names & places.keys():
-                del places[name]
-        for key, places in come.found.items():
-            found.setdefault(key, {}).update(places)
+        """The same without some chains, by the hash in their names, and with others. It lives as long as this one."""
+        names = dict.fromkeys(gone)
+        found = {
+            form: _Changed(self.found.get(form, {}), {**names, **come.found.get(form, {})})
+            for form in (*self.found, *come.found)
+        }
         odd = [name for name in self.odd if name[-HASH_LENGTH:] not in names]
-        return EndpointForms({key: places for key, places in found.items() if places}, (*odd, *come.odd))
+        return EndpointForms({form: places for form, places in found.items() if places}, (*odd, *come.odd))
 
     def examples(self) -> EndpointForms:
         """One chain of each form, and those without."""
         return EndpointForms({key: dict([next(iter(places.items()))]) for key, places in self.found.items()}, self.odd)
+
+
+class _Changed(Mapping[bytes, bytes]):
+    """A mapping with something else in a few places, and with None where nothing is left. Most of it is too large to
+    be copied."""
+
+    __slots__ = ("_changes", "_others")
+
+    def __init__(self, others: Mapping[bytes, bytes], changes: Mapping[bytes, bytes | None]) -> None:
+        self._others = others
+        self._changes = changes
+
+    def __getitem__(self, name: bytes) -> bytes:
+        place = self._changes[name] if name in self._changes else self._others[name]
+        if place is None:
+            raise KeyError(name)
+        return place
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (name for name in self._others if name not in self._changes)
+        yield from (name for name, place in self._changes.items() if place is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
 
 
 # One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.
@@ -83,7 +120,7 @@ _PIECE_BYTES = 500_000
 def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointForms | None:
     """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others."""
     usual: dict[bytes, bytes] = {}
-    found = {_USUAL: usual}
+    found: dict[Form, dict[bytes, bytes]] = {_USUAL: usual}
     odd: list[bytes] = []
     last = b""
     for start, end in _pieces(content, region) if region is not None else ():

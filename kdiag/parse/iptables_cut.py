@@ -20,11 +20,19 @@ from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, Read, read_line
 from kdiag.parse.endpoint_forms import EndpointForms
 from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText
-from kdiag.parse.iptables_regions import ENDPOINT_KIND, SERVICE_KINDS, add_endpoint_chains, service_chains
+from kdiag.parse.iptables_regions import (
+    ENDPOINT_KIND,
+    SERVICE_KINDS,
+    add_endpoint_chains,
+    declares_only,
+    is_pure,
+    region_of,
+    service_chains,
+    without,
+)
 
 _LINE_END = 0x0A
 _COUNTED_BYTES = 1 << 13
-_DECLARATIONS = re.compile(rb"(?::[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
@@ -258,25 +266,25 @@ def cut_dump(
     regions: dict[bytes, Span] = {}
     dispatch: dict[Key, list[DispatchLine]] = {}
     for table, (start, end) in tables.items():
-        rules = _DECLARATIONS.match(content, start, end).end()  # type: ignore[union-attr]
+        rules = content.find(b"\n-A ", start - 1, end) + 1 or end
         # What was found needs not be searched again for what is not in it: most of a dump are the chains of endpoints.
         left, left_declared = [(rules, end)], [(start, rules)]
         if table == b"nat":
             for kind in (ENDPOINT_KIND, *SERVICE_KINDS):
-                where = _region(content, b":" + kind, left_declared)
+                where = region_of(content, b":" + kind, left_declared)
                 if where is not None:
-                    if not _is_pure(content, b":" + kind, where):
+                    if not declares_only(kind, content, where):
                         return None
                     declared[kind] = where
-                    left_declared = _without(left_declared, where)
-                region = _region(content, b"-A " + kind, left)
+                    left_declared = without(left_declared, where)
+                region = region_of(content, b"-A " + kind, left)
                 if region is not None:
                     regions[kind] = region
-                    left = _without(left, region)
+                    left = without(left, region)
         for (name, chain), without_address in DISPATCH.items():
-            region = _region(content, b"-A " + chain + b" ", left) if name == table else None
+            region = region_of(content, b"-A " + chain + b" ", left) if name == table else None
             if region is not None:
-                if not _is_pure(content, b"-A " + chain + b" ", region):
+                if not is_pure(content, b"-A " + chain + b" ", region):
                     return None
                 _add_dispatch(content, region, table, chain, without_address, dispatch, like)
     taken += [*declared.values(), *regions.values()]
@@ -286,7 +294,7 @@ def cut_dump(
     if found is None:
         return None
     if in_part:
-        if where is not None and not _is_pure(content, b"-A " + ENDPOINT_KIND, where):
+        if where is not None and not is_pure(content, b"-A " + ENDPOINT_KIND, where):
             return None
     elif not add_endpoint_chains(found, content, where, like):
         return None
@@ -311,11 +319,22 @@ def cut_dump(
     if not in_part:
         for name in cut.chains:
             cut.text(name)
-    cut.crossings = crossings(cut.dispatch, cut.refusing, cut.endpoints, by_address=False)
+    cut.crossings = _crossings(cut, found.come)
     if alone and cut.endpoints is not None:
         # Where each endpoint's chain sends packets to is in the texts: memory is better spent on what follows.
         cut.endpoints = cut.endpoints.examples()
     return cut if cut.forms.whole else None
+
+
+def _crossings(cut: CutDump, come: EndpointForms | None) -> Crossings:
+    """Where packets to one Service may meet rules for another. What is the same in the other dump is not looked at again."""
+    like = cut.like
+    if like is None or come is None:
+        return crossings(cut.dispatch, cut.refusing, cut.endpoints, by_address=False)
+    return like.crossings.joined(
+        crossings(cut.dispatch, cut.refusing, come, by_address=False),
+        crossings({}, cut.refusing - like.refusing, like.endpoints, by_address=False),
+    )
 
 
 def _tables(content: bytes) -> dict[bytes, Span] | None:
@@ -342,29 +361,6 @@ def _table_starts(content: bytes) -> Iterator[int]:
         if position == 0 or content[position - 1] == _LINE_END:
             yield position
         position = content.find(b"*", position + 1)
-
-
-def _region(content: bytes, beginning: bytes, within: list[Span]) -> Span | None:
-    """From the first line with this beginning to the last; None if there is none."""
-    marker = b"\n" + beginning
-    first = last = -1
-    for start, end in within:
-        if first < 0:
-            first = content.find(marker, start - 1, end)
-        last = max(last, content.rfind(marker, start - 1, end))
-    return None if first < 0 else (first + 1, content.index(b"\n", last + 1) + 1)
-
-
-def _is_pure(content: bytes, beginning: bytes, region: Span) -> bool:
-    """True if all lines of a region have this beginning."""
-    first, stop = region
-    return content.count(b"\n", first - 1, stop - 1) == content.count(b"\n" + beginning, first - 1, stop)
-
-
-def _without(spans: list[Span], region: Span) -> list[Span]:
-    """What is left of spans before and behind a region."""
-    parts = [part for start, end in spans for part in ((start, min(end, region[0])), (max(start, region[1]), end))]
-    return [(start, end) for start, end in parts if start < end]
 
 
 def _add_dispatch(

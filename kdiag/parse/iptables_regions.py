@@ -24,6 +24,7 @@ SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-X
 """The largest first: what is found needs not be searched for the others."""
 ENDPOINT_KIND = b"KUBE-SEP-"
 
+_DECLARED = re.compile(rb":(KUBE-[A-Z]+-)[!-~]++ [!-~]++ \[\d++:\d++\]\n(?::\1[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
 _BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
 _HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
 _BYTES_A_CHANGE = 4_000
@@ -32,12 +33,43 @@ _BYTES_A_CHANGE = 4_000
 
 class Chains(Struct):
     """The chains of Services, where each stands, in order of the dump, and what is known of them from another dump; and
-    those of endpoints. `changed` are the names of chains that are not as in that dump, or that lead to such."""
+    those of endpoints. `changed` are the names of chains that are not as in that dump, or that lead to such; `come` are the
+    endpoints' chains that are not, if the others are taken from there."""
 
     spans: dict[bytes, Span] = field(default_factory=dict)
     texts: dict[bytes, ChainText] = field(default_factory=dict)
     endpoints: EndpointForms | None = None
     changed: set[bytes] = field(default_factory=set)
+    come: EndpointForms | None = None
+
+
+def region_of(content: bytes, beginning: bytes, within: list[Span]) -> Span | None:
+    """From the first line with this beginning to the last; None if there is none."""
+    marker = b"\n" + beginning
+    first = last = -1
+    for start, end in within:
+        if first < 0:
+            first = content.find(marker, start - 1, end)
+        last = max(last, content.rfind(marker, start - 1, end))
+    return None if first < 0 else (first + 1, content.index(b"\n", last + 1) + 1)
+
+
+def declares_only(kind: bytes, content: bytes, region: Span) -> bool:
+    """True if all lines of a region declare chains of this kind."""
+    found = _DECLARED.fullmatch(content, *region)
+    return found is not None and found[1] == kind
+
+
+def is_pure(content: bytes, beginning: bytes, region: Span) -> bool:
+    """True if all lines of a region have this beginning."""
+    first, stop = region
+    return content.count(b"\n", first - 1, stop - 1) == content.count(b"\n" + beginning, first - 1, stop)
+
+
+def without(spans: list[Span], region: Span) -> list[Span]:
+    """What is left of spans before and behind a region."""
+    parts = [part for start, end in spans for part in ((start, min(end, region[0])), (max(start, region[1]), end))]
+    return [(start, end) for start, end in parts if start < end]
 
 
 def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump | None) -> Chains | None:
@@ -47,7 +79,7 @@ def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump 
         if kind not in regions:
             continue
         unread = [regions[kind]]
-        pairs = _differences(like, content, kind, regions[kind])
+        pairs = _differences(like, like.regions.get(kind), content, regions[kind]) if like is not None else None
         if like is not None and pairs is not None:
             for name, span in _same_chains(like, kind, pairs, regions[kind]):
                 text = like.text(name)
@@ -67,7 +99,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     """Read the chains of endpoints. False if they are not in order or lead on to others."""
     pairs = None
     if region is not None and like is not None and like.endpoints is not None:
-        pairs = _differences(like, content, ENDPOINT_KIND, region)
+        pairs = _differences(like, like.endpoint_region, content, region)
     if like is None or like.endpoints is None or pairs is None or not _in_order(content, region, pairs):
         found.endpoints = endpoint_forms(content, region)
         if like is not None and like.endpoints is not None and found.endpoints is not None:
@@ -78,7 +110,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     new = endpoint_forms(come, (0, len(come)))
     if new is None:
         return False
-    found.endpoints = like.endpoints.changed(gone, new)
+    found.endpoints, found.come = like.endpoints.changed(gone, new), new
     _send_again(found, found.endpoints, {*gone, *new.names()})
     return True
 
@@ -92,12 +124,12 @@ def _send_again(found: Chains, endpoints: EndpointForms, changed: set[bytes]) ->
             found.changed.add(name)
 
 
-def _differences(like: CutDump | None, content: bytes, kind: bytes, region: Span) -> list[tuple[Span, Span]] | None:
-    """The chains in which a region differs from that of `like`; None if that is not worth the while."""
-    if like is None or kind not in like.regions:
+def _differences(like: CutDump, known: Span | None, content: bytes, region: Span) -> list[tuple[Span, Span]] | None:
+    """The chains in which a region differs from a known one of `like`; None if that is not worth the while."""
+    if known is None:
         return None
     most = (region[1] - region[0]) // _BYTES_A_CHANGE + 8
-    pairs = list(islice(differing_chains(like.content, like.regions[kind], content, region), most + 1))
+    pairs = list(islice(differing_chains(like.content, known, content, region), most + 1))
     return pairs if len(pairs) <= most else None
 
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import Key
-from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.endpoint_forms import EndpointForms, Form
 from kdiag.parse.iptables_forms import ChainText
 from kdiag.parse.nft_elements import (
     HAIRPINS,
@@ -261,7 +261,7 @@ class _OpenTable:
         forms = NftChainForms(family)
         chains: dict[bytes, tuple[int, ...]] = {}
         texts: dict[bytes, ChainText] = {}
-        endpoints = EndpointForms()
+        forms_of_endpoints: dict[Form, dict[bytes, bytes]] = {}
         endpoint_objects: dict[bytes, tuple[int, ...]] = {}
         for name in self.declared.keys() - self.rules.keys():
             self.rest += self.declared[name]
@@ -276,7 +276,7 @@ class _OpenTable:
                 told = _clients_told(items, clients, remembered=found is not None and found.remembers)
                 if found is not None and told is not None:
                     form = found.form + b"\n" + told
-                    endpoints.found.setdefault((form, found.protocol), {})[own.encode()] = found.place
+                    forms_of_endpoints.setdefault((form, found.protocol), {})[own.encode()] = found.place
                     endpoint_objects[own.encode()] = (*declared, *places, *clients)
                     self.affinity.pop(_AFFINITY + own, None)
                     continue
@@ -289,11 +289,12 @@ class _OpenTable:
                     texts[key] = read.text
                     if read.protocol is not None:
                         named = read.text.endpoints
-                        endpoints.found.setdefault((b"", read.protocol), {}).update(zip(named, named, strict=True))
+                        forms_of_endpoints.setdefault((b"", read.protocol), {}).update(zip(named, named, strict=True))
                     continue
             self.rest += [*declared, *places]
         self.rest += [index for places in self.affinity.values() for index in places]
         sets = self._opened(items)
+        endpoints = EndpointForms(forms_of_endpoints)
         for key, text in texts.items():
             if text.sent is None:
                 texts[key] = replace(text, sent=endpoints.sent_to(text.endpoints))
