@@ -20,11 +20,12 @@ SHOWN = 5
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per node; one of its own for each address that another machine has."""
+    nodes = [node for node in view.nodes if node.mode is ProxyMode.IPVS and not _unsettled(node)]
+    if not nodes:
+        return
     wanted = _addresses_of_services(view.cluster) | _addresses_of_services(view.before)
     owners = _owners(view)
-    for node in view.nodes:
-        if node.mode is not ProxyMode.IPVS or _unsettled(node):
-            continue
+    for node in nodes:
         # An address with a virtual server is told by what the packets meet there (KD202, KD223).
         served = {server.address for server in node.ipvs.servers} if node.ipvs is not None else set()
         held = {item.address for item in node.host.addresses or () if item.interface == DEVICE}
