@@ -130,10 +130,11 @@ class ChainForms:
             if sent is not None:
                 return _text(usual.form, names if keep_names else (), [], keys, name, sent)
         form, names, links, keys = self._taken_apart(name, block)
-        others = tuple([line[start:-HASH_LENGTH] for line in block[rest:-1].split(b"\n")])
-        if _is_usual(head, others):
-            lines = [f"{start}x{len(line)}s{HASH_LENGTH}sx" for line in others]
-            self._usual[size] = _Usual(struct.Struct("".join(lines)), others, form)
+        if form.regular and len(form.runs) == 1:
+            others = tuple([line[start:-HASH_LENGTH] for line in block[rest:-1].split(b"\n")])
+            if _is_usual(head, others):
+                lines = [f"{start}x{len(line)}s{HASH_LENGTH}sx" for line in others]
+                self._usual[size] = _Usual(struct.Struct("".join(lines)), others, form)
         listed = form.listed(names)
         sent = endpoints.sent_to(listed) if endpoints is not None and listed is not None else None
         return _text(form, names if keep_names else (), links, keys, name, sent)
