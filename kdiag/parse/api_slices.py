@@ -46,18 +46,18 @@ def encoded_slice(encoded: memoryview, complain: Complain, again: Part) -> Endpo
     return _slice(item, _endpoints_of(item.endpoints or (), _EncodedSlice(intern(item.address_type), again), complain))
 
 
-def spared_slice(encoded: memoryview, _: Complain, again: Part) -> EndpointSlice:
+def spared_slice(encoded: memoryview, complain: Complain, again: Part) -> EndpointSlice:
     """The same, but its endpoints are not read before somebody asks for them: where few are looked at. Of addresses
     that make no sense nobody is told, and of endpoints that cannot be decoded only who asks whether they are sound."""
     item = _OUTLINE_DECODER.decode(encoded)
     if item.address_type == "FQDN":
-        return _slice(item, ())
+        return encoded_slice(encoded, complain, again)
     return _slice(item, LazyEndpoints(_EncodedSlice(intern(item.address_type), again)))
 
 
 class _Source(Struct, frozen=True, gc=False):
-    """What makes endpoints of a slice that is decoded once more for it. There is nothing to complain of then that was not
-    seen when it was read."""
+    """What makes endpoints of a slice that is decoded once more for it. Nobody is told then of what makes no sense: that was
+    done when it was read, or nobody wants to know. Endpoints that cannot be decoded are none."""
 
     address_type: str
 
