@@ -60,7 +60,7 @@ def _are_plain(slices: Sequence[EndpointSlice]) -> bool:
         if ready is None:
             return False
         seen.update([(item.family, number) for number in ready.numbers])
-        total += len(ready)
+        total += len(ready.numbers)
     return len(seen) == total
 
 

@@ -130,7 +130,7 @@ def is_usable(endpoint: Endpoint, *, terminating: bool) -> bool:
 def _has_usable(item: EndpointSlice, *, terminating: bool) -> bool:
     ready = item.ready
     if ready is not None:
-        return len(ready) > 0
+        return len(ready.numbers) > 0
     return any(is_usable(endpoint, terminating=terminating) for endpoint in item.endpoints)
 
 

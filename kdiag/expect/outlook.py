@@ -274,7 +274,7 @@ def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Place
         last = item
         addresses += ready.numbers
         texts.append(ready.text)
-        ports += [number] * len(ready)
+        ports += [number] * len(ready.numbers)
     if len(set(addresses)) < len(addresses):
         return None
     return Places(tuple(addresses), tuple(ports), _at(texts, ports, family))

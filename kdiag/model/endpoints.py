@@ -5,7 +5,6 @@ Built by `kdiag.parse.api`, like the objects of `kdiag.model.cluster`.
 
 from __future__ import annotations
 
-import struct
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
@@ -39,23 +38,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
 class ReadyEndpoints(Struct, frozen=True, gc=False):
     """Endpoints of which nothing is said but that they are ready and where: all of one family.
 
-    `packed` are the addresses as numbers of 4 or 16 bytes, one after the other; `text` has them as the API had them, one a
+    `numbers` are the addresses as numbers, of IPv4 in an array of four bytes each; `text` has them as the API had them, one a
     line.
     """
 
-    family: Family
-    packed: bytes
+    numbers: Sequence[int]
     text: str
-
-    def __len__(self) -> int:
-        return len(self.packed) // (4 if self.family is Family.IPV4 else 16)
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """The addresses as numbers."""
-        if self.family is Family.IPV4:
-            return struct.unpack(f">{len(self)}I", self.packed)
-        return tuple([int.from_bytes(self.packed[start : start + 16]) for start in range(0, len(self.packed), 16)])
 
 
 class EndpointSource(typing.Protocol):
@@ -128,7 +116,7 @@ class LazyEndpoints(Sequence[Endpoint]):
 
     def __len__(self) -> int:
         ready = self.ready
-        return len(ready if ready is not None else self._all())
+        return len(ready.numbers if ready is not None else self._all())
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._all())
@@ -173,7 +161,7 @@ class EndpointSlice(Struct, frozen=True, kw_only=True, gc=False):
         texts = [item.address_text for item in self.endpoints]
         if any("\n" in text for text in texts):
             return None
-        return ReadyEndpoints(family, b"".join([item.address.packed for item in self.endpoints]), "\n".join(texts))
+        return ReadyEndpoints(tuple([int(item.address) for item in self.endpoints]), "\n".join(texts))
 
     @property
     def nodes(self) -> tuple[str | None, ...]:

@@ -7,7 +7,7 @@ asks for it.
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from sys import intern
@@ -31,7 +31,6 @@ _LABEL_HOSTNAME = "kubernetes.io/hostname"
 _LABEL_ZONE = "topology.kubernetes.io/zone"
 _LABEL_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_FAMILIES = {family.value: family for family in Family}
 
 
 def endpoint_slice(item: raw.EndpointSlice, complain: Complain) -> EndpointSlice:
@@ -146,7 +145,7 @@ def _ready(items: Sequence[raw.Endpoint], address_type: str) -> ReadyEndpoints |
         texts.append(listed[0])
     if address_type == Family.IPV4:
         try:
-            packed = struct.pack(f">{len(texts)}I", *ipv4_numbers(texts))
+            numbers: Sequence[int] = array("I", ipv4_numbers(texts))
         except (KeyError, ValueError):
             return None
     else:
@@ -155,8 +154,8 @@ def _ready(items: Sequence[raw.Endpoint], address_type: str) -> ReadyEndpoints |
             return None
         if any("\n" in text for text in texts):
             return None
-        packed = b"".join([item.packed for item in found if item is not None])
-    return ReadyEndpoints(_FAMILIES[address_type], packed, "\n".join(texts))
+        numbers = tuple([int(item) for item in found if item is not None])
+    return ReadyEndpoints(numbers, "\n".join(texts))
 
 
 def _endpoints(items: Iterable[raw.Endpoint], complain: Complain) -> Iterator[Endpoint]:
