@@ -20,7 +20,7 @@ class _Meta(msgspec.Struct, rename="camel"):
     resource_version: str | None = None
 
 
-class _Change(msgspec.Struct):
+class _Change(msgspec.Struct, gc=False):
     """An entry of metadata.managedFields, as far as it is kept."""
 
     time: str | None = None

@@ -342,15 +342,15 @@ class _Lines:
 
     def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
         """Where each line begins and ends, and the line. That it is a whole object is for the decoder to find: it refuses halves."""
-        view = memoryview(self.content)
-        start = self._start
-        searched = start
-        while start < self._end:
+        content, stop = self.content, self._end
+        view = memoryview(content)
+        start = searched = self._start
+        while start < stop:
             # One byte is found ten times as fast as two.
-            end = self.content.find(_LINE_END, searched, self._end) - 1
+            end = content.find(_LINE_END, searched, stop) - 1
             if end < 0:
-                end = self._end
-            elif self.content[end] != _COMMA:
+                end = stop
+            elif content[end] != _COMMA:
                 searched = end + 2
                 continue
             yield start, end, view[start:end]

@@ -34,8 +34,8 @@ def metadata(item: raw.ObjectMeta) -> Metadata:
         labels=item.labels or {},
         annotations=item.annotations or {},
         created_at=_utc(item.creation_timestamp),
-        updated_at=_latest(item.managed_fields),
-        deleted_at=_utc(item.deletion_timestamp),
+        updated_at=_latest(item.managed_fields) if item.managed_fields else None,
+        deleted_at=_utc(item.deletion_timestamp) if item.deletion_timestamp else None,
         uid=item.uid or "",
         resource_version=item.resource_version or "",
         owner_kinds=_alike(*[owner.kind for owner in item.owner_references]) if item.owner_references else (),
@@ -48,10 +48,10 @@ def _alike(*kinds: str) -> tuple[str, ...]:
     return kinds
 
 
-def _latest(changes: list[raw.ManagedFields] | None) -> datetime | None:
+def _latest(changes: list[raw.ManagedFields]) -> datetime | None:
     """When an object was changed last: times of one form (`2026-01-02T03:04:05Z`) sort as text."""
-    texts = [item.time for item in changes if item.time] if changes else None
-    return _moment(max(texts)) if texts else None
+    text = changes[0].time if len(changes) == 1 else max([item.time for item in changes if item.time], default=None)
+    return _moment(text) if text else None
 
 
 @lru_cache(4096)
