@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress, count
-from operator import ge
+from operator import ge, itemgetter
 
 from msgspec import Struct, field
 
@@ -50,9 +50,10 @@ class EndpointForms(Struct):
         hash(names)
         for (form, protocol), places in self.found.items():
             try:
-                return Sent(form, protocol, b"\n".join(map(places.__getitem__, names)))
+                found = itemgetter(*names)(places)
             except KeyError:
                 continue
+            return Sent(form, protocol, b"\n".join(found) if len(names) > 1 else found)
         return None
 
     def changed(self, gone: Iterable[bytes], come: EndpointForms) -> EndpointForms:

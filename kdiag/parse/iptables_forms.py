@@ -22,6 +22,11 @@ _Key = tuple[bytes, bytes, bytes]
 
 COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]\S*+)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
+# The usual first rule of a chain: what is in front of the key, the key, and where to.
+_FIRST = re.compile(
+    rb"((?:! -[si] \S++ )?+)-d ([0-9a-f.:]++)/(?:32|128) -p (tcp|udp|sctp)"
+    rb'(?: -m comment --comment "[^"\\\n]*+")?+ -m \3 --dport (\d++)( -j [A-Z-]++)'
+)
 LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
 _ENDPOINT = b"KUBE-SEP-"
@@ -115,10 +120,7 @@ class ChainForms:
         `endpoints` are the chains of endpoints in the same dump, if they were read.
         """
         start, rest = len(b"-A ") + len(name) + 1, block.index(b"\n") + 1
-        head = COMMENT.sub(b"", block[start : rest - 1])
-        keys = _KEY.findall(head)
-        if keys:
-            head = _KEY.sub(b"\2", head)
+        head, keys = _without_keys(block[start : rest - 1])
         size = (start, len(block) - rest, head)
         usual = self._usual.get(size)
         if usual is not None and endpoints is not None:
@@ -159,6 +161,16 @@ class ChainForms:
             number = self._numbers.setdefault(items, len(self._numbers))
             known = self._known[text] = ChainForm(number, items, runs, regular)
         return known, tuple([part[:HASH_LENGTH] for part in parts]), links, keys
+
+
+def _without_keys(rule: bytes) -> tuple[bytes, list[_Key]]:
+    """A rule without comments and keys, and these keys."""
+    usual = _FIRST.fullmatch(rule)
+    if usual is not None:
+        before, address, protocol, port, after = usual.groups()
+        return before + b"\2" + after, [(address, protocol, port)]
+    rule = COMMENT.sub(b"", rule)
+    return _KEY.sub(b"\2", rule), _KEY.findall(rule)
 
 
 def _is_usual(head: bytes, others: Iterable[bytes]) -> bool:

@@ -44,6 +44,20 @@ def test_chains_that_differ_in_their_own_have_one_form() -> None:
     assert (two.keys, three.keys) == (((b"10.96.0.1", b"tcp", b"80"),), ((b"10.96.0.2", b"tcp", b"80"),))
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [b'"default/web cluster IP"', b'"default/web \\" cluster IP"', b"default/web", b'"-d 10.96.0.9/32 -p tcp"'],
+    ids="quoted escaped bare key".split(),
+)
+def test_a_comment_makes_no_other_form(comment: bytes) -> None:
+    forms = ChainForms()
+    plain = read(MASQ % 1, b"-j KUBE-SEP-" + A, forms=forms)
+    rule = (MASQ % 2).replace(b" -m tcp", b" -m comment --comment " + comment + b" -m tcp")
+    found = read(rule, b"-j KUBE-SEP-" + A, name=OTHER, forms=forms)
+    assert found.form is plain.form
+    assert found.keys == ((b"10.96.0.2", b"tcp", b"80"),)
+
+
 def test_a_chain_that_is_like_one_before_is_read_alike() -> None:
     endpoints = EndpointForms({(b"", b"tcp"): {A: b"10.0.0.2:80", B: b"10.0.0.1:80"}})
     forms = ChainForms()
