@@ -23,7 +23,12 @@ def schema_text(slug: str, document_type: type[msgspec.Struct]) -> str:
 def json_text(value: object) -> str:
     """A value as every JSON answer is written."""
     # Pure ASCII: no locale, terminal or bidirectional override can do anything to it.
-    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    try:
+        # A third of the time that json takes to indent.
+        return msgspec.json.format(text, indent=2) + "\n"
+    except msgspec.DecodeError:  # half of a surrogate pair
+        return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _json(document: Document) -> str:

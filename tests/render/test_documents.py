@@ -15,7 +15,7 @@ from kdiag.model.trace import Trace
 from kdiag.render import all_formats, format_named
 from kdiag.render.documents import DOCUMENTS
 from kdiag.render.interface import Format, not_made
-from kdiag.render.json import schema_text
+from kdiag.render.json import json_text, schema_text
 from kdiag.render.style import Style
 from tests.render.samples import FACTS, GOOD_BRANCH, HEALTHY, PODS, REPORT, TRACE
 
@@ -31,6 +31,15 @@ ANSWERS: list[tuple[str, Callable[[Format], str]]] = [
     ("flags", lambda form: form.facts(FACTS, STYLE)),
     ("flags", lambda form: form.facts(Facts(), STYLE)),
 ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{}, [], [[], {}], {"é": "\u202e\x00😀", "n": [1.5, 10**30, -0.0, None, True]}, {"half": "\ud800"}, "\udcff"],
+    ids="object list empty-ones any half-a-pair stray-byte".split(),
+)
+def test_json_is_indented_as_python_does(value: object) -> None:
+    assert json_text(value) == json.dumps(value, indent=2) + "\n"
 
 
 @pytest.mark.parametrize(("slug", "answer"), ANSWERS)
