@@ -30,6 +30,7 @@ from kdiag.parse.iptables_regions import (
     service_chains,
     without,
 )
+from kdiag.parse.line_numbers import LineNumbers
 
 _LINE_END = 0x0A
 _COUNTED_BYTES = 1 << 13
@@ -47,6 +48,7 @@ class CutDump:
     """
 
     content: bytes = field(repr=False)
+    lines: LineNumbers = field(repr=False)
     rest: tuple[Span, ...]
     dispatch: Mapping[Key, tuple[DispatchLine, ...]] = field(repr=False)
     chains: Mapping[bytes, Span] = field(repr=False)
@@ -68,7 +70,6 @@ class CutDump:
     crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _lines: dict[bytes, Read] = field(default_factory=dict, repr=False)
-    _numbers: list[int] = field(default_factory=lambda: [1], repr=False)
 
     @property
     def endpoint_region(self) -> Span | None:
@@ -183,22 +184,12 @@ class CutDump:
         """The lines that stand there: 1-based line number and text, in order."""
         position, number = 0, 1
         for start, end in sorted(spans):
-            if start - position > _COUNTED_BYTES:
-                position, number = self._counted_before(start)
-            number += self.content.count(b"\n", position, start)
+            if start > position:
+                number = self.lines.at(start)
             for raw in self.content[start:end].decode("utf-8", errors="replace").split("\n")[:-1]:
                 yield number, raw
                 number += 1
             position = end
-
-    def _counted_before(self, position: int) -> tuple[int, int]:
-        """A place before this one, and the number of the line that it is in: lines are counted once, piece by piece."""
-        pieces = position // _COUNTED_BYTES
-        numbers = self._numbers
-        for piece in range(len(numbers) - 1, pieces):
-            start = piece * _COUNTED_BYTES
-            numbers.append(numbers[-1] + self.content.count(b"\n", start, start + _COUNTED_BYTES))
-        return pieces * _COUNTED_BYTES, numbers[pieces]
 
     def line_with(self, name: bytes, words: bytes, but: bytes) -> Span | None:
         """The first line of a chain that has these words, and not others; None if there is none."""
@@ -261,6 +252,7 @@ def cut_dump(
     tables = _tables(content)
     if tables is None or b"nat" not in tables:
         return None
+    lines = LineNumbers(content)
     taken: list[Span] = []
     declared: dict[bytes, Span] = {}
     regions: dict[bytes, Span] = {}
@@ -284,24 +276,25 @@ def cut_dump(
         for (name, chain), without_address in DISPATCH.items():
             region = region_of(content, b"-A " + chain + b" ", left) if name == table else None
             if region is not None:
-                if not is_pure(content, b"-A " + chain + b" ", region):
+                if not is_pure(content, b"-A " + chain + b" ", region, lines):
                     return None
                 _add_dispatch(content, region, table, chain, without_address, dispatch, like)
     taken += [*declared.values(), *regions.values()]
-    taken += [line.span for lines in dispatch.values() for line in lines]
+    taken += [line.span for mine in dispatch.values() for line in mine]
     found = service_chains(content, regions, like)
     where = regions.get(ENDPOINT_KIND)
     if found is None:
         return None
     if in_part:
-        if where is not None and not is_pure(content, b"-A " + ENDPOINT_KIND, where):
+        if where is not None and not is_pure(content, b"-A " + ENDPOINT_KIND, where, lines):
             return None
     elif not add_endpoint_chains(found, content, where, like):
         return None
     cut = CutDump(
         content=content,
+        lines=lines,
         rest=_complement(taken, len(content)),
-        dispatch={key: tuple(lines) for key, lines in dispatch.items()},
+        dispatch={key: tuple(mine) for key, mine in dispatch.items()},
         chains=found.spans,
         endpoints=found.endpoints,
         declared=declared,
@@ -310,7 +303,7 @@ def cut_dump(
         like=like,
         changed=frozenset(found.changed),
         forms=ChainForms(like.forms if like is not None else None),
-        refusing=frozenset([key for key, lines in dispatch.items() if any(line.table == b"filter" for line in lines)]),
+        refusing=frozenset([key for key, mine in dispatch.items() if any(line.table == b"filter" for line in mine)]),
         _texts=found.texts,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.

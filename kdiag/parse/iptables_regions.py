@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from kdiag.parse.chain_merge import Span, chain_at, differing_chains
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
 from kdiag.parse.iptables_forms import ChainText
+from kdiag.parse.line_numbers import LineNumbers
 
 if TYPE_CHECKING:
     from kdiag.parse.iptables_cut import CutDump
@@ -60,10 +61,10 @@ def declares_only(kind: bytes, content: bytes, region: Span) -> bool:
     return found is not None and found[1] == kind
 
 
-def is_pure(content: bytes, beginning: bytes, region: Span) -> bool:
+def is_pure(content: bytes, beginning: bytes, region: Span, lines: LineNumbers) -> bool:
     """True if all lines of a region have this beginning."""
     first, stop = region
-    return content.count(b"\n", first - 1, stop - 1) == content.count(b"\n" + beginning, first - 1, stop)
+    return lines.at(stop) - lines.at(first) == content.count(b"\n" + beginning, first - 1, stop)
 
 
 def without(spans: list[Span], region: Span) -> list[Span]:

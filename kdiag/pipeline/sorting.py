@@ -53,10 +53,10 @@ class Sorter:
         """Put each offer where it belongs. Of Services that are `moving` none is `outdated`."""
         offers = [offer for item in items for offer in _offers(item)]
         claims = Counter([offer.key for offer in offers])
+        node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
         for offer in offers:
-            node_port = (b"", *offer.key[1:])
-            if offer.key[0] and node_port in self.cut.dispatch:
-                self.met |= {offer.key, node_port}
+            if offer.key[0] and offer.key[1:] in node_ports:
+                self.met |= {offer.key, (b"", *offer.key[1:])}
         self.met |= self._named(offers, claims)
         if only is not None and isinstance(self.cut, CutDump):
             mine = [offer.key for offer in offers if offer.item.service_port.service in only]
@@ -295,6 +295,10 @@ def _key(item: Outlook, target: ServiceAddress) -> Key:
 
 
 def _offers(item: Outlook) -> Iterable[Offer]:
+    if len(item.targets) == 1:  # As most have.
+        (target,) = item.targets
+        key = _key(item, target)
+        return (Offer(key, spot_of(target, item.service_port.protocol), item, [target], (key,)),)
     found: dict[Key, Offer] = {}
     keys: list[Key] = []
     for target in item.targets:
