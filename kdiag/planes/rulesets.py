@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -36,6 +36,7 @@ TABLES = ("nat", "filter", "mangle", "raw")
 LARGE_BYTES = 100_000
 """From this size on a dump is cut up (`kdiag.parse.iptables_cut`) and only an excerpt is read at first."""
 _SAMPLES = 5
+_T = TypeVar("_T")
 
 
 def read_rulesets(
@@ -322,29 +323,34 @@ def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ru
 
     Of a dump that was cut in part, some chains of each kind.
     """
-    seen: Counter[object] = Counter()
-    chains: list[bytes] = []
-    keys: list[Key] = []
-    for name in cut.chains:
-        form: object = name[: name.rindex(b"-")]
-        if cut.endpoints is not None:
-            text = cut.text(name)
-            form = text.form.number if text is not None else None
-        seen[form] += 1
-        if seen[form] <= _SAMPLES:
-            chains.append(name)
+    if cut.endpoints is not None:
+        texts = ((name, cut.text(name)) for name in cut.chains)
+        chains = _few((text.form.number if text is not None else None, name) for name, text in texts)
+    else:
+        chains = _few((name[: name.rindex(b"-")], name) for name in cut.chains)
     if cut.endpoints is not None:
         chains += cut.endpoints.odd
         chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
     elif cut.endpoint_region is not None:
         start = cut.endpoint_region[0] + len(b"-A ")
         chains.append(cut.content[start : cut.content.index(b" ", start)])
-    for key, lines in cut.dispatch.items():
-        form = tuple([line[1:5] for line in lines])
-        seen[form] += 1
-        if seen[form] <= _SAMPLES:
-            keys.append(key)
+    keys = _few((tuple([line[1:5] for line in lines]), key) for key, lines in cut.dispatch.items())
     return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
+
+
+def _few(items: Iterable[tuple[object, _T]]) -> list[_T]:
+    """Some of each form, of items behind their forms."""
+    seen: Counter[object] = Counter()
+    enough: set[object] = set()
+    chosen: list[_T] = []
+    for form, item in items:
+        if form in enough:
+            continue
+        chosen.append(item)
+        seen[form] += 1
+        if seen[form] == _SAMPLES:
+            enough.add(form)
+    return chosen
 
 
 def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:
