@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _Key = tuple[bytes, bytes, bytes]
 
-COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]\S*+)')
+COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]++)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
 # The usual first rule of a chain: what is in front of the key, the key, and where to.
 _FIRST = re.compile(

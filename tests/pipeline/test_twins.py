@@ -96,6 +96,21 @@ def test_an_edited_line_on_a_further_node(name: str, seed: int, cutting: list[So
     assert all(cut.like is not None and cut.like.shapes for cut in further)
 
 
+@pytest.mark.parametrize("comment", ['9100"', '"9100', '91"00', "9100", '"91\\"00"', '"9100"x'])
+@pytest.mark.parametrize("chain", ["KUBE-SEP-", "KUBE-SVC-", "KUBE-SERVICES -d"])
+def test_a_comment_with_quotes(chain: str, comment: str, cutting: list[SortedOffers]) -> None:
+    """A line whose quotes do not go together is not read, however usual the rest of it."""
+    snapshot = cluster("v1.30.3-iptables-nft")
+    probes = dict(snapshot.nodes[NODE])
+    recording = probes["iptables-save"]
+    text = recording.content.decode()
+    *_, found = re.finditer(f'-A {chain}.*--comment ("default/(?:seven|three)-eps[^"]*")', text)
+    text = text[: found.start(1)] + comment + text[found.end(1) :]
+    probes["iptables-save"] = recording.replaced(content=text.encode())
+    broken = replace(snapshot, nodes={NODE: probes})
+    assert diagnose(broken, Scope(nodes=(NODE,))) == one_by_one(broken, NODE)
+
+
 def traced(snapshot: Snapshot, name: str, *, cut: bool) -> object:
     target = TraceTarget(text=f"svc/{name}", place=ServiceTarget(service=ObjectKey(namespace="default", name=name)))
     with pytest.MonkeyPatch.context() as patch:
