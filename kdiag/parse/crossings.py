@@ -39,7 +39,8 @@ def crossings(
         return Crossings(frozenset({*met, *refusing}))
     refused: set[tuple[bytes, bytes]] = set()
     spelled = {key: b"[%b]" % key[0] if b":" in key[0] else key[0] for key in refusing}
-    for (_, protocol), places in endpoints.found.items():
+    for form, places in endpoints.found.items():
+        protocol = form[1]
         mine = [key for key in refusing if key[1] == protocol]
         asked: set[bytes] = set()
         if by_address:
@@ -56,10 +57,10 @@ def crossings(
         # There is hardly ever one that is asked for.
         by_port = {b":" + key[2]: key for key in mine if not key[0]}
         for size in {len(port) for port in by_port}:
-            ports = by_port.keys() & endpoints.endings(size)
-            there = {place for place in places.values() if place[-size:] in ports} if ports else set()
-            met |= {by_port[place[-size:]] for place in there}
-            asked |= there
+            ports = by_port.keys() & endpoints.endings(form, size)
+            if ports:
+                met |= {by_port[port] for port in ports}
+                asked |= {place for place in places.values() if place[-size:] in ports}
         refused |= {(protocol, place) for place in asked}
     return Crossings(frozenset(met), frozenset(refused))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress, count
 from operator import ge, itemgetter
 
@@ -25,14 +25,14 @@ class EndpointForms(Struct):
 
     found: Mapping[Form, Mapping[bytes, bytes]] = field(default_factory=dict)
     odd: tuple[bytes, ...] = ()
-    _endings: dict[int, set[bytes]] = field(default_factory=dict)
+    _endings: dict[tuple[Form, int], frozenset[bytes]] = field(default_factory=dict)
 
-    def endings(self, size: int) -> Collection[bytes]:
-        """The last bytes of all places: there are few ports."""
-        known = self._endings.get(size)
+    def endings(self, form: Form, size: int) -> frozenset[bytes]:
+        """The last bytes of all places of a form: there are few ports."""
+        known = self._endings.get((form, size))
         if known is None:
-            known = {place[-size:] for places in self.found.values() for place in places.values()}
-            self._endings[size] = known
+            known = frozenset({place[-size:] for place in self.found[form].values()})
+            self._endings[form, size] = known
         return known
 
     def names(self) -> Iterator[bytes]:
@@ -118,15 +118,11 @@ _PIECE_BYTES = 500_000
 """How much is read at once: it is made into many small objects, most of which live no longer than the piece is read."""
 
 
-def endpoint_forms(content: bytes, region: tuple[int, int] | None, sizes: Iterable[int] = ()) -> EndpointForms | None:
-    """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others.
-
-    `sizes` are those of the endings that will be asked for.
-    """
+def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointForms | None:
+    """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others."""
     usual: dict[bytes, bytes] = {}
     found: dict[Form, dict[bytes, bytes]] = {_USUAL: usual}
     odd: list[bytes] = []
-    endings: dict[int, set[bytes]] = {size: set() for size in sizes}
     last = b""
     for start, end in _pieces(content, region) if region is not None else ():
         # What lies between the chains, the names, and so on: one of each for each chain.
@@ -135,11 +131,7 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None, sizes: Iterab
         if any(parts[::_GROUPS]) or last >= names[0] or any(map(ge, names, names[1:])):
             return None
         last = names[-1]
-        places = parts[4::_GROUPS]
-        usual.update(zip(names, places, strict=True))
-        for size, known in endings.items():
-            # Later on they would have to be fetched from memory again.
-            known.update({place[-size:] for place in places if place})
+        usual.update(zip(names, parts[4::_GROUPS], strict=True))
         for at in compress(count(), spoken):
             found.setdefault((b"", spoken[at]), {})[names[at]] = usual.pop(names[at])
         for at in compress(count(), others):
@@ -152,8 +144,6 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None, sizes: Iterab
                 form = COMMENT.sub(b"", one) + b"\n" + COMMENT.sub(b"", two)
                 form = b"" if form == b"\n" else form.replace(b"KUBE-SEP-" + name, b"\0")
                 found.setdefault((form, protocol), {})[name] = place
-                for size, known in endings.items():
-                    known.add(place[-size:])
             elif LINK.search(block):
                 return None
             else:
@@ -161,7 +151,7 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None, sizes: Iterab
                 odd.append(b"KUBE-SEP-" + name)
     # Where most are is looked first.
     largest_first = sorted(found.items(), key=lambda item: -len(item[1]))
-    return EndpointForms({key: places for key, places in largest_first if places}, tuple(odd), endings)
+    return EndpointForms({key: places for key, places in largest_first if places}, tuple(odd))
 
 
 def _pieces(content: bytes, region: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -281,7 +281,6 @@ def cut_dump(
                 _add_dispatch(content, region, table, chain, without_address, dispatch, like)
     taken += [*declared.values(), *regions.values()]
     taken += [line.span for mine in dispatch.values() for line in mine]
-    refusing = frozenset([key for key, mine in dispatch.items() if any(line.table == b"filter" for line in mine)])
     found = service_chains(content, regions, like)
     where = regions.get(ENDPOINT_KIND)
     if found is None:
@@ -289,7 +288,7 @@ def cut_dump(
     if in_part:
         if where is not None and not is_pure(content, b"-A " + ENDPOINT_KIND, where, lines):
             return None
-    elif not add_endpoint_chains(found, content, where, like, {len(b":" + key[2]) for key in refusing if not key[0]}):
+    elif not add_endpoint_chains(found, content, where, like):
         return None
     cut = CutDump(
         content=content,
@@ -304,7 +303,7 @@ def cut_dump(
         like=like,
         changed=frozenset(found.changed),
         forms=ChainForms(like.forms if like is not None else None),
-        refusing=refusing,
+        refusing=frozenset([key for key, mine in dispatch.items() if any(line.table == b"filter" for line in mine)]),
         _texts=found.texts,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.

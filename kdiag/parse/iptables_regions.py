@@ -6,7 +6,7 @@ Nodes of one cluster have nearly the same. What is the same in the dump of anoth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -96,15 +96,13 @@ def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump 
     return found
 
 
-def add_endpoint_chains(
-    found: Chains, content: bytes, region: Span | None, like: CutDump | None, sizes: Iterable[int]
-) -> bool:
-    """Read the chains of endpoints (`sizes` as in `endpoint_forms`). False if they are not in order or lead on to others."""
+def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like: CutDump | None) -> bool:
+    """Read the chains of endpoints. False if they are not in order or lead on to others."""
     pairs = None
     if region is not None and like is not None and like.endpoints is not None:
         pairs = _differences(like, like.endpoint_region, content, region)
     if like is None or like.endpoints is None or pairs is None or not _in_order(content, region, pairs):
-        found.endpoints = endpoint_forms(content, region, sizes)
+        found.endpoints = endpoint_forms(content, region)
         if like is not None and like.endpoints is not None and found.endpoints is not None:
             _send_again(found, found.endpoints, {*like.endpoints.names(), *found.endpoints.names()})
         return found.endpoints is not None
