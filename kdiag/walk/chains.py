@@ -339,8 +339,8 @@ class ChainWalker:
                         self._undecided(compiled, flow)
                 case Untrack():
                     # What has its connection already keeps it: all that was tracked before, and what comes back in over
-                    # lo (xt_ct_target, nft_notrack_eval).
-                    flow.untracked = flow.untracked or not flow.seen
+                    # lo; and so does what has a template of one (xt_ct_target, nft_notrack_eval).
+                    flow.untracked = flow.untracked or not (flow.seen or flow.templated)
                 case Remember(list_name=list_name):
                     _remember(flow, list_name, met.chain)
                 case Continue(rest=rest):

@@ -16,7 +16,8 @@ class Flow:
     matches have left; `assumptions` the undecided matches on the way. `looked_up` are the affinity lists that were
     asked (name, seconds, chain jumped to on a hit): a client not seen before is in none. `rewritten` are the addresses
     that the source may have become; `addresses` stay the clients' own. `seen` is False until connection tracking has looked at
-    the packet, which it does between base chains: those before cannot ask for the connection.
+    the packet, which it does between base chains: those before cannot ask for the connection. `templated` is True if one of
+    those has said what the connection is to be like.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Flow:
         "rewritten",
         "scheduled",
         "seen",
+        "templated",
         "translated",
         "untracked",
         "weight",
@@ -74,6 +76,7 @@ class Flow:
         self.just_scheduled = False
         self.untracked = False
         self.seen = False
+        self.templated = False
         self.masquerade = Masquerade.NO
         self.rewritten: AddressSet | None = None
         self.affinity_s: int | None = None
@@ -102,6 +105,7 @@ class Flow:
         twin.just_scheduled = self.just_scheduled
         twin.untracked = self.untracked
         twin.seen = self.seen
+        twin.templated = self.templated
         twin.masquerade = self.masquerade
         twin.rewritten = self.rewritten
         twin.affinity_s = self.affinity_s

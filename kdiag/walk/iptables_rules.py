@@ -219,7 +219,7 @@ class IptablesSpace:
             case "NOTRACK":
                 return (Untrack(),)
             case "CT":
-                return (Untrack(),) if "notrack" in targets.options_of(rule) else (Change(_unchanged),)
+                return (Untrack(),) if "notrack" in targets.options_of(rule) else (Change(_templated),)
             case name if self.ruleset.chain(rule.table, name) is not None:
                 return (Jump(name, rule.goto),)
             case name if name in targets.GOES_ON or is_proxy_chain(name):
@@ -230,6 +230,12 @@ class IptablesSpace:
 
 
 def _unchanged(_: Flow) -> bool:
+    return True
+
+
+def _templated(flow: Flow) -> bool:
+    """What the connection is to be like is kept with the packet, and keeps it from being left untracked (xt_ct_target)."""
+    flow.templated = True
     return True
 
 

@@ -174,6 +174,14 @@ class TestNewDestinations:
         assert one(f"raw -A PREROUTING -j CT --zone 3\n{nat}") == ["10.244.1.5:8080"]
         assert one(f"raw -A PREROUTING -d 10.96.0.11/32 -j CT --notrack\n{nat}") == ["10.244.1.5:8080"]
 
+    @pytest.mark.parametrize("first", ["CT", "CT --zone 1", "CT --helper ftp"])
+    @pytest.mark.parametrize("untracking", ["CT --notrack", "NOTRACK"])
+    def test_a_template_of_a_connection_keeps_packets_tracked(self, first: str, untracking: str) -> None:
+        nat = "nat -A PREROUTING -j DNAT --to-destination 10.244.1.5:8080"
+        raw = f"raw -A PREROUTING -j {{}}\nraw -A PREROUTING -j {{}}\n{nat}"
+        assert one(raw.format(first, untracking)) == ["10.244.1.5:8080"]
+        assert one(raw.format(untracking, first)) == ["untranslated"]
+
     def test_the_first_translation_is_the_one(self) -> None:
         lines = """nat -A PREROUTING -p tcp -j DNAT --to-destination 10.244.1.5:8080
             nat -A PREROUTING -p tcp -j DNAT --to-destination 10.244.1.6:8080"""
