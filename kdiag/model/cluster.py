@@ -220,6 +220,18 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
         return {key: tuple(items) for key, items in out.items()}
 
     @cached_property
+    def written(self) -> Mapping[ObjectKey, frozenset[tuple[str, str, str]]]:
+        """What tells whether a Service, its slices or (where there are none at all) its Endpoints were written: name, uid and
+        resource version of each."""
+        found = {}
+        for service in self.services:
+            metas = [service.meta, *(item.meta for item in self.slices_by_service.get(service.key, ()))]
+            if not self.slices and service.key in self.endpoints_by_service:
+                metas.append(self.endpoints_by_service[service.key].meta)
+            found[service.key] = frozenset((meta.key.name, meta.uid, meta.resource_version) for meta in metas)
+        return found
+
+    @cached_property
     def endpoints_by_service(self) -> Mapping[ObjectKey, LegacyEndpoints]:
         """Endpoints objects by the Service they belong to, which is the one of the same name."""
         return {item.meta.key: item for item in self.endpoints}

@@ -32,7 +32,6 @@ from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.outdated import out_of_date
 from kdiag.pipeline.proxy_wanted import wanted_config
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
-from kdiag.pipeline.settling import unversioned
 from kdiag.pipeline.trust import Trust, trust_in
 from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends, twin_ports
 from kdiag.planes.detection import assumed_release, plane_of
@@ -60,6 +59,8 @@ class NodeInput(Struct, frozen=True, kw_only=True):
     service_ranges: tuple[Network, ...]
     port_labels: Mapping[ServicePortKey, str]
     young: frozenset[ObjectKey] = frozenset()
+    may_differ: frozenset[ObjectKey] = frozenset()
+    """Services of which the two readings of the API may say different things."""
     outrun: bool = False
     """True if the API changed after the node was read."""
     came_and_went: bool = False
@@ -247,7 +248,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         given.plain or PlainEndpoints(cluster),
         doubtful=trust.doubtful,
         alone={service.key for service in cluster.services if cached.intersection(service.cluster_ips)},
-        moving=_moving(given),
+        moving=given.may_differ,
         only=given.only,
     )
     while True:
@@ -326,13 +327,6 @@ def _compare(
 
 def _joined(plane: DataPlane, behaviours: Mapping[Frontend, Behaviour]) -> DataPlane:
     return DataPlane(node=plane.node, behaviours={**plane.behaviours, **behaviours})
-
-
-def _moving(given: NodeInput) -> frozenset[ObjectKey]:
-    """The Services of which the two readings of the API may say different things."""
-    if given.before is given.cluster:
-        return frozenset()
-    return given.young | unversioned(given.cluster)
 
 
 def _settled(expected: DataPlane, earlier: DataPlane | None, young: frozenset[ObjectKey]) -> frozenset[Frontend] | None:

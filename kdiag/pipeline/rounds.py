@@ -15,7 +15,7 @@ from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.parse.api import parse_cluster
-from kdiag.pipeline.settling import moved_between, services_may_have_passed, young_services
+from kdiag.pipeline.settling import may_differ, moved_between, services_may_have_passed, young_services
 
 
 class LaterRound(Struct, frozen=True, kw_only=True):
@@ -25,6 +25,7 @@ class LaterRound(Struct, frozen=True, kw_only=True):
     before: ClusterState
     cluster: ClusterState
     young: frozenset[ObjectKey]
+    may_differ: frozenset[ObjectKey]
     came_and_went: bool
 
 
@@ -46,6 +47,7 @@ def later_rounds(snapshot: Snapshot, settle_s: float) -> tuple[tuple[LaterRound,
                 before=before,
                 cluster=cluster,
                 young=young_services(cluster, item.taken_at, settle_s) | moved_between(before, cluster),
+                may_differ=may_differ(before, cluster),
                 came_and_went=services_may_have_passed(before, cluster),
             )
         )

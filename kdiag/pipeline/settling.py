@@ -73,25 +73,21 @@ def moved_between(before: ClusterState, cluster: ClusterState) -> frozenset[Obje
     """
     if before is cluster:
         return frozenset()
-    earlier, later = _written(before), _written(cluster)
-    return frozenset(key for key, objects in later.items() if objects != earlier.get(key, objects))
+    earlier = before.written
+    return frozenset(key for key, objects in cluster.written.items() if objects != earlier.get(key, objects))
 
 
-def _written(cluster: ClusterState) -> dict[ObjectKey, frozenset[tuple[str, str, str]]]:
-    """What tells whether a Service's objects were written: (name, uid, version) of each."""
-    endpoints = cluster.endpoints_by_service
-    found = {}
-    for service in cluster.services:
-        metas = [service.meta, *(item.meta for item in cluster.slices_by_service.get(service.key, ()))]
-        if not cluster.slices and service.key in endpoints:
-            metas.append(endpoints[service.key].meta)
-        found[service.key] = frozenset((meta.key.name, meta.uid, meta.resource_version) for meta in metas)
-    return found
-
-
-def unversioned(cluster: ClusterState) -> frozenset[ObjectKey]:
-    """Services with an object whose resource version was not recorded: nothing tells whether it was written."""
-    return frozenset(key for key, objects in _written(cluster).items() if any(not version for _, _, version in objects))
+def may_differ(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey]:
+    """Services of which two readings may say different things: that came or were written between them, or with an object of
+    which no resource version tells that it was not."""
+    if before is cluster:
+        return frozenset()
+    earlier = before.written
+    return frozenset(
+        key
+        for key, objects in cluster.written.items()
+        if objects != earlier.get(key) or not all(version for _, _, version in objects)
+    )
 
 
 def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> bool:

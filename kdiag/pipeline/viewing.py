@@ -27,7 +27,14 @@ from kdiag.pipeline.keeping import for_checks, without_ways
 from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, read_evidence, unexamined
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
-from kdiag.pipeline.settling import last_changes, moved_between, read_at, services_may_have_passed, young_among
+from kdiag.pipeline.settling import (
+    last_changes,
+    may_differ,
+    moved_between,
+    read_at,
+    services_may_have_passed,
+    young_among,
+)
 from kdiag.pipeline.trust import endpoints_are_sound
 from kdiag.planes.detection import config_from_rules
 from kdiag.planes.interface import NodeEvidence
@@ -116,7 +123,7 @@ def build_view(
     plain = PlainEndpoints(cluster)
     two_readings = before is not cluster
     changes = last_changes(cluster)
-    moved = moved_between(before, cluster)
+    moved, unlike = moved_between(before, cluster), may_differ(before, cluster)
     came_and_went = services_may_have_passed(before, cluster)
     rounds, round_gaps = later_rounds(snapshot, settle_s)
     gaps += round_gaps
@@ -145,6 +152,7 @@ def build_view(
             plain=plain,
             only=asked_about,
             young=young,
+            may_differ=unlike,
             # Which Services went together with what changed lately nothing tells but an earlier reading.
             outrun=bool(young) and not two_readings,
             came_and_went=came_and_went,
@@ -198,6 +206,7 @@ def _read_again(given: NodeInput, rounds: tuple[LaterRound, ...]) -> Iterator[No
                 cluster=item.cluster,
                 before=item.before,
                 young=item.young,
+                may_differ=item.may_differ,
                 came_and_went=item.came_and_went,
                 plain=PlainEndpoints(item.cluster),
                 port_labels=port_labels(item.cluster),

@@ -15,7 +15,7 @@ from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.offers import SortedOffers
 from tests.corpus_fixtures import cluster
-from tests.pipeline.uncut import one_by_one
+from tests.pipeline.uncut import one_by_one, uncut
 
 CLUSTERS = (
     "v1.20.2-iptables-legacy",
@@ -153,3 +153,18 @@ def test_an_address_that_went_while_the_node_was_read(cutting: list[SortedOffers
     report = diagnose(snapshot, Scope())
     assert report == one_by_one(snapshot)
     assert not [finding for finding in report.findings if finding.code.startswith("KD2")]
+
+
+def test_a_service_that_came_while_the_node_was_read(cutting: list[SortedOffers]) -> None:
+    """The rules may be those of a moment at which it had other endpoints."""
+    snapshot, scope = out_of_date(cluster("v1.36.2-iptables-nft")), Scope(settle_s=0.0)
+    services = json.loads(snapshot.api["services"].content)
+    services["items"] = [item for item in services["items"] if item["metadata"]["name"] != "three-eps"]
+    earlier = snapshot.api["services"].replaced(content=json.dumps(services).encode())
+    snapshot = replace(snapshot, api={**snapshot.api, "services": earlier}, api_after=snapshot.api)
+    report = diagnose(snapshot, scope)
+    with uncut():
+        assert report == diagnose(snapshot, scope)
+    (message,) = {finding.message for finding in report.findings if finding.code == "KD223" and finding.node == NODE}
+    assert "lb-open" in message
+    assert "three-eps" not in message
