@@ -34,6 +34,11 @@ class Places(Struct, frozen=True):
     at: bytes
 
     @property
+    def pairs(self) -> set[tuple[int, int]]:
+        """Address and port of each."""
+        return set(zip(self.addresses, self.ports, strict=True))
+
+    @property
     def listed(self) -> list[bytes]:
         """What `at` has, one by one."""
         return self.at.split(b"\n") if self.at else []

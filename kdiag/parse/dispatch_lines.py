@@ -6,8 +6,7 @@ import re
 from typing import NamedTuple
 
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.iptables_forms import COMMENT, LINK
-from kdiag.parse.iptables_regions import ENDPOINT_KIND
+from kdiag.parse.iptables_forms import COMMENT, ENDPOINT_KIND, LINK
 
 Key = tuple[bytes, bytes, bytes]
 """Address (empty: a NodePort), protocol and port, as iptables prints them."""

@@ -19,9 +19,8 @@ from kdiag.parse.chain_merge import Span, chain_at
 from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, Read, read_line
 from kdiag.parse.endpoint_forms import EndpointForms
-from kdiag.parse.iptables_forms import LINK, ChainForms, ChainText
+from kdiag.parse.iptables_forms import ENDPOINT_KIND, LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import (
-    ENDPOINT_KIND,
     SERVICE_KINDS,
     add_endpoint_chains,
     declares_only,
@@ -33,7 +32,6 @@ from kdiag.parse.iptables_regions import (
 from kdiag.parse.line_numbers import LineNumbers
 
 _LINE_END = 0x0A
-_COUNTED_BYTES = 1 << 13
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")

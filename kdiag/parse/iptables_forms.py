@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from kdiag.parse.dispatch_lines import Key
     from kdiag.parse.endpoint_forms import EndpointForms
-
-_Key = tuple[bytes, bytes, bytes]
 
 COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]++)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
@@ -29,7 +28,8 @@ _FIRST = re.compile(
 )
 LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
-_ENDPOINT = b"KUBE-SEP-"
+ENDPOINT_KIND = b"KUBE-SEP-"
+"""What the names of endpoints' chains begin with."""
 HASH_LENGTH = 16
 _SHARED = re.compile(rb"(.*)-m statistic --mode random --probability ([0-9]+(?:\.[0-9]+)?) -j \x01")
 _SHARE_TOLERANCE = 1e-4
@@ -78,7 +78,7 @@ class ChainText(Struct, frozen=True):
     endpoints: tuple[bytes, ...]
     """Hashes in the names of the endpoints' chains; none where they are not kept."""
     links: tuple[bytes, ...]
-    keys: tuple[tuple[bytes, bytes, bytes], ...]
+    keys: tuple[Key, ...]
     kind: bytes
     """What the name begins with: `KUBE-SVC-`."""
     sent: Sent | None
@@ -141,11 +141,11 @@ class ChainForms:
         sent = endpoints.sent_to(listed) if endpoints is not None and listed is not None else None
         return _text(form, names if keep_names else (), links, keys, name, sent)
 
-    def _taken_apart(self, name: bytes, block: bytes) -> tuple[ChainForm, tuple[bytes, ...], list[bytes], list[_Key]]:
+    def _taken_apart(self, name: bytes, block: bytes) -> tuple[ChainForm, tuple[bytes, ...], list[bytes], list[Key]]:
         """The form of any chain, the hashes in the names of endpoints' chains, the names of others, and the keys."""
         if b" --comment " in block:
             block = COMMENT.sub(b"", block)
-        head, *parts = block.replace(b"-A " + name + b" ", b"-A \0 ").split(_ENDPOINT)
+        head, *parts = block.replace(b"-A " + name + b" ", b"-A \0 ").split(ENDPOINT_KIND)
         links: list[bytes] = []
         keys = _KEY.findall(head)
         if keys:
@@ -163,7 +163,7 @@ class ChainForms:
         return known, tuple([part[:HASH_LENGTH] for part in parts]), links, keys
 
 
-def _without_keys(rule: bytes) -> tuple[bytes, list[_Key]]:
+def _without_keys(rule: bytes) -> tuple[bytes, list[Key]]:
     """A rule without comments and keys, and these keys."""
     usual = _FIRST.fullmatch(rule)
     if usual is not None:
@@ -175,9 +175,9 @@ def _without_keys(rule: bytes) -> tuple[bytes, list[_Key]]:
 
 def _is_usual(head: bytes, others: Iterable[bytes]) -> bool:
     """True if nothing of a Service's own is in a rule, nor in others that each end where the hash of an endpoint begins."""
-    return not (LINK.search(head) or _ENDPOINT in head) and all(
+    return not (LINK.search(head) or ENDPOINT_KIND in head) and all(
         line.startswith((b"-m ", b"-j "))
-        and line.endswith(b"-j " + _ENDPOINT)
+        and line.endswith(b"-j " + ENDPOINT_KIND)
         and line.count(b"KUBE-") == 1
         and b" --comment " not in line
         and not _KEY.search(line)
@@ -186,7 +186,7 @@ def _is_usual(head: bytes, others: Iterable[bytes]) -> bool:
 
 
 def _text(
-    form: ChainForm, names: tuple[bytes, ...], links: list[bytes], keys: list[_Key], chain: bytes, sent: Sent | None
+    form: ChainForm, names: tuple[bytes, ...], links: list[bytes], keys: list[Key], chain: bytes, sent: Sent | None
 ) -> ChainText:
     return ChainText(form, names, tuple(links), tuple(keys), chain[:-HASH_LENGTH], sent)
 

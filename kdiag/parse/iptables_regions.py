@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
 """The largest first: what is found needs not be searched for the others."""
-ENDPOINT_KIND = b"KUBE-SEP-"
 
 _DECLARED = re.compile(rb":(KUBE-[A-Z]+-)[!-~]++ [!-~]++ \[\d++:\d++\]\n(?::\1[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+")
 _BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")

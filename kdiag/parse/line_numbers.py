@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_PIECE_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 13
 
 
 class LineNumbers:

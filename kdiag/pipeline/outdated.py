@@ -26,7 +26,7 @@ from kdiag.model.difference import Symptom
 from kdiag.model.rules import Ruleset
 from kdiag.parse.chain_merge import Span
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.parse.iptables_regions import ENDPOINT_KIND
+from kdiag.parse.iptables_forms import ENDPOINT_KIND
 from kdiag.pipeline.offers import Outdated, SortedOffers
 from kdiag.pipeline.twins import spot_of_frontend
 from kdiag.planes.rulesets import rules_at
@@ -80,11 +80,11 @@ def out_of_date(
             continue
         found.unlike[family] = _decided(offers, walked)
         lines = {item.offer.key: _lines_of(item, cut, family) for item in offers.out_of_date()}
-        mets = _mets({span for mine in lines.values() for span in mine.all()}, cut, by_source[offers.source])
+        mets = _mets({span for mine in lines.values() if mine for span in mine.all()}, cut, by_source[offers.source])
         for kind, items in offers.outdated.items():
             for item in items:
                 mine = lines[item.offer.key]
-                if not mets.keys() >= set(mine.all()):
+                if mine is None or not mets.keys() >= set(mine.all()):
                     found.unlike[family].add(offers.kinds[kind][0].spot)
                     continue
                 found.expected |= _behaviours(item, item.offer.item, cluster, context, family)
@@ -109,19 +109,21 @@ def _is_decided(case: Case) -> bool:
     return decided_by(Fault(symptom=Symptom.STALE_ENDPOINT, fates=tuple(case.paths)), case.paths) is not None
 
 
-def _lines_of(item: Outdated, cut: CutDump, family: Family) -> _Lines:
-    """The first endpoints of the rules, and the first of those that the API does not have, are told."""
+def _lines_of(item: Outdated, cut: CutDump, family: Family) -> _Lines | None:
+    """The first endpoints of the rules, and the first of those that the API does not have, are told. None if a line is not
+    there."""
     names = {socket_address(family, *place): name for place, name in item.names.items()}
-    asked = item.offer.item.cluster
-    known = set(zip(asked.addresses, asked.ports, strict=True))
-    stale = sorted(socket_address(family, *place) for place in item.names.keys() - known)
+    stale = sorted(socket_address(family, *place) for place in item.names.keys() - item.offer.item.cluster.pairs)
+    asked = [
+        *[(place, item.chain, b" -j " + ENDPOINT_KIND + names[place] + b"\n") for place in sorted(names)[:FATES_LIMIT]],
+        *[(place, ENDPOINT_KIND + names[place], _TRANSLATES) for place in stale[:FATES_LIMIT]],
+    ]
     to: dict[SocketAddress, list[Span]] = {}
-    for place in sorted(names)[:FATES_LIMIT]:
-        found = cut.line_with(item.chain, b" -j " + ENDPOINT_KIND + names[place] + b"\n", but=_REMEMBERED)
-        to[place] = [found] if found is not None else []
-    for place in stale[:FATES_LIMIT]:
-        found = cut.line_with(ENDPOINT_KIND + names[place], _TRANSLATES, but=_REMEMBERED)
-        to[place] = [*to.get(place, ()), *([found] if found is not None else [])]
+    for place, chain, words in asked:
+        found = cut.line_with(chain, words, but=_REMEMBERED)
+        if found is None:
+            return None
+        to.setdefault(place, []).append(found)
     looked_up = [line.span for line in cut.dispatch[item.offer.key] if line.links and line.table == b"nat"]
     return _Lines(looked_up, to)
 
@@ -182,10 +184,8 @@ def _behaviours(
     key = outlook.service_port
     service = cluster.service_by_key[key.service]
     port = next(one for one in service.ports if (one.name, one.protocol) == (key.port_name, key.protocol))
-    places = outlook.cluster
     candidates = [
-        Candidate.ready_at(socket_address(family, address, number))
-        for address, number in sorted(zip(places.addresses, places.ports, strict=True))
+        Candidate.ready_at(socket_address(family, address, number)) for address, number in sorted(outlook.cluster.pairs)
     ]
     selection = Selection(cluster=tuple(candidates), local=(), has_any=True)
     return dict(behaviours_with((selection,), context, family, service, port, item.offer.targets, hairpins=False))

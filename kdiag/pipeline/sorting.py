@@ -6,7 +6,7 @@ See `kdiag.pipeline.twins` for what that is good for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -142,13 +142,11 @@ class Sorter:
         is_local = first.kind is FrontendKind.NODE_PORT or self._is_local(int(first.address))
         if item.wants[first.kind, is_local][1]:
             return None
-        queue = list(dict.fromkeys(name for line in self.cut.dispatch.get(offer.key, ()) for name in line.links))
+        _, numbers = self._lines(offer)
         choosing: list[tuple[bytes, ChainText]] = []
-        for name in queue:  # grows while it is read
-            text = self.cut.text(name)
+        for name, text in self._behind(numbers):
             if text is None:
                 return None
-            queue += [link for link in text.links if link not in queue]
             if text.sent is None or text.sent.places:
                 choosing.append((name, text))
         if len(choosing) != 1:
@@ -157,7 +155,7 @@ class Sorter:
         names = _named_places(self.cut, chain, text, item.protocol)
         if names is None:
             return None
-        asked = set(zip(item.cluster.addresses, item.cluster.ports, strict=True))
+        asked = item.cluster.pairs
         if {address for address, _ in asked - names.keys()} & {address for address, _ in names.keys() - asked}:
             return None  # At another port: that is told in another way.
         addresses, ports = zip(*names, strict=True)
@@ -183,15 +181,11 @@ class Sorter:
         known = like.shapes.get(offer.key) if like is not None else None
         if like is not None and isinstance(known, Shape) and self._still_has(offer, known, like):
             return known
-        lines: list[object] = []
-        numbers: dict[bytes, int] = {}
-        for line in self.cut.dispatch.get(offer.key, ()):
-            links = tuple([numbers.setdefault(name, len(numbers)) for name in line.links])
-            lines.append((line.form, links))
+        lines, numbers = self._lines(offer)
         chains = self._chains(offer, numbers)
         if chains is None:
             return None
-        shape = Shape(tuple(lines), chains, offer.item.cluster, offer.item.local, tuple(numbers))
+        shape = Shape(lines, chains, offer.item.cluster, offer.item.local, tuple(numbers))
         if isinstance(self.cut, CutDump) and like is None and not self.cut.alone:
             self.cut.shapes[offer.key] = shape
         return shape
@@ -206,21 +200,35 @@ class Sorter:
             return False
         return self.changed.isdisjoint(known.names)
 
-    def _chains(self, offer: Offer, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
-        """The chains that are reached, in the order in which they are named, and whose endpoints are in each."""
-        found: list[object] = []
-        item, keys = offer.item, offer.keys
+    def _lines(self, offer: Offer) -> tuple[tuple[object, ...], dict[bytes, int]]:
+        """The form of the lines for an offer's address, and the chains that they name, numbered."""
+        numbers: dict[bytes, int] = {}
+        lines = [
+            (line.form, tuple([numbers.setdefault(name, len(numbers)) for name in line.links]))
+            for line in self.cut.dispatch.get(offer.key, ())
+        ]
+        return tuple(lines), numbers
+
+    def _behind(self, numbers: dict[bytes, int]) -> Iterator[tuple[bytes, ChainText | None]]:
+        """The chains that are reached from these, in the order in which they are named; each that is new gets a number."""
         queue = list(numbers)
         for name in queue:  # grows while it is read
             text = self.cut.text(name)
+            for link in text.links if text is not None else ():
+                if link not in numbers:
+                    numbers[link] = len(numbers)
+                    queue.append(link)
+            yield name, text
+
+    def _chains(self, offer: Offer, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
+        """The chains that are reached, and whose endpoints are in each."""
+        found: list[object] = []
+        item, keys = offer.item, offer.keys
+        for _, text in self._behind(numbers):
             if text is None or not text.form.regular:
                 return None
             if any(key not in keys for key in text.keys):
                 return None
-            for link in text.links:
-                if link not in numbers:
-                    numbers[link] = len(numbers)
-                    queue.append(link)
             endpoints = _endpoints(item, text.sent) if text.sent is not None else None
             if endpoints is None:
                 return None

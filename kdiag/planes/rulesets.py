@@ -16,7 +16,7 @@ from kdiag.parse.chain_merge import Span
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.ipset_save import parse_ipset_save
 from kdiag.parse.iptables_cut import CutDump, cut_dump
-from kdiag.parse.iptables_regions import ENDPOINT_KIND
+from kdiag.parse.iptables_forms import ENDPOINT_KIND
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from kdiag.walk.ownership import IPTABLES_TABLES
 
@@ -326,14 +326,13 @@ def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ru
     if cut.endpoints is not None:
         texts = ((name, cut.text(name)) for name in cut.chains)
         chains = _few((text.form.number if text is not None else None, name) for name, text in texts)
-    else:
-        chains = _few((name[: name.rindex(b"-")], name) for name in cut.chains)
-    if cut.endpoints is not None:
         chains += cut.endpoints.odd
         chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
-    elif cut.endpoint_region is not None:
-        start = cut.endpoint_region[0] + len(b"-A ")
-        chains.append(cut.content[start : cut.content.index(b" ", start)])
+    else:
+        chains = _few((name[: name.rindex(b"-")], name) for name in cut.chains)
+        if cut.endpoint_region is not None:
+            start = cut.endpoint_region[0] + len(b"-A ")
+            chains.append(cut.content[start : cut.content.index(b" ", start)])
     keys = _few((tuple([line[1:5] for line in lines]), key) for key, lines in cut.dispatch.items())
     return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
 
@@ -341,15 +340,11 @@ def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ru
 def _few(items: Iterable[tuple[object, _T]]) -> list[_T]:
     """Some of each form, of items behind their forms."""
     seen: Counter[object] = Counter()
-    enough: set[object] = set()
     chosen: list[_T] = []
     for form, item in items:
-        if form in enough:
-            continue
-        chosen.append(item)
-        seen[form] += 1
-        if seen[form] == _SAMPLES:
-            enough.add(form)
+        if seen[form] < _SAMPLES:
+            seen[form] += 1
+            chosen.append(item)
     return chosen
 
 
@@ -369,7 +364,7 @@ def rules_at(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> Iterator[
     places = sorted(spans)
     lines = list(cut.numbered(places))
     read = parse_lines(
-        [(0, "*nat"), *lines, (lines[-1][0] + 1, "COMMIT")],
+        [(0, "*nat"), *lines, (0, "COMMIT")],
         family=ruleset.family,
         backend=ruleset.backend,
         source=ruleset.source,

@@ -15,15 +15,7 @@ from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.offers import SortedOffers
 from tests.corpus_fixtures import cluster
-from tests.pipeline.uncut import one_by_one, uncut
-
-CLUSTERS = (
-    "v1.20.2-iptables-legacy",
-    "v1.30.3-iptables-nft-masqall",
-    "v1.36.2-iptables-nft",
-    "dual-v1.36.2-iptables-nft",
-)
-NODE = "node01"
+from tests.pipeline.uncut import CLUSTERS, NODE, one_by_one, uncut
 
 
 def slices_of(snapshot: Snapshot) -> tuple[str, dict[str, Any]]:

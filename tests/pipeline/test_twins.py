@@ -18,15 +18,8 @@ from kdiag.pipeline.flow import Scope, diagnose, trace
 from kdiag.pipeline.offers import SortedOffers
 from kdiag.planes import rulesets
 from tests.corpus_fixtures import FAULTS, FAULTS_DUAL, cluster, fault
-from tests.pipeline.uncut import one_by_one
+from tests.pipeline.uncut import CLUSTERS, NODE, one_by_one
 
-CLUSTERS = (
-    "v1.20.2-iptables-legacy",
-    "v1.30.3-iptables-nft-masqall",
-    "v1.36.2-iptables-nft",
-    "dual-v1.36.2-iptables-nft",
-)
-NODE = "node01"
 VERDICTS = ("-j ACCEPT", "-j DROP", "-j RETURN", "-s 10.244.0.0/17 -j ACCEPT", "-p udp -j DROP", "-j KUBE-MARK-MASQ")
 
 

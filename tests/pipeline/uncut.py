@@ -12,6 +12,14 @@ from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.planes import rulesets
 
+CLUSTERS = (
+    "v1.20.2-iptables-legacy",
+    "v1.30.3-iptables-nft-masqall",
+    "v1.36.2-iptables-nft",
+    "dual-v1.36.2-iptables-nft",
+)
+NODE = "node01"
+
 
 @contextmanager
 def uncut() -> Iterator[None]:
