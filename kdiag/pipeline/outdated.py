@@ -29,7 +29,7 @@ from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ENDPOINT_KIND
 from kdiag.pipeline.offers import Outdated, SortedOffers
 from kdiag.pipeline.twins import spot_of_frontend
-from kdiag.planes.rulesets import rules_at
+from kdiag.planes.iptables_excerpts import rules_at
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.network import NodeNetwork
 

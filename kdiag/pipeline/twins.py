@@ -30,8 +30,9 @@ from kdiag.pipeline.sorting import Sorter
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.iptables import choose
 from kdiag.planes.iptables_conditions import serves
+from kdiag.planes.iptables_excerpts import excerpt_of, whole_of
 from kdiag.planes.programs import of_family
-from kdiag.planes.rulesets import excerpt_of, nft_excerpt, whole_nft, whole_of
+from kdiag.planes.rulesets import nft_excerpt, whole_nft
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
 from kdiag.model.report import Gap
-from kdiag.model.rules import Backend, IpSet, Rule, Ruleset, Table
+from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
-from kdiag.parse.chain_merge import Span
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.ipset_save import parse_ipset_save
 from kdiag.parse.iptables_cut import CutDump, cut_dump
-from kdiag.parse.iptables_forms import ENDPOINT_KIND
-from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
+from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.planes.iptables_excerpts import sample_of
 from kdiag.walk.ownership import IPTABLES_TABLES
 
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ TABLES = ("nat", "filter", "mangle", "raw")
 
 LARGE_BYTES = 100_000
 """From this size on a dump is cut up (`kdiag.parse.iptables_cut`) and only an excerpt is read at first."""
-_SAMPLES = 5
-_T = TypeVar("_T")
 
 
 def read_rulesets(
@@ -316,63 +312,6 @@ def _parse(
             )
         )
     return ruleset
-
-
-def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ruleset:
-    """An excerpt with some chains and some addresses of each form: it shows all that a proxy writes, but not for whom.
-
-    Of a dump that was cut in part, some chains of each kind.
-    """
-    if cut.endpoints is not None:
-        texts = ((name, cut.text(name)) for name in cut.chains)
-        chains = _few((text.form.number if text is not None else None, name) for name, text in texts)
-        chains += cut.endpoints.odd
-        chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
-    else:
-        chains = _few((name[: name.rindex(b"-")], name) for name in cut.chains)
-        if cut.endpoint_region is not None:
-            start = cut.endpoint_region[0] + len(b"-A ")
-            chains.append(cut.content[start : cut.content.index(b" ", start)])
-    keys = _few((tuple([line[1:5] for line in lines]), key) for key, lines in cut.dispatch.items())
-    return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
-
-
-def _few(items: Iterable[tuple[object, _T]]) -> list[_T]:
-    """Some of each form, of items behind their forms."""
-    seen: Counter[object] = Counter()
-    chosen: list[_T] = []
-    for form, item in items:
-        if seen[form] < _SAMPLES:
-            seen[form] += 1
-            chosen.append(item)
-    return chosen
-
-
-def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:
-    """The rule set that the whole of a dump holds."""
-    text = cut.content.decode("utf-8", errors="replace")
-    return parse_iptables_save(text, family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
-
-
-def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: Collection[Key]) -> Ruleset:
-    """The rule set that an excerpt of a dump holds."""
-    return parse_lines(cut.excerpt(chains, keys), family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
-
-
-def rules_at(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> Iterator[tuple[Span, Rule]]:
-    """The rules of the nat table that stand at these lines; a line that is no rule is left out."""
-    places = sorted(spans)
-    lines = list(cut.numbered(places))
-    read = parse_lines(
-        [(0, "*nat"), *lines, (0, "COMMIT")],
-        family=ruleset.family,
-        backend=ruleset.backend,
-        source=ruleset.source,
-    )
-    by_line = {rule.line: rule for chain in read.tables["nat"].chains.values() for rule in chain.rules}
-    for span, (number, _) in zip(places, lines, strict=True):
-        if number in by_line:
-            yield span, by_line[number]
 
 
 def whole_nft(cut: NftCut, source: str) -> NftRuleset:

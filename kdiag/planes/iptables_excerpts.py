@@ -1,0 +1,75 @@
+"""Rule sets of a large iptables dump that was cut up: parts of it, or all that it holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import TypeVar
+
+from kdiag.model.addresses import Family
+from kdiag.model.rules import Backend, Rule, Ruleset
+from kdiag.parse.chain_merge import Span
+from kdiag.parse.dispatch_lines import Key
+from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_forms import ENDPOINT_KIND
+from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
+
+_SAMPLES = 5
+_T = TypeVar("_T")
+
+
+def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ruleset:
+    """An excerpt with some chains and some addresses of each form: it shows all that a proxy writes, but not for whom.
+
+    Of a dump that was cut in part, some chains of each kind.
+    """
+    if cut.endpoints is not None:
+        texts = ((name, cut.text(name)) for name in cut.chains)
+        chains = _few((text.form.number if text is not None else None, name) for name, text in texts)
+        chains += cut.endpoints.odd
+        chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
+    else:
+        chains = _few((name[: name.rindex(b"-")], name) for name in cut.chains)
+        if cut.endpoint_region is not None:
+            start = cut.endpoint_region[0] + len(b"-A ")
+            chains.append(cut.content[start : cut.content.index(b" ", start)])
+    keys = _few((tuple([line[1:5] for line in lines]), key) for key, lines in cut.dispatch.items())
+    return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
+
+
+def _few(items: Iterable[tuple[object, _T]]) -> list[_T]:
+    """Some of each form, of items behind their forms."""
+    seen: Counter[object] = Counter()
+    chosen: list[_T] = []
+    for form, item in items:
+        if seen[form] < _SAMPLES:
+            seen[form] += 1
+            chosen.append(item)
+    return chosen
+
+
+def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:
+    """The rule set that the whole of a dump holds."""
+    text = cut.content.decode("utf-8", errors="replace")
+    return parse_iptables_save(text, family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
+
+
+def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: Collection[Key]) -> Ruleset:
+    """The rule set that an excerpt of a dump holds."""
+    return parse_lines(cut.excerpt(chains, keys), family=ruleset.family, backend=ruleset.backend, source=ruleset.source)
+
+
+def rules_at(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> Iterator[tuple[Span, Rule]]:
+    """The rules of the nat table that stand at these lines; a line that is no rule is left out."""
+    places = sorted(spans)
+    lines = list(cut.numbered(places))
+    read = parse_lines(
+        [(0, "*nat"), *lines, (0, "COMMIT")],
+        family=ruleset.family,
+        backend=ruleset.backend,
+        source=ruleset.source,
+    )
+    by_line = {rule.line: rule for chain in read.tables["nat"].chains.values() for rule in chain.rules}
+    for span, (number, _) in zip(places, lines, strict=True):
+        if number in by_line:
+            yield span, by_line[number]
