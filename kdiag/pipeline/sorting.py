@@ -39,7 +39,8 @@ class Sorter:
         self.distinctions = distinctions
         self.family = distinctions.family
         self.changed = cut.changed if isinstance(cut, CutDump) else frozenset()
-        self.met, self.refused = set(cut.crossings.met), cut.crossings.refused
+        found = cut.crossings
+        self.met, self.refused = set(found.met), found.refused
 
     def sort(
         self,
