@@ -7,11 +7,21 @@ and half as much again where something differs; only chains in between are looke
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 Span = tuple[int, int]
 """From the first byte to the one behind the last; always whole lines."""
 
-_FIRST_STEP = 256
+
+class Alike(NamedTuple):
+    """Where regions of two dumps stand that are the same but for some chains, and where these stand in each of them."""
+
+    old: Span
+    new: Span
+    pairs: list[tuple[Span, Span]]
+
+
+_SHORTEST_STEP = 256
 _LONGEST_STEP = 1 << 20
 
 
@@ -24,45 +34,48 @@ def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span)
     really differ are named.
     """
     (at, stop), (new_at, new_stop) = old_region, new_region
+    view = memoryview(old)
+    step = _SHORTEST_STEP
     while at < stop and new_at < new_stop:
-        same = _common(old, at, stop, new, new_at, new_stop)
+        same = _common(view, at, stop, new, new_at, new_stop, step)
         if at + same == stop and new_at + same == new_stop:
             return
+        # Changes come at like distances.
+        step = max(same // 2, _SHORTEST_STEP)
         same = _whole_chains(old, at, same, stop, new, new_at, new_stop)
         at, new_at = at + same, new_at + same
         if at == stop or new_at == new_stop:
             break
-        name, end = chain_at(old, at, stop)
-        new_name, new_end = chain_at(new, new_at, new_stop)
-        if name < new_name:
-            new_end = new_at
-        elif name > new_name:
-            end = at
+        name, new_name = _beginning(old, at, stop), _beginning(new, new_at, new_stop)
+        end = at if name > new_name else _end(old, name, at, stop)
+        new_end = new_at if name < new_name else _end(new, new_name, new_at, new_stop)
         yield (at, end), (new_at, new_end)
         at, new_at = end, new_end
     if at < stop or new_at < new_stop:
         yield (at, stop), (new_at, new_stop)
 
 
-def _common(old: bytes, at: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:
-    """How many bytes are the same from two places on."""
+def _common(old: memoryview, at: int, stop: int, new: bytes, new_at: int, new_stop: int, step: int) -> int:
+    """How many bytes are the same from two places on: perhaps about `step`."""
     most = min(stop - at, new_stop - new_at)
-    same, step = 0, _FIRST_STEP
-    # Of the two pieces that are compared only one is copied.
-    while same < most and new.startswith(old[at + same : at + same + step], new_at + same):
+    same = 0
+    while same < most and new.startswith(old[at + same : at + min(same + step, most)], new_at + same):
         same += step
         step = min(2 * step, _LONGEST_STEP)
     if same >= most:
         return most
     step = min(step, most - same)
-    while step > 1:
+    while step > _SHORTEST_STEP:
         half = step // 2
         if new.startswith(old[at + same : at + same + half], new_at + same):
             same += half
             step -= half
         else:
             step = half
-    return same + (old[at + same] == new[new_at + same])
+    # As numbers, two short pieces show at once where they begin to differ.
+    number = int.from_bytes(old[at + same : at + same + step], "big")
+    new_number = int.from_bytes(new[new_at + same : new_at + same + step], "big")
+    return same + step - ((number ^ new_number).bit_length() + 7) // 8
 
 
 def _whole_chains(old: bytes, at: int, same: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:
@@ -92,7 +105,11 @@ def _beginning(content: bytes, line: int, stop: int) -> bytes:
 def chain_at(content: bytes, at: int, stop: int) -> tuple[bytes, int]:
     """What all lines of the chain begin with of which one stands here, and where it ends, before `stop` at the latest."""
     beginning = _beginning(content, at, stop)
+    return beginning, _end(content, beginning, at, stop)
+
+
+def _end(content: bytes, beginning: bytes, at: int, stop: int) -> int:
     end = content.find(b"\n", at, stop) + 1 or stop
     while end < stop and content.startswith(beginning, end):
         end = content.find(b"\n", end, stop) + 1 or stop
-    return beginning, end
+    return end

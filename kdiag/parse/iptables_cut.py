@@ -29,7 +29,7 @@ from kdiag.parse.iptables_regions import (
     service_chains,
     without,
 )
-from kdiag.parse.line_numbers import LineNumbers
+from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
 
 _LINE_END = 0x0A
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
@@ -46,7 +46,7 @@ class CutDump:
     """
 
     content: bytes = field(repr=False)
-    lines: LineNumbers = field(repr=False)
+    lines: LineNumbers | LineNumbersAfter = field(repr=False)
     rest: tuple[Span, ...]
     dispatch: Mapping[Key, tuple[DispatchLine, ...]] = field(repr=False)
     chains: Mapping[bytes, Span] = field(repr=False)
@@ -93,6 +93,13 @@ class CutDump:
                 name, self.content[start:end], self.endpoints, keep_names=not self.alone
             )
         return found
+
+    def read_all(self) -> Mapping[bytes, ChainText]:
+        """All chains of Services taken apart, by name."""
+        if len(self._texts) < len(self.chains):
+            for name in self.chains:
+                self.text(name)
+        return self._texts
 
     def endpoint_names(self, name: bytes) -> tuple[bytes, ...]:
         """The hashes in the names of endpoints' chains to which a chain of a Service leads, in order."""
@@ -250,7 +257,6 @@ def cut_dump(
     tables = _tables(content)
     if tables is None or b"nat" not in tables:
         return None
-    lines = LineNumbers(content)
     taken: list[Span] = []
     declared: dict[bytes, Span] = {}
     regions: dict[bytes, Span] = {}
@@ -274,7 +280,7 @@ def cut_dump(
         for (name, chain), without_address in DISPATCH.items():
             region = region_of(content, b"-A " + chain + b" ", left) if name == table else None
             if region is not None:
-                if not is_pure(content, b"-A " + chain + b" ", region, lines):
+                if not is_pure(content, b"-A " + chain + b" ", region, content.count(b"\n", *region)):
                     return None
                 _add_dispatch(content, region, table, chain, without_address, dispatch, like)
     taken += [*declared.values(), *regions.values()]
@@ -283,11 +289,16 @@ def cut_dump(
     where = regions.get(ENDPOINT_KIND)
     if found is None:
         return None
+    lines: LineNumbers | LineNumbersAfter = LineNumbers(content)
     if in_part:
-        if where is not None and not is_pure(content, b"-A " + ENDPOINT_KIND, where, lines):
+        if where is not None and not is_pure(
+            content, b"-A " + ENDPOINT_KIND, where, lines.at(where[1]) - lines.at(where[0])
+        ):
             return None
     elif not add_endpoint_chains(found, content, where, like):
         return None
+    if like is not None and found.alike:
+        lines = LineNumbersAfter(content, like.content, like.lines, found.alike)
     cut = CutDump(
         content=content,
         lines=lines,
@@ -308,8 +319,7 @@ def cut_dump(
     if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
         return None
     if not in_part:
-        for name in cut.chains:
-            cut.text(name)
+        cut.read_all()
     cut.crossings = _crossings(cut, found.come)
     if alone and cut.endpoints is not None:
         # Where each endpoint's chain sends packets to is in the texts: memory is better spent on what follows.

@@ -32,6 +32,7 @@ def parts(found: CutDump | None) -> object:
         sorted(found.endpoints.odd),
         found.declared,
         found.regions,
+        list(found.excerpt(found.chains, found.dispatch)),
     )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 
-from kdiag.parse.line_numbers import LineNumbers
+import pytest
+
+from kdiag.parse.chain_merge import Alike, Span, differing_chains
+from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
 
 
 def test_numbers_are_those_of_counting_from_the_start() -> None:
@@ -18,3 +21,38 @@ def test_numbers_are_those_of_counting_from_the_start() -> None:
 
 def test_an_empty_text_has_one_line() -> None:
     assert LineNumbers(b"").at(0) == 1
+
+
+def regions(chance: random.Random, parts: list[bytes]) -> tuple[bytes, list[Span]]:
+    """A text with these parts in it, and where they stand."""
+    content, found = b"", []
+    for part in parts:
+        content += b"x\n" * chance.choice([0, 1, 9, 9000])
+        found.append((len(content), len(content) + len(part)))
+        content += part
+    return content + b"y\n" * chance.randrange(3), found
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_numbers_after_another_text_are_those_of_counting(seed: int) -> None:
+    chance = random.Random(seed)
+    rules = [b"-A %d %b\n" % (name, b"-j X" * chance.randrange(3)) for name in range(100, 400) for _ in range(3)]
+    parts = [rules, rules[::-1], [], rules[:400]]
+    edited = []
+    for part in parts:
+        lines = list(part)
+        for _ in range(chance.randrange(6)):
+            place = chance.randrange(len(lines) + 1)
+            lines[place : place + chance.choice([0, 1, 300])] = [b"-A %d\n" % place] * chance.choice([0, 1, 4, 2000])
+        edited.append(lines)
+    order = chance.sample(range(len(parts)), len(parts))
+    other, old = regions(chance, [b"".join(part) for part in parts])
+    content, new = regions(chance, [b"".join(edited[index]) for index in order])
+    alike = [
+        Alike(old[index], place, list(differing_chains(other, old[index], content, place)))
+        for index, place in zip(order, new, strict=True)
+    ]
+    lines = LineNumbersAfter(content, other, LineNumbers(other), chance.sample(alike, chance.randrange(1, 5)))
+    edges = [end for region in alike for _, span in (*region.pairs, (None, region.new)) for end in span]
+    for position in (0, len(content), *edges, *(chance.randrange(len(content) + 1) for _ in range(300))):
+        assert lines.at(position) == content.count(b"\n", 0, position) + 1
