@@ -40,11 +40,11 @@ def test_numbers_after_another_text_are_those_of_counting(seed: int) -> None:
     parts = [rules, rules[::-1], [], rules[:400]]
     edited = []
     for part in parts:
-        lines = list(part)
+        changed = list(part)
         for _ in range(chance.randrange(6)):
-            place = chance.randrange(len(lines) + 1)
-            lines[place : place + chance.choice([0, 1, 300])] = [b"-A %d\n" % place] * chance.choice([0, 1, 4, 2000])
-        edited.append(lines)
+            place = chance.randrange(len(changed) + 1)
+            changed[place : place + chance.choice([0, 1, 300])] = [b"-A %d\n" % place] * chance.choice([0, 1, 4, 2000])
+        edited.append(changed)
     order = chance.sample(range(len(parts)), len(parts))
     other, old = regions(chance, [b"".join(part) for part in parts])
     content, new = regions(chance, [b"".join(edited[index]) for index in order])
