@@ -46,7 +46,7 @@ def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span)
         at, new_at = at + same, new_at + same
         if at == stop or new_at == new_stop:
             break
-        name, new_name = _beginning(old, at, stop), _beginning(new, new_at, new_stop)
+        name, new_name = beginning_at(old, at, stop), beginning_at(new, new_at, new_stop)
         end = at if name > new_name else _end(old, name, at, stop)
         new_end = new_at if name < new_name else _end(new, new_name, new_at, new_stop)
         yield (at, end), (new_at, new_end)
@@ -84,7 +84,7 @@ def _whole_chains(old: bytes, at: int, same: int, stop: int, new: bytes, new_at:
     if line == at:
         return 0
     start = old.rfind(b"\n", at, line - 1) + 1 or at
-    beginning = _beginning(old, start, stop)
+    beginning = beginning_at(old, start, stop)
     if not old.startswith(beginning, line, stop) and not new.startswith(beginning, new_at + line - at, new_stop):
         return line - at
     # The last chain goes on in one of them.
@@ -96,7 +96,7 @@ def _whole_chains(old: bytes, at: int, same: int, stop: int, new: bytes, new_at:
     return start - at
 
 
-def _beginning(content: bytes, line: int, stop: int) -> bytes:
+def beginning_at(content: bytes, line: int, stop: int) -> bytes:
     """What all lines of a chain begin with."""
     space = content.find(b" ", line + len(b"-A "), stop)
     return content[line : space + 1] if space >= 0 else content[line:stop]
@@ -104,7 +104,7 @@ def _beginning(content: bytes, line: int, stop: int) -> bytes:
 
 def chain_at(content: bytes, at: int, stop: int) -> tuple[bytes, int]:
     """What all lines of the chain begin with of which one stands here, and where it ends, before `stop` at the latest."""
-    beginning = _beginning(content, at, stop)
+    beginning = beginning_at(content, at, stop)
     return beginning, _end(content, beginning, at, stop)
 
 

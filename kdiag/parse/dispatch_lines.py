@@ -11,9 +11,6 @@ from kdiag.parse.iptables_forms import COMMENT, ENDPOINT_KIND, LINK
 Key = tuple[bytes, bytes, bytes]
 """Address (empty: a NodePort), protocol and port, as iptables prints them."""
 
-Read = tuple[Key, bytes, tuple[bytes, ...]]
-"""Key, text and links of a dispatch line."""
-
 # Chains with a rule for each address. Those without an address are for NodePorts.
 DISPATCH = {
     (b"nat", b"KUBE-SERVICES"): False,
@@ -55,7 +52,7 @@ class DispatchLine(NamedTuple):
         return self[1:5]
 
 
-def read_line(raw: bytes, without_address: bool) -> Read | None:
+def read_line(raw: bytes, without_address: bool) -> tuple[Key, bytes, tuple[bytes, ...]] | None:
     """Key, text and links of a dispatch line; None if it is for no address of a Service."""
     usual = _USUAL.fullmatch(raw)
     if usual is not None:

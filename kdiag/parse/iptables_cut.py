@@ -17,17 +17,15 @@ from dataclasses import dataclass, field
 from kdiag.model.addresses import AddressSet
 from kdiag.parse.chain_merge import Span, chain_at
 from kdiag.parse.crossings import Crossings, crossings
-from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, Read, read_line
+from kdiag.parse.dispatch_lines import DispatchLine, Key
+from kdiag.parse.dispatch_regions import Dispatch, read_dispatch
 from kdiag.parse.endpoint_forms import EndpointForms
 from kdiag.parse.iptables_forms import ENDPOINT_KIND, LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import (
-    SERVICE_KINDS,
     add_endpoint_chains,
-    declares_only,
+    find_regions,
     is_pure,
-    region_of,
     service_chains,
-    without,
 )
 from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
 
@@ -49,6 +47,8 @@ class CutDump:
     lines: LineNumbers | LineNumbersAfter = field(repr=False)
     rest: tuple[Span, ...]
     dispatch: Mapping[Key, tuple[DispatchLine, ...]] = field(repr=False)
+    """The lines for each key: `placed` tells where those stand that are the same in `like`."""
+    placed: Dispatch = field(repr=False)
     chains: Mapping[bytes, Span] = field(repr=False)
     endpoints: EndpointForms | None = field(repr=False)
     declared: Mapping[bytes, Span]
@@ -67,7 +67,7 @@ class CutDump:
     """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
     crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
-    _lines: dict[bytes, Read] = field(default_factory=dict, repr=False)
+    _by_form: dict[object, list[bytes]] = field(default_factory=dict, repr=False)
 
     @property
     def endpoint_region(self) -> Span | None:
@@ -96,24 +96,22 @@ class CutDump:
 
     def read_all(self) -> Mapping[bytes, ChainText]:
         """All chains of Services taken apart, by name."""
-        if len(self._texts) < len(self.chains):
-            for name in self.chains:
-                self.text(name)
+        for name in [name for name in self.chains if name not in self._texts]:
+            self.text(name)
         return self._texts
+
+    def chains_by_form(self) -> Mapping[object, list[bytes]]:
+        """The names of Services' chains that are not taken over from another dump, by the number of their form."""
+        if not self._by_form:
+            for name in self.chains if self.like is None else sorted(self.changed & self.chains.keys()):
+                text = self.text(name)
+                self._by_form.setdefault(text.form.number if text is not None else None, []).append(name)
+        return self._by_form
 
     def endpoint_names(self, name: bytes) -> tuple[bytes, ...]:
         """The hashes in the names of endpoints' chains to which a chain of a Service leads, in order."""
         start, end = self.chains[name]
         return tuple(_ENDPOINT_NAME.findall(self.content, start, end))
-
-    def read_lines(self) -> Mapping[bytes, Read]:
-        """Key, text and links of each dispatch line, by the line."""
-        if not self._lines:
-            for key, lines in self.dispatch.items():
-                for line in lines:
-                    start, end = line.span
-                    self._lines[self.content[start : end - 1]] = (key, line.text, line.links)
-        return self._lines
 
     def texts(self) -> tuple[bytes, ...]:
         """All rules that packets may meet, with what is a Service's own taken out."""
@@ -182,7 +180,7 @@ class CutDump:
         for name in set(chains):
             spans += self._spans_of(name)
         for key in set(keys):
-            spans += [line.span for line in self.dispatch.get(key, ())]
+            spans += [line.span for line in self.placed.at(key)]
         return self.numbered(spans)
 
     def numbered(self, spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
@@ -257,36 +255,13 @@ def cut_dump(
     tables = _tables(content)
     if tables is None or b"nat" not in tables:
         return None
-    taken: list[Span] = []
-    declared: dict[bytes, Span] = {}
-    regions: dict[bytes, Span] = {}
-    dispatch: dict[Key, list[DispatchLine]] = {}
-    for table, (start, end) in tables.items():
-        rules = content.find(b"\n-A ", start - 1, end) + 1 or end
-        # What was found needs not be searched again for what is not in it: most of a dump are the chains of endpoints.
-        left, left_declared = [(rules, end)], [(start, rules)]
-        if table == b"nat":
-            for kind in (ENDPOINT_KIND, *SERVICE_KINDS):
-                where = region_of(content, b":" + kind, left_declared)
-                if where is not None:
-                    if not declares_only(kind, content, where):
-                        return None
-                    declared[kind] = where
-                    left_declared = without(left_declared, where)
-                region = region_of(content, b"-A " + kind, left)
-                if region is not None:
-                    regions[kind] = region
-                    left = without(left, region)
-        for (name, chain), without_address in DISPATCH.items():
-            region = region_of(content, b"-A " + chain + b" ", left) if name == table else None
-            if region is not None:
-                if not is_pure(content, b"-A " + chain + b" ", region, content.count(b"\n", *region)):
-                    return None
-                _add_dispatch(content, region, table, chain, without_address, dispatch, like)
-    taken += [*declared.values(), *regions.values()]
-    taken += [line.span for mine in dispatch.values() for line in mine]
-    found = service_chains(content, regions, like)
-    where = regions.get(ENDPOINT_KIND)
+    regions = find_regions(content, tables)
+    if regions is None:
+        return None
+    dispatch = read_dispatch(content, regions.dispatched, like.placed if like is not None else None)
+    taken = [*regions.declared.values(), *regions.rules.values(), *dispatch.taken]
+    found = service_chains(content, regions.rules, like)
+    where = regions.rules.get(ENDPOINT_KIND)
     if found is None:
         return None
     lines: LineNumbers | LineNumbersAfter = LineNumbers(content)
@@ -303,16 +278,17 @@ def cut_dump(
         content=content,
         lines=lines,
         rest=_complement(taken, len(content)),
-        dispatch={key: tuple(mine) for key, mine in dispatch.items()},
+        dispatch=dispatch.lines,
+        placed=dispatch,
         chains=found.spans,
         endpoints=found.endpoints,
-        declared=declared,
-        regions=regions,
+        declared=regions.declared,
+        regions=regions.rules,
         alone=alone,
         like=like,
         changed=frozenset(found.changed),
         forms=ChainForms(like.forms if like is not None else None),
-        refusing=frozenset([key for key, mine in dispatch.items() if any(line.table == b"filter" for line in mine)]),
+        refusing=_refusing(dispatch, like),
         _texts=found.texts,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.
@@ -327,13 +303,20 @@ def cut_dump(
     return cut if cut.forms.whole else None
 
 
+def _refusing(dispatch: Dispatch, like: CutDump | None) -> frozenset[Key]:
+    """The keys with rules in the filter table."""
+    taken_over = like.refusing - dispatch.changed if like is not None and dispatch.like is not None else frozenset()
+    keys = dispatch.changed & dispatch.lines.keys() if dispatch.like is not None else dispatch.lines
+    return taken_over.union([key for key in keys if any(line.table == b"filter" for line in dispatch.lines[key])])
+
+
 def _crossings(cut: CutDump, come: EndpointForms | None) -> Crossings:
     """Where packets to one Service may meet rules for another. What is the same in the other dump is not looked at again."""
     like = cut.like
     if like is None or come is None:
         return crossings(cut.dispatch, cut.refusing, cut.endpoints, by_address=False)
     return like.crossings.joined(
-        crossings(cut.dispatch, cut.refusing, come, by_address=False),
+        crossings(cut.placed.around_changes(), cut.refusing, come, by_address=False),
         crossings({}, cut.refusing - like.refusing, like.endpoints, by_address=False),
     )
 
@@ -362,28 +345,6 @@ def _table_starts(content: bytes) -> Iterator[int]:
         if position == 0 or content[position - 1] == _LINE_END:
             yield position
         position = content.find(b"*", position + 1)
-
-
-def _add_dispatch(
-    content: bytes,
-    region: Span,
-    table: bytes,
-    chain: bytes,
-    without_address: bool,
-    dispatch: dict[Key, list[DispatchLine]],
-    like: CutDump | None,
-) -> None:
-    start, behind = region[0], 0
-    known = like.read_lines() if like is not None else {}
-    for raw in content[region[0] : region[1]].split(b"\n")[:-1]:
-        end = start + len(raw) + 1
-        read = known.get(raw) or read_line(raw, without_address)
-        if read is None:
-            behind += 1
-        else:
-            key, text, links = read
-            dispatch.setdefault(key, []).append(DispatchLine((start, end), table, chain, behind, text, links))
-        start = end
 
 
 def _complement(taken: list[Span], size: int) -> tuple[Span, ...]:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from kdiag.parse.chain_merge import Alike, Span, chain_at, differing_chains
+from kdiag.parse.chain_merge import Alike, Span, beginning_at, differing_chains
+from kdiag.parse.dispatch_lines import DISPATCH
+from kdiag.parse.dispatch_regions import ChainName
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
 from kdiag.parse.iptables_forms import ENDPOINT_KIND, ChainText
 
@@ -31,6 +33,7 @@ _DECLARED = re.compile(
 )
 _BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
 _HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
+_SHORT_BYTES = 4_000
 _BYTES_A_CHANGE = 4_000
 """Where more chains differ than one in so many bytes, reading all of them is as cheap as finding out which."""
 
@@ -48,15 +51,76 @@ class Chains(Struct):
     alike: list[Alike] = field(default_factory=list)
 
 
+class Regions(Struct):
+    """Where in a dump the declarations and the rules of each kind of chain stand together, and those of dispatch chains."""
+
+    declared: dict[bytes, Span] = field(default_factory=dict)
+    rules: dict[bytes, Span] = field(default_factory=dict)
+    dispatched: dict[ChainName, Span] = field(default_factory=dict)
+
+
+def find_regions(content: bytes, tables: Mapping[bytes, Span]) -> Regions | None:
+    """The regions in a dump's tables; None if a line of them stands elsewhere, or another one in them.
+
+    What is between the chains of Services and of endpoints is looked at when these are read.
+    """
+    found = Regions()
+    for table, (start, end) in tables.items():
+        rules = _end_of_run(content, b":", start, end)
+        # What was found needs not be searched again for what is not in it: most of a dump are the chains of endpoints.
+        left, left_declared = [(rules, end)], [(start, rules)]
+        kinds = (ENDPOINT_KIND, *SERVICE_KINDS) if table == b"nat" else ()
+        for kind in kinds:
+            where = region_of(content, b":" + kind, left_declared)
+            if where is not None:
+                if not declares_only(kind, content, where):
+                    return None
+                found.declared[kind] = where
+                left_declared = without(left_declared, where)
+        chains = [name for name in DISPATCH if name[0] == table]
+        for beginning in (*kinds[:2], *chains, *kinds[2:]):
+            marker = b"-A " + (beginning if isinstance(beginning, bytes) else beginning[1] + b" ")
+            where = region_of(content, marker, left)
+            if where is None:
+                continue
+            left = without(left, where)
+            if isinstance(beginning, bytes):
+                found.rules[beginning] = where
+            elif is_pure(content, marker, where, content.count(b"\n", *where)):
+                found.dispatched[beginning] = where
+            else:
+                return None
+        markers = [begin + kind for kind in kinds for begin in (b":", b"-A ")] + [
+            b"-A %b " % name for _, name in chains
+        ]
+        if any(region_of(content, marker, [*left_declared, *left]) is not None for marker in markers):
+            return None
+    return found
+
+
 def region_of(content: bytes, beginning: bytes, within: list[Span]) -> Span | None:
-    """From the first line with this beginning to the last; None if there is none."""
-    marker = b"\n" + beginning
-    first = last = -1
+    """The first line with this beginning, and those that follow it; None if there is none."""
     for start, end in within:
-        if first < 0:
-            first = content.find(marker, start - 1, end)
-        last = max(last, content.rfind(marker, start - 1, end))
-    return None if first < 0 else (first + 1, content.index(b"\n", last + 1) + 1)
+        first = content.find(b"\n" + beginning, start - 1, end) + 1
+        if first:
+            return first, _end_of_run(content, beginning, first, end)
+    return None
+
+
+def _end_of_run(content: bytes, beginning: bytes, start: int, end: int) -> int:
+    """Where lines end that have this beginning, from a place on. If others stand between them, it is one of their ends."""
+    low, high = start, end
+    while high - low > _SHORT_BYTES:
+        middle = content.find(b"\n", (low + high) // 2, high) + 1
+        if not middle or middle == high:
+            break
+        if content.startswith(beginning, middle):
+            low = middle
+        else:
+            high = middle
+    while low < end and content.startswith(beginning, low):
+        low = content.index(b"\n", low) + 1
+    return low
 
 
 def declares_only(kind: bytes, content: bytes, region: Span) -> bool:
@@ -80,17 +144,23 @@ def without(spans: list[Span], region: Span) -> list[Span]:
 def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump | None) -> Chains | None:
     """All but the endpoints; None unless chains of one kind follow each other without a line left."""
     found = Chains()
-    for kind in sorted(set(SERVICE_KINDS) & regions.keys(), key=lambda kind: regions[kind]):
-        alike = _alike(like, kind, content, regions[kind]) if like is not None else None
-        if like is None or alike is None:
-            if not _add_chains(content, regions[kind], kind, found.spans):
-                return None
-        else:
+    known = [(span, name) for name, span in like.chains.items()] if like is not None else []
+    for kind in sorted(SERVICE_KINDS, key=lambda kind: regions.get(kind, (0, 0))):
+        region = regions.get(kind)
+        alike = _alike(like, kind, content, region) if like is not None and region is not None else None
+        if like is not None and alike is not None:
             found.alike.append(alike)
-            if not _add_merged(like, alike, content, kind, found.spans, found.texts):
+            if not _add_merged(found, known, alike, content, kind):
                 return None
+            continue
+        new: dict[bytes, Span] = {}
+        if region is not None and not _add_chains(content, region, kind, new):
+            return None
+        found.spans.update(new)
+        if like is not None:
+            found.changed.update(new, [name for _, name in known if name.startswith(kind)])
     if like is not None:
-        found.changed = (like.chains.keys() | found.spans.keys()) - found.texts.keys()
+        found.texts = {name: text for name, text in like.read_all().items() if name not in found.changed}
     return found
 
 
@@ -135,24 +205,27 @@ def _alike(like: CutDump, kind: bytes, content: bytes, region: Span) -> Alike | 
     return Alike(known, region, pairs) if len(pairs) <= most else None
 
 
-def _add_merged(
-    like: CutDump, alike: Alike, content: bytes, kind: bytes, spans: dict[bytes, Span], texts: dict[bytes, ChainText]
-) -> bool:
-    """Note where the chains of a region stand, and what is known of those that are the same. False like _add_chains."""
-    chains = [(span, name) for name, span in like.chains.items() if name.startswith(kind)]
-    known = like.read_all()
-    position, (there, here) = 0, (alike.old[0], alike.new[0])
+def _add_merged(found: Chains, chains: list[tuple[Span, bytes]], alike: Alike, content: bytes, kind: bytes) -> bool:
+    """Note where the chains of a region stand, and which are not the same as `chains` of the other dump. False like
+    _add_chains."""
+    spans, (there, here) = found.spans, (alike.old[0], alike.new[0])
+    position = bisect_left(chains, ((there,),))
     for gone, come in (*alike.pairs, ((alike.old[1], alike.old[1]), (alike.new[1], alike.new[1]))):
         following = bisect_left(chains, ((gone[0],),), position)
         same = chains[position:following]
         count, shift = len(spans) + len(same), here - there
-        for (start, end), name in same:
-            spans[name] = (start + shift, end + shift)
-            texts[name] = known[name]
+        spans.update([(name, (start + shift, end + shift)) for (start, end), name in same])
         # A chain must not stand in two places.
-        if len(spans) < count or (come[0] < come[1] and not _add_chains(content, come, kind, spans)):
+        if len(spans) < count:
             return False
+        if come[0] < come[1]:
+            new: dict[bytes, Span] = {}
+            if not _add_chains(content, come, kind, new) or not spans.keys().isdisjoint(new):
+                return False
+            spans.update(new)
+            found.changed.update(new)
         position = bisect_left(chains, ((gone[1],),), following)
+        found.changed.update([name for _, name in chains[following:position]])
         there, here = gone[1], come[1]
     return True
 
@@ -163,15 +236,16 @@ def _in_order(content: bytes, alike: Alike) -> bool:
     for _, (start, end) in alike.pairs:
         if start == end:
             continue
-        if start > region[0]:
-            before, _ = chain_at(content, content.rfind(b"\n", 0, start - 1) + 1, start)
-            if before >= chain_at(content, start, end)[0]:
-                return False
-        if end < region[1]:
-            last, _ = chain_at(content, content.rfind(b"\n", 0, end - 1) + 1, end)
-            if last >= chain_at(content, end, region[1])[0]:
-                return False
+        if start > region[0] and _beginning_before(content, start) >= beginning_at(content, start, end):
+            return False
+        if end < region[1] and _beginning_before(content, end) >= beginning_at(content, end, region[1]):
+            return False
     return True
+
+
+def _beginning_before(content: bytes, place: int) -> bytes:
+    """What the lines of the chain begin with that ends here."""
+    return beginning_at(content, content.rfind(b"\n", 0, place - 1) + 1, place)
 
 
 def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from sys import intern
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
@@ -27,6 +29,8 @@ _CHAIN = re.compile(r":(\S+) (-|[A-Z]+)(?: \[\d+:\d+\])?\s*")
 _POLICY = re.compile(r"-P (\S+) ([A-Z]+)(?: -c \d+ \d+)?\s*")
 _NEW_CHAIN = re.compile(r"-N (\S+)\s*")
 _COUNTED = re.compile(r"\[\d+:\d+\] ?")
+_RULES_KEPT = 1 << 12
+"""Nodes of a cluster have many rules alike: so many of the last ones that were read are not read again."""
 _DEFAULT_TABLE = "filter"
 """The table that `iptables` reads and writes without `-t` (iptables(8))."""
 
@@ -118,33 +122,20 @@ class _Reader(Struct):
             chains[intern(chain)] = _OpenChain(intern(policy) if policy else None, number)
 
     def _rule(self, number: int, text: str) -> None:
-        table = self.table
-        rule = quick_rule(text, six=self.six, table=table, line=number) if table is not None else None
-        if rule is None:
-            rule = self._any_rule(number, text)
-        if rule is not None:
-            chains = self.tables.setdefault(rule.table, {})
-            holder = chains.get(rule.chain)
-            if holder is None:
-                holder = chains[rule.chain] = _OpenChain(None, number)
-            holder.rules.append(rule)
-            self.recognised = True
-
-    def _any_rule(self, number: int, text: str) -> Rule | None:
-        parts = text.split(None, 2)
         self.recognised = True
-        chain = intern(parts[1])
         if self.table is None:
-            self.not_read(number, text, "a rule outside any table", chain=chain)
-            return None
+            self.not_read(number, text, "a rule outside any table", chain=intern(text.split(None, 2)[1]))
+            return
         try:
-            words = split_words(parts[2]) if len(parts) == 3 else []
+            rule = replace(_rule_of(text, self.six, self.table), line=number)
         except ParseError as error:
-            self.not_read(number, text, error.message, chain=chain)
-            return None
-        if "-c" in words:
-            text = without_rule_counters(text)
-        return parse_rule(text, words, six=self.six, table=self.table, chain=chain, line=number)
+            self.not_read(number, text, error.message, chain=intern(text.split(None, 2)[1]))
+            return
+        chains = self.tables.setdefault(rule.table, {})
+        holder = chains.get(rule.chain)
+        if holder is None:
+            holder = chains[rule.chain] = _OpenChain(None, number)
+        holder.rules.append(rule)
 
     def _remark(self, number: int, text: str) -> bool:
         remark = read_remark(text)
@@ -167,6 +158,19 @@ class _Reader(Struct):
                 chain.rules.pop()
                 self.not_read(number, text, "the text is cut off in this line", chain=name)
                 return
+
+
+@lru_cache(maxsize=_RULES_KEPT)
+def _rule_of(text: str, six: bool, table: str) -> Rule:
+    """The rule of an `-A` line, but for the line's number. Raises ParseError if a quote is left open."""
+    rule = quick_rule(text, six=six, table=table, line=0)
+    if rule is None:
+        _, chain, *rest = text.split(None, 2)
+        words = split_words(rest[0]) if rest else []
+        if "-c" in words:
+            text = without_rule_counters(text)
+        rule = parse_rule(text, words, six=six, table=table, chain=intern(chain), line=0)
+    return rule
 
 
 def parse_iptables_save(

@@ -124,7 +124,7 @@ def _lines_of(item: Outdated, cut: CutDump, family: Family) -> _Lines | None:
         if found is None:
             return None
         to.setdefault(place, []).append(found)
-    looked_up = [line.span for line in cut.dispatch[item.offer.key] if line.links and line.table == b"nat"]
+    looked_up = [line.span for line in cut.placed.at(item.offer.key) if line.links and line.table == b"nat"]
     return _Lines(looked_up, to)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from kdiag.model.addresses import Family
@@ -24,27 +24,27 @@ def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ru
     Of a dump that was cut in part, some chains of each kind.
     """
     if cut.endpoints is not None:
-        texts = ((name, cut.text(name)) for name in cut.chains)
-        chains = _few((text.form.number if text is not None else None, name) for name, text in texts)
+        chains = _few(cut.chains_by_form(), cut.like.chains_by_form() if cut.like is not None else {}, cut.changed)
         chains += cut.endpoints.odd
         chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
     else:
-        chains = _few((name[: name.rindex(b"-")], name) for name in cut.chains)
+        kinds: dict[object, list[bytes]] = {}
+        for name in cut.chains:
+            kinds.setdefault(name[: name.rindex(b"-")], []).append(name)
+        chains = _few(kinds, {}, ())
         if cut.endpoint_region is not None:
             start = cut.endpoint_region[0] + len(b"-A ")
             chains.append(cut.content[start : cut.content.index(b" ", start)])
-    keys = _few((tuple([line[1:5] for line in lines]), key) for key, lines in cut.dispatch.items())
+    placed, like = cut.placed, cut.placed.like
+    keys = _few(placed.by_form(), like.by_form() if like is not None else {}, placed.changed)
     return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
 
 
-def _few(items: Iterable[tuple[object, _T]]) -> list[_T]:
-    """Some of each form, of items behind their forms."""
-    seen: Counter[object] = Counter()
-    chosen: list[_T] = []
-    for form, item in items:
-        if seen[form] < _SAMPLES:
-            seen[form] += 1
-            chosen.append(item)
+def _few(own: Mapping[object, list[_T]], taken_over: Mapping[object, list[_T]], changed: Collection[_T]) -> list[_T]:
+    """Some of each form, and as many of what was taken over from another dump and did not change."""
+    chosen = [item for items in own.values() for item in items[:_SAMPLES]]
+    for items in taken_over.values():
+        chosen += islice((item for item in items if item not in changed), _SAMPLES)
     return chosen
 
 

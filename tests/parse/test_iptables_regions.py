@@ -8,6 +8,7 @@ import pytest
 
 from kdiag.parse import iptables_regions
 from kdiag.parse.iptables_cut import CutDump, cut_dump
+from kdiag.parse.iptables_regions import region_of
 from tests.corpus_fixtures import cluster
 from tests.parse.test_iptables_cut import DUMPS, as_in_a_large_cluster, cut, dump
 
@@ -25,7 +26,7 @@ def parts(found: CutDump | None) -> object:
     assert found.endpoints is not None
     return (
         found.rest,
-        found.dispatch,
+        {key: found.placed.at(key) for key in found.dispatch},
         list(found.chains.items()),
         texts,
         found.endpoints.found,
@@ -105,3 +106,28 @@ def test_of_two_nodes_of_a_cluster() -> None:
     first, other = (nodes[name]["iptables-save"].content for name in ("node01", "node02"))
     assert first != other
     assert parts(cut_dump(other, like=cut(first))) == parts(cut_dump(other))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_region_is_all_lines_that_begin_alike_and_follow_each_other(seed: int) -> None:
+    chance = random.Random(seed)
+    parts = []
+    for beginning in (b"A", b"B ", b"C"):
+        sizes = [chance.choice([0, 9, 70, 5000, 20_000]) for _ in range(chance.choice([0, 1, 3, 300]))]
+        parts.append(b"".join([beginning + b"x" * size + b"\n" for size in sizes]))
+    content = b"\n" + b"".join(parts) + b"\n"
+    start = 1 + len(parts[0])
+    expected = (start, start + len(parts[1])) if parts[1] else None
+    assert region_of(content, b"B ", [(1, len(content))]) == expected
+
+
+@pytest.mark.parametrize("beginning", [b":KUBE-SEP-", b"-A KUBE-SVC-", b"-A KUBE-SERVICES -d", b"-A KUBE-SEP-"])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_stands_apart_from_its_kind_is_found(beginning: bytes, seed: int) -> None:
+    lines = dump().split(b"\n")
+    line = lines.pop(next(index for index, line in enumerate(lines) if line.startswith(beginning)))
+    nat = lines.index(b"*nat") + 1
+    ends = lines.index(b"COMMIT", nat)
+    others = [index for index in range(nat, ends) if beginning[:10] not in lines[index] + lines[index - 1]]
+    lines.insert(random.Random(seed).choice(others), line)
+    assert cut_dump(b"\n".join(lines)) is None

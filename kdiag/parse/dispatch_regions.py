@@ -1,0 +1,174 @@
+"""The lines of all dispatch chains of a dump, by the address that each is for.
+
+Nodes of one cluster have nearly the same lines, but in another order each: kube-proxy writes them in none. What another
+dump has, too, is taken over from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate, count, pairwise
+from operator import add
+
+from msgspec import Struct, field
+
+from kdiag.parse.chain_merge import Span
+from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, read_line
+
+ChainName = tuple[bytes, bytes]
+"""A table, and a chain in it."""
+
+
+class Places(Struct, frozen=True):
+    """Where the lines of one dispatch chain begin, and those behind all others that are for no address."""
+
+    starts: dict[bytes, int]
+    last: frozenset[bytes]
+
+
+class Dispatch(Struct):
+    """The lines of the dispatch chains that stand in some regions of a dump.
+
+    `lines` has those for each key, in order of the regions. Those of keys that are not `changed` may be taken from a dump
+    that was read before: then `at` tells where they stand in this one. `taken` is where all of them stand.
+    """
+
+    content: bytes
+    regions: Mapping[ChainName, Span]
+    lines: dict[Key, tuple[DispatchLine, ...]] = field(default_factory=dict)
+    taken: list[Span] = field(default_factory=list)
+    orderly: bool = True
+    """False if a line for no address stands in front of others in its chain."""
+    like: Dispatch | None = None
+    changed: frozenset[Key] = frozenset()
+    _places: dict[ChainName, Places | None] = field(default_factory=dict)
+    _doubled: list[Key] | None = None
+    _by_form: dict[object, list[Key]] = field(default_factory=dict)
+
+    def at(self, key: Key) -> tuple[DispatchLine, ...]:
+        """The lines for a key, with the places at which they stand in this dump."""
+        lines = self.lines.get(key, ())
+        if self.like is None or key in self.changed:
+            return lines
+        return tuple([line for line in map(self._moved, lines) if line is not None])
+
+    def _moved(self, line: DispatchLine) -> DispatchLine | None:
+        """A line of the other dump where it stands here; None if it does not."""
+        places, (start, end) = self._places.get((line.table, line.chain)), line.span
+        if self.like is None or places is None:
+            return None
+        place = places.starts.get(self.like.content[start : end - 1])
+        return line._replace(span=(place, place + end - start)) if place is not None else None
+
+    def by_form(self) -> Mapping[object, list[Key]]:
+        """The keys whose lines are not taken over from another dump, by the form of these lines."""
+        if not self._by_form:
+            for key in self.lines if self.like is None else sorted(self.changed & self.lines.keys()):
+                self._by_form.setdefault(tuple([line.form for line in self.lines[key]]), []).append(key)
+        return self._by_form
+
+    def around_changes(self) -> Mapping[Key, tuple[DispatchLine, ...]]:
+        """The lines for the keys that changed, and for all NodePorts or addresses with the same port and protocol."""
+        if self.like is None or any(not key[0] for key in self.changed):
+            return self.lines
+        keys = {both for key in self.changed for both in (key, (b"", *key[1:]))}
+        return {key: self.lines[key] for key in keys & self.lines.keys()}
+
+    def keeps_order(self, key: Key) -> bool:
+        """True if the lines for a key that are taken from the other dump follow each other here as they do there."""
+        lines = self.at(key)
+        return all(
+            one.span < other.span or (one.table, one.chain) != (other.table, other.chain)
+            for one, other in pairwise(lines)
+        )
+
+    def places(self, name: ChainName, known: Places | None = None) -> Places | None:
+        """The lines of a chain; None if one stands there twice. Those `known` from elsewhere need not be read."""
+        if name not in self._places:
+            start, end = self.regions.get(name, (0, 0))
+            lines = self.content[start:end].split(b"\n")[:-1]
+            last: list[bytes] = []
+            while lines and _is_last(lines[-1], DISPATCH[name], known):
+                last.append(lines.pop())
+            starts = dict(zip(lines, map(add, accumulate(map(len, lines), initial=start), count()), strict=False))
+            self._places[name] = Places(starts, frozenset(last)) if len(starts) == len(lines) else None
+        return self._places[name]
+
+    def doubled(self) -> list[Key]:
+        """The keys with several lines in one chain: the order of these means something."""
+        if self._doubled is None:
+            self._doubled = [
+                key
+                for key, lines in self.lines.items()
+                if len(lines) > 1 and len({(line.table, line.chain) for line in lines}) < len(lines)
+            ]
+        return self._doubled
+
+
+def read_dispatch(content: bytes, regions: Mapping[ChainName, Span], like: Dispatch | None = None) -> Dispatch:
+    """Read the lines of dispatch chains. Other lines in these regions are left to the rest."""
+    if like is not None and like.orderly:
+        found = _read_after(content, regions, like)
+        if found is not None:
+            return found
+    found = Dispatch(content, regions)
+    lines: dict[Key, list[DispatchLine]] = {}
+    for name, (start, stop) in regions.items():
+        behind, first, without_address = 0, start, DISPATCH[name]
+        for raw in content[start:stop].split(b"\n")[:-1]:
+            end = start + len(raw) + 1
+            read = read_line(raw, without_address)
+            if read is None:
+                behind += 1
+                found.taken.append((first, start))
+                first = end
+            else:
+                found.orderly = found.orderly and not behind
+                key, text, links = read
+                lines.setdefault(key, []).append(DispatchLine((start, end), *name, behind, text, links))
+            start = end
+        found.taken.append((first, stop))
+    found.lines = {key: tuple(mine) for key, mine in lines.items()}
+    return found
+
+
+def _read_after(content: bytes, regions: Mapping[ChainName, Span], like: Dispatch) -> Dispatch | None:
+    """The same, but lines of `like` are not read again. None if the order of lines or regions is not as usual."""
+    if [name for name in regions if name in like.regions] != [name for name in like.regions if name in regions]:
+        return None
+    found = Dispatch(content, regions, dict(like.lines), like=like)
+    come: dict[Key, list[DispatchLine]] = {}
+    gone: list[Key] = []
+    for name in dict.fromkeys([*regions, *like.regions]):
+        known = like.places(name)
+        places = found.places(name, known)
+        if known is None or places is None:
+            return None
+        for raw in places.starts.keys() - known.starts.keys():
+            read = read_line(raw, DISPATCH[name])
+            if read is None:
+                return None
+            key, text, links = read
+            start = places.starts[raw]
+            come.setdefault(key, []).append(DispatchLine((start, start + len(raw) + 1), *name, 0, text, links))
+        reads = [read_line(raw, DISPATCH[name]) for raw in known.starts.keys() - places.starts.keys()]
+        gone += [read[0] for read in reads if read is not None]
+        if places.starts:
+            raw, start = next(reversed(places.starts.items()))
+            found.taken.append((regions[name][0], start + len(raw) + 1))
+    changed = {*come, *gone, *(key for key in like.doubled() if not found.keeps_order(key))}
+    order = {name: position for position, name in enumerate(regions)}
+    for key in sorted(changed):
+        mine = [*found.at(key), *come.get(key, ())]
+        found.lines[key] = tuple(sorted(mine, key=lambda line: (order[line.table, line.chain], line.span)))
+        if not mine:
+            del found.lines[key]
+    found.changed = frozenset(changed)
+    return found
+
+
+def _is_last(raw: bytes, without_address: bool, known: Places | None) -> bool:
+    """True if a line is for no address."""
+    if known is not None and (raw in known.last or raw in known.starts):
+        return raw in known.last
+    return read_line(raw, without_address) is None
