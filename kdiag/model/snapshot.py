@@ -84,9 +84,13 @@ class Recording:
         """How long the content is; nothing is read for it."""
         return len(self._content) if isinstance(self._content, bytes) else self._content.size_bytes
 
-    def lasting(self, content: bytes) -> bytes | Stored:
-        """What `Part` can read parts of later. `content` is all of it: it is kept only where it has to be."""
-        return content if isinstance(self._content, bytes) or not self._content.has_parts else self._content
+    @property
+    def in_parts(self) -> bytes | Stored:
+        """What `Part` can read parts of, now and later: all of the content only where it has no parts or is in memory anyway.
+
+        Raises SnapshotError if what is stored cannot be read any more.
+        """
+        return self._content if isinstance(self._content, bytes) or self._content.has_parts else self._content.read()
 
     def text(self) -> str:
         """The content as text; bytes that are not UTF-8 become U+FFFD."""

@@ -18,7 +18,7 @@ from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
-from kdiag.model.snapshot import Part, Recording
+from kdiag.model.snapshot import Part, Recording, Stored
 from kdiag.parse import api_objects, api_raw, api_slices
 from kdiag.parse.api_fields import Complain
 
@@ -101,6 +101,7 @@ _VERSION = msgspec.json.Decoder(api_raw.VersionInfo)
 
 _ITEMS, _END = b'"items":[\n', b"\n]}\n"
 _LINE_END, _COMMA = b"\n", ord(",")
+_PIECE_BYTES = 1 << 20
 
 _REQUIRED = ("services", "nodes", "pods")
 _SLICE_VERSIONS = ("endpointslices-v1", "endpointslices", "endpointslices-v1beta1")
@@ -228,13 +229,12 @@ class _Reader:
     def _objects(self, recording_name: str, kind: _Kind[_Wire, _Model]) -> list[_Model] | None:
         """The objects of one recording; None if it holds no list of them."""
         recording = self.api[recording_name]
-        content = recording.content
-        lines = _lines(content)
+        lines = _lines(recording.in_parts)
         if lines is not None:
             objects = self._plain_objects(recording_name, recording, lines, kind)
             if objects is not None:
                 return objects
-        frame = self._frame(recording_name, recording, content)
+        frame = self._frame(recording_name, recording)
         if frame is None:
             return None
         if frame.kind not in (None, "List", kind.list_kind) or (frame.items is msgspec.UNSET and frame.kind is None):
@@ -276,8 +276,7 @@ class _Reader:
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
             if kind.at_once is not None:
-                whole = recording.lasting(lines.content)
-                out = [kind.at_once(line, left_out.append, Part(whole, start, end)) for start, end, line in lines]
+                out = [kind.at_once(line, left_out.append, Part(lines.whole, start, end)) for start, end, line in lines]
             else:
                 out = [kind.convert(kind.decoder.decode(line), left_out.append) for _, _, line in lines]
         except (*_MALFORMED, ValueError, OverflowError):
@@ -288,9 +287,9 @@ class _Reader:
         self.sources.setdefault(kind.plural, recording.source)
         return out
 
-    def _frame(self, recording_name: str, recording: Recording, content: bytes) -> api_raw.ObjectList | None:
+    def _frame(self, recording_name: str, recording: Recording) -> api_raw.ObjectList | None:
         """The list with its objects still encoded; None if there is none, and a gap unless the server lacks the kind."""
-        content = content.removeprefix(_BYTE_ORDER_MARK)
+        content = recording.content.removeprefix(_BYTE_ORDER_MARK)
         try:
             frame = _LIST.decode(content)
         except _MALFORMED as error:
@@ -336,34 +335,44 @@ class _Reader:
 class _Lines:
     """A list of encoded objects, one a line, as `kdiag.gather.api_pages` writes it: `head` is the list without any."""
 
-    def __init__(self, content: bytes, start: int, end: int) -> None:
-        self.head = content[:start] + b"]}"
-        self.content, self._start, self._end = content, start, end
+    def __init__(self, whole: bytes | Stored, head: bytes, start: int, end: int) -> None:
+        self.head = head
+        self.whole, self._start, self._end = whole, start, end
 
     def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
-        """Where each line begins and ends, and the line. That it is a whole object is for the decoder to find: it refuses halves."""
-        content, stop = self.content, self._end
-        view = memoryview(content)
-        start = searched = self._start
-        while start < stop:
+        """Where each line begins and ends, and the line. That it is a whole object is for the decoder to find: it refuses halves.
+
+        Of a file a piece is in memory at a time: getting memory for all of it takes longer than reading it.
+        """
+        start, size = self._start, _PIECE_BYTES
+        while True:
+            if isinstance(self.whole, bytes):
+                piece, offset, end = self.whole, 0, self._end
+            else:
+                end = min(start + size, self._end)
+                piece, offset = self.whole.part(start, end), start
+            view, stop = memoryview(piece), end - offset
+            first = at = searched = start - offset
             # One byte is found ten times as fast as two.
-            end = content.find(_LINE_END, searched, stop) - 1
-            if end < 0:
-                end = stop
-            elif content[end] != _COMMA:
-                searched = end + 2
-                continue
-            yield start, end, view[start:end]
-            start = searched = end + 2
+            while (found := piece.find(_LINE_END, searched, stop) - 1) >= 0:
+                searched = found + 2
+                if piece[found] == _COMMA:
+                    yield offset + at, offset + found, view[at:found]
+                    at = searched
+            if end == self._end:
+                yield offset + at, end, view[at:stop]
+                return
+            start, size = offset + at, _PIECE_BYTES if at > first else 2 * size
 
 
-def _lines(content: bytes) -> _Lines | None:
-    start = content.find(_ITEMS, 0, 4096)
-    if start < 0 or not content.endswith(_END):
+def _lines(whole: bytes | Stored) -> _Lines | None:
+    size_bytes = len(whole) if isinstance(whole, bytes) else whole.size_bytes
+    beginning = bytes(Part(whole, 0, min(4096, size_bytes)).read())
+    start = beginning.find(_ITEMS) + len(_ITEMS)
+    end = size_bytes - len(_END)
+    if start < len(_ITEMS) or end <= start or Part(whole, end, size_bytes).read() != _END:
         return None
-    start += len(_ITEMS)
-    end = len(content) - len(_END)
-    return _Lines(content, start, end) if end > start else None
+    return _Lines(whole, beginning[:start] + b"]}", start, end)
 
 
 def _permission(recording_name: str) -> str:

@@ -221,6 +221,35 @@ class TestPartsOfLists:
             with pytest.raises(SnapshotError, match="any more"):
                 _ = state.slices[3].endpoints[0]
 
+    @pytest.mark.parametrize("piece_bytes", [1, 64, 700, 4000, 1 << 20])
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"", b""),
+            (b'"addressType"', b'\n"addressType"'),
+            (b"Pod", b"P,\nd"),
+            (b'"p5"', b"5"),
+            (b"},\n{", b"},\n\n{"),
+            (b"}\n]}\n", b"},\n\n]}\n"),
+            (b"]}\n", b"\n]}\n"),
+            (b"]}\n", b"]\n"),
+            (b"web-399", b"web-" + b"9" * 9000),
+        ],
+    )
+    def test_a_file_is_read_piece_by_piece_as_it_is_as_a_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int, old: bytes, new: bytes
+    ) -> None:
+        content = self.listed().replace(b'"items": [\n', b'"items":[\n').replace(old, new)
+        whole = parse_cluster(
+            {"endpointslices-v1": Recording(source="cluster/endpointslices-v1.json", content=content)}
+        )
+        lay(tmp_path, {**AROUND, "cluster/endpointslices-v1.json": content})
+        api = {"endpointslices-v1": read_snapshot(tmp_path).api["endpointslices-v1"]}
+        monkeypatch.setattr("kdiag.parse.api._PIECE_BYTES", piece_bytes)
+        found = parse_cluster(api)
+        assert found == whole
+        assert [item.numbers() for item in found[0].slices] == [item.numbers() for item in whole[0].slices]
+
     @pytest.mark.parametrize("packed", [False, True])
     def test_parts_are_what_stands_there(self, tmp_path: Path, packed: bool) -> None:
         name = PACKED_RULES if packed else RULES
