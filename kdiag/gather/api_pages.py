@@ -129,37 +129,37 @@ def _in_pieces(page: bytes) -> tuple[_Page, list[bytes | memoryview]] | None:
         return None
     view, done = memoryview(page), item
     pieces: list[bytes | memoryview] = []
-    key = page.find(_LIST_OF_CHANGES, item, end)
     # An object of a list begins with its name, behind a comma or on a line of its own. (In JSON a quote within a string is escaped, so
     # that its start is never found in one.) Should that be another list, a line ends where it need not, which is no harm.
     while item >= 0:
+        following = page.find(_OBJECT_START, item + 1, end)
         before = page[item - 1]
         if before == _COMMA:
             pieces += (view[done:item], b"\n")
             done = item
         if before in _BEFORE_OBJECTS:
-            if -1 < key < item:
-                key = page.find(_LIST_OF_CHANGES, item, end)
             # The changes stand in an object's metadata and in nothing that is in it.
-            if key >= 0 and page.find(_OBJECT_START, item + 1, key) < 0:
-                short = _shortened(page, view, item, key)
+            stop = following if following >= 0 else end
+            key = page.find(_LIST_OF_CHANGES, item, stop)
+            if key >= 0:
+                short = _shortened(page, view, item, key, stop)
                 if short is None:
                     return None
                 pieces += (view[done : short[0]], short[1])
                 done = short[2]
-        item = page.find(_OBJECT_START, max(done, item + 1), end)
+        item = following
     pieces.append(bytes(view[done:end]).strip())
     return found, pieces
 
 
-def _shortened(page: bytes, view: memoryview, item: int, key: int) -> tuple[int, bytes, int] | None:
+def _shortened(page: bytes, view: memoryview, item: int, key: int, stop: int) -> tuple[int, bytes, int] | None:
     """Where the changes of an object begin whose key is there, what to put in their place, and where they end; None if that
-    is not seen at once."""
+    is not seen at once, before `stop`."""
     if page.count(b"{", item, key) - page.count(b"}", item, key) != 2 or page[key - 1] == _BACKSLASH:
         return None
     start = end = key + len(_LIST_OF_CHANGES) - 1
     for _ in range(_MOST_ENDS):
-        end = page.find(b"]", end) + 1
+        end = page.find(b"]", end, stop) + 1
         if not end:
             return None
         try:

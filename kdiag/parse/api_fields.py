@@ -7,11 +7,15 @@ raises ValueError.
 from __future__ import annotations
 
 import re
+import sys
+from array import array
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from sys import intern
+
+import msgspec
 
 from kdiag.model.addresses import Address, Network, Protocol, parse_address, parse_network
 from kdiag.model.objects import Metadata, ObjectKey
@@ -22,6 +26,8 @@ Complain = Callable[[str], None]
 
 _PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
 _OCTETS = {str(number): number for number in range(256)}
+_NUMBERS = msgspec.json.Decoder(list[int])
+_COMMAS = bytes.maketrans(b".\n", b",,")
 _LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
@@ -29,11 +35,12 @@ def metadata(item: raw.ObjectMeta) -> Metadata:
     """What all objects have. Raises ValueError without a name."""
     if not item.name:
         raise ValueError("it has no name")
+    created = item.creation_timestamp
     return Metadata(
         key=ObjectKey(namespace=intern(item.namespace or ""), name=item.name),
         labels=item.labels or {},
         annotations=item.annotations or {},
-        created_at=_utc(item.creation_timestamp),
+        created_at=created if created is None or created.tzinfo is UTC else _utc(created),
         updated_at=_latest(item.managed_fields) if item.managed_fields else None,
         deleted_at=_utc(item.deletion_timestamp) if item.deletion_timestamp else None,
         uid=item.uid or "",
@@ -63,9 +70,7 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None or moment.tzinfo is UTC:
-        return moment
+def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -79,8 +84,7 @@ def protocol(text: str | None) -> Protocol:
 
 def addresses(texts: Iterable[str], what: str, complain: Complain) -> tuple[Address, ...]:
     """Those that are addresses."""
-    found = [address(text, what, complain) for text in texts]
-    return tuple([item for item in found if item is not None])
+    return tuple([found for text in texts if (found := address(text, what, complain)) is not None])
 
 
 def address(text: str, what: str, complain: Complain) -> Address | None:
@@ -107,9 +111,23 @@ class _Heads(dict[str, int]):
 _HEADS = _Heads()
 
 
-def ipv4_numbers(texts: Iterable[str]) -> list[int]:
-    """IPv4 addresses that are written as usual. Raises KeyError or ValueError if one is not."""
-    return [_HEADS[head] | _OCTETS[last] for text in texts for head, _, last in (text.rpartition("."),)]
+def ipv4_numbers(lines: str, count: int) -> array[int] | None:
+    """So many IPv4 addresses, one a line, as numbers; None unless all are written as usual.
+
+    With commas between them their octets are a list of numbers as JSON has it (no leading zeros): reading that takes half as long as
+    looking at each address.
+    """
+    text = lines.encode()
+    if text.translate(None, b"0123456789") != b"\n".join([b"..."] * count):
+        return None
+    found = array("I")
+    try:
+        found.frombytes(bytes(_NUMBERS.decode(b"[%b]" % text.translate(_COMMAS))))
+    except (msgspec.DecodeError, ValueError):
+        return None
+    if sys.byteorder == "little":
+        found.byteswap()
+    return found
 
 
 @lru_cache(maxsize=65536)

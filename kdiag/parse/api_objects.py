@@ -48,6 +48,7 @@ def service(item: raw.Service, complain: Complain) -> Service:
     texts = spec.cluster_ips or [spec.cluster_ip or ""]
     cluster_ips = addresses([text for text in texts if text not in ("", "None")], "cluster IP", complain)
     balancer = item.status.load_balancer if item.status else None
+    ingress = balancer.ingress if balancer else None
     return Service(
         meta=metadata(item.metadata),
         type=intern(spec.type or "ClusterIP"),
@@ -75,10 +76,14 @@ def service(item: raw.Service, complain: Complain) -> Service:
                     hostname=entry.hostname or None,
                     ip_mode=entry.ip_mode,
                 )
-                for entry in (balancer.ingress if balancer else None) or ()
+                for entry in ingress
             ]
-        ),
-        source_ranges=networks(spec.load_balancer_source_ranges or (), "source range", complain),
+        )
+        if ingress
+        else (),
+        source_ranges=networks(spec.load_balancer_source_ranges, "source range", complain)
+        if spec.load_balancer_source_ranges
+        else (),
         selector=spec.selector,
         affinity_s=_affinity_s(spec),
         internal_policy=_policy(spec.internal_traffic_policy),
@@ -114,14 +119,17 @@ def node(item: raw.Node, complain: Complain) -> Node:
     return Node(
         meta=meta,
         pod_cidrs=networks(spec.pod_cidrs or ([spec.pod_cidr] if spec.pod_cidr else ()), "pod CIDR", complain),
-        addresses=tuple((entry.type, entry.address) for entry in status.addresses or ()),
+        addresses=tuple([(entry.type, entry.address) for entry in status.addresses or ()]),
         ready=ready is None or ready,
         kubelet_version=system.kubelet_version or "",
         os=system.operating_system or meta.labels.get("kubernetes.io/os") or "linux",
         provider_id=spec.provider_id or "",
         pod_capacity=int(capacity) if capacity.isascii() and capacity.isdigit() and len(capacity) < 20 else None,
         taints=tuple(
-            f"{taint.key}{'=' + taint.value if taint.value else ''}:{taint.effect or ''}" for taint in spec.taints or ()
+            [
+                f"{taint.key}{'=' + taint.value if taint.value else ''}:{taint.effect or ''}"
+                for taint in spec.taints or ()
+            ]
         ),
     )
 
@@ -194,7 +202,10 @@ def _environment(encoded: msgspec.Raw) -> dict[str, str]:
 
 def _condition(conditions: list[raw.Condition] | None, wanted: str) -> bool | None:
     """True if the condition is True, False if it is False or Unknown, None if it is not there."""
-    return next((item.status == "True" for item in conditions or () if item.type == wanted), None)
+    for item in conditions or ():
+        if item.type == wanted:
+            return item.status == "True"
+    return None
 
 
 def _policy(text: str | None) -> TrafficPolicy:

@@ -7,7 +7,6 @@ asks for it.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from sys import intern
@@ -143,19 +142,16 @@ def _ready(items: Sequence[raw.Endpoint], address_type: str) -> ReadyEndpoints |
         if not listed or item.hints is not None or item.topology is not None:
             return None
         texts.append(listed[0])
+    lines = "\n".join(texts)
     if address_type == Family.IPV4:
-        try:
-            numbers: Sequence[int] = array("I", ipv4_numbers(texts))
-        except (KeyError, ValueError):
-            return None
-    else:
-        found = [sloppy_address(text) for text in texts]
-        if not all(item is not None and family_of(item) == address_type for item in found):
-            return None
-        if any("\n" in text for text in texts):
-            return None
-        numbers = tuple([int(item) for item in found if item is not None])
-    return ReadyEndpoints(numbers, "\n".join(texts))
+        numbers: Sequence[int] | None = ipv4_numbers(lines, len(texts))
+        return ReadyEndpoints(numbers, lines) if numbers is not None else None
+    found = [sloppy_address(text) for text in texts]
+    if not all(item is not None and family_of(item) == address_type for item in found):
+        return None
+    if any("\n" in text for text in texts):
+        return None
+    return ReadyEndpoints(tuple([int(item) for item in found if item is not None]), lines)
 
 
 def _endpoints(items: Iterable[raw.Endpoint], complain: Complain) -> Iterator[Endpoint]:

@@ -752,12 +752,17 @@ class TestCorpus:
         assert time.process_time() - begin < 0.2
 
 
+ODD_ADDRESSES = (
+    *("", "1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "|.1.2.3", "1.2.3.4.|.5.6.7.8", "1.2.3.256", " 1.2.3.4"),
+    *("1.2.3.4\n5.6.7.8", "1.2.3.4\n", "1,2.3.4", "1,2.3.4.5", "1.2..3", "-0.1.2.3", "1e1.2.3.4", f"1.2.3.{1 << 70}"),
+    *("1.2.3.\u0664", "[1.2.3.4]"),
+)
+
+
 @given(
     st.lists(
         st.lists(st.integers(0, 255), min_size=4, max_size=4).map(lambda octets: ".".join(map(str, octets)))
-        | st.sampled_from(
-            ["", "1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "|.1.2.3", "1.2.3.4.|.5.6.7.8", "1.2.3.256", " 1.2.3.4"]
-        ),
+        | st.sampled_from(ODD_ADDRESSES),
         max_size=5,
     )
 )
@@ -776,3 +781,11 @@ def test_addresses_of_a_slice_are_read_together_as_they_are_one_by_one(texts: li
     assert isinstance(found.endpoints, LazyEndpoints) == all(
         str(item) == text for item, text in zip(one_by_one, texts, strict=True)
     )
+
+
+@pytest.mark.parametrize(("end", "is_whole"), [("\n]}\n", True), (",\n\n]}\n", False), ("\n\n]}\n", True)])
+def test_a_list_does_not_end_with_a_comma(end: str, is_whole: bool) -> None:
+    content = f'{{"kind":"ServiceList","items":[\n{{"metadata":{{"name":"web"}},"spec":{{}}}}{end}'.encode()
+    state, gaps = parse_cluster({"services": Recording(source="cluster/services.json", content=content)})
+    assert ("services" in state.seen) is is_whole
+    assert any("not valid JSON" in gap.reason for gap in gaps) is not is_whole
