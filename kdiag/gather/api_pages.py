@@ -166,9 +166,16 @@ def _shortened(page: bytes, view: memoryview, item: int, key: int, stop: int) ->
             changes = _CHANGES.decode(view[start:end])
         except _MALFORMED:
             continue  # that was within a string: what is a whole list is the list that began there
-        times = [change.time for change in changes if change.time]
-        return (start, _one_change(max(times)), end) if times else None
+        latest = _latest(changes)
+        return (start, _one_change(latest), end) if latest is not None else None
     return None
+
+
+def _latest(changes: list[_Change]) -> str | None:
+    """When an object was changed last; None if no change tells its time."""
+    if len(changes) == 1:
+        return changes[0].time or None
+    return max([change.time for change in changes if change.time], default=None)
 
 
 def _object_by_object(page: bytes) -> tuple[_Page, list[bytes | memoryview]]:
@@ -194,7 +201,7 @@ def with_time_of_change(item: bytes) -> bytes:
             metadata = _OBJECT.decode(found["metadata"])
             changes = metadata.get("managedFields")
             if changes is not None:
-                latest = max((change.time for change in _CHANGES.decode(changes) if change.time), default=None)
+                latest = _latest(_CHANGES.decode(changes))
                 if latest is None:
                     del metadata["managedFields"]
                 else:

@@ -118,11 +118,10 @@ def ipv4_numbers(lines: str, count: int) -> array[int] | None:
     looking at each address.
     """
     text = lines.encode()
-    if text.translate(None, b"0123456789") != b"\n".join([b"..."] * count):
+    if text.translate(None, b"0123456789") != (b"...\n" * count)[:-1]:
         return None
-    found = array("I")
     try:
-        found.frombytes(bytes(_NUMBERS.decode(b"[%b]" % text.translate(_COMMAS))))
+        found = array("I", bytes(_NUMBERS.decode(b"[%b]" % text.translate(_COMMAS))))
     except (msgspec.DecodeError, ValueError):
         return None
     if sys.byteorder == "little":
