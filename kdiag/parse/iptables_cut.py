@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kdiag.model.addresses import AddressSet
-from kdiag.parse.chain_merge import Span, chain_at
+from kdiag.parse.chain_merge import Span, beginning_at, chain_at
 from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import DispatchLine, Key
 from kdiag.parse.dispatch_regions import Dispatch, read_dispatch
@@ -25,11 +25,13 @@ from kdiag.parse.iptables_regions import (
     add_endpoint_chains,
     find_regions,
     is_pure,
+    largest_regions,
     service_chains,
 )
 from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
 
 _LINE_END = 0x0A
+_PART_BYTES = 1 << 16
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
@@ -68,6 +70,8 @@ class CutDump:
     crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _by_form: dict[object, list[bytes]] = field(default_factory=dict, repr=False)
+    _halves: dict[int, tuple[Span, bytes]] = field(default_factory=dict, repr=False)
+    """The lines in the middle of a region, of its halves, and so on, and what each begins with."""
 
     @property
     def endpoint_region(self) -> Span | None:
@@ -124,33 +128,26 @@ class CutDump:
     def reached(self, keys: Iterable[Key], *, endpoints: bool = True) -> set[bytes]:
         """The chains that packets with these keys may come to, and those that the rest leads to."""
         rest = self.rest_text()
-        queue = [*LINK.findall(rest)]
+        looked_up = [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
         found: set[bytes] = set()
-
-        def add_endpoints(names: Iterable[bytes]) -> None:
-            new = {ENDPOINT_KIND + name for name in names} - found
+        new = [*LINK.findall(rest), *looked_up]
+        behind = set(_ENDPOINT_NAME.findall(rest)) if endpoints else set()
+        while new or behind:
+            # In the order in which they are named: each is read but once.
+            new = [name for name in dict.fromkeys(new) if name not in found]
             found.update(new)
+            if endpoints:
+                for name in new:
+                    behind.update(self.endpoint_names(name) if name in self.chains else ())
+            added = {ENDPOINT_KIND + name for name in behind} - found
+            found |= added
+            texts = [text for text in map(self.text, new) if text is not None]
+            new = [link for text in texts for link in text.links]
             if self.endpoints is None:
-                # Whether they lead on has not been looked at.
-                queue.extend(
-                    LINK.findall(
-                        b"".join(self.content[start:end] for name in new for start, end in self._spans_of(name))
-                    )
-                )
-
-        if endpoints:
-            add_endpoints(_ENDPOINT_NAME.findall(rest))
-        queue += [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
-        while queue:
-            name = queue.pop()
-            if name in found:
-                continue
-            found.add(name)
-            text = self.text(name)
-            if text is not None:
-                queue += text.links
-                if endpoints:
-                    add_endpoints(self.endpoint_names(name))
+                # Whether the chains of endpoints lead on has not been looked at.
+                spans = [span for name in added for span in self._spans_of(name)]
+                new += LINK.findall(b"".join([self.content[start:end] for start, end in spans]))
+            behind = set()
         return found
 
     def refusals_behind(self, keys: Iterable[Key]) -> Collection[Key]:
@@ -231,17 +228,24 @@ class CutDump:
 
     def _line_at(self, region: Span, beginning: bytes) -> Span | None:
         """The first line of a sorted region that begins like this."""
-        content = self.content
         low, high = region
         while low < high:
-            middle = content.rfind(b"\n", low, (low + high) // 2) + 1 or low
-            if content[middle : middle + len(beginning)] < beginning:
-                low = content.index(b"\n", middle) + 1
+            half = (low + high) // 2
+            line = self._halves.get(half)
+            if line is None:
+                start = self.content.rfind(b"\n", low, half) + 1 or low
+                line = ((start, self.content.index(b"\n", start) + 1), beginning_at(self.content, start, region[1]))
+                if high - low > _PART_BYTES:
+                    # Every search begins with the same ones.
+                    self._halves[half] = line
+            span, found = line
+            if found < beginning:
+                low = span[1]
             else:
-                high = middle
-        if not content.startswith(beginning, low):
+                high = span[0]
+        if not self.content.startswith(beginning, low):
             return None
-        return low, content.index(b"\n", low) + 1
+        return low, self.content.index(b"\n", low) + 1
 
 
 def cut_dump(
@@ -252,11 +256,12 @@ def cut_dump(
     `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services. What is
     the same in `like`, the dump of another node that was cut up as a whole and not `alone`, is not read again.
     """
-    tables = _tables(content)
+    most = largest_regions(content)
+    tables = _tables(content, most)
     if tables is None or b"nat" not in tables:
         return None
     regions = find_regions(content, tables)
-    if regions is None:
+    if regions is None or not set(most) <= set(regions.rules.values()):
         return None
     dispatch = read_dispatch(content, regions.dispatched, like.placed if like is not None else None)
     taken = [*regions.declared.values(), *regions.rules.values(), *dispatch.taken]
@@ -271,6 +276,9 @@ def cut_dump(
         ):
             return None
     elif not add_endpoint_chains(found, content, where, like):
+        return None
+    read = {alike.new: [come for _, come in alike.pairs] for alike in found.alike}
+    if any(_has_returns(content, read.get(span, [span])) for span in most):
         return None
     if like is not None and found.alike:
         lines = LineNumbersAfter(content, like.content, like.lines, found.alike)
@@ -321,13 +329,14 @@ def _crossings(cut: CutDump, come: EndpointForms | None) -> Crossings:
     )
 
 
-def _tables(content: bytes) -> dict[bytes, Span] | None:
+def _tables(content: bytes, chains: list[Span]) -> dict[bytes, Span] | None:
     """What stands between `*table` and COMMIT of each table; None if a table is cut off or shown twice, or if the text
-    has lines of another kind than iptables writes."""
-    if b"\r" in content or not content.endswith(b"\n"):
+    has lines of another kind than iptables writes. Only rules stand in `chains`, which are not looked at."""
+    around = _complement(chains, len(content))
+    if not content.endswith(b"\n") or _has_returns(content, around):
         return None
     found: dict[bytes, Span] = {}
-    starts = list(_table_starts(content))
+    starts = [start for span in around for start in _table_starts(content, span)]
     for start, following in zip(starts, [*starts[1:], len(content)], strict=True):
         begin = content.index(b"\n", start) + 1
         end = content.rfind(b"\nCOMMIT\n", begin - 1, following) + 1
@@ -338,13 +347,17 @@ def _tables(content: bytes) -> dict[bytes, Span] | None:
     return found
 
 
-def _table_starts(content: bytes) -> Iterator[int]:
+def _has_returns(content: bytes, spans: Iterable[Span]) -> bool:
+    return any(content.find(b"\r", start, end) >= 0 for start, end in spans)
+
+
+def _table_starts(content: bytes, span: Span) -> Iterator[int]:
     """Where lines begin with a star. Single bytes are found at the speed of memory, unlike two."""
-    position = content.find(b"*")
+    position = content.find(b"*", *span)
     while position >= 0:
         if position == 0 or content[position - 1] == _LINE_END:
             yield position
-        position = content.find(b"*", position + 1)
+        position = content.find(b"*", position + 1, span[1])
 
 
 def _complement(taken: list[Span], size: int) -> tuple[Span, ...]:

@@ -59,6 +59,19 @@ class Regions(Struct):
     dispatched: dict[ChainName, Span] = field(default_factory=dict)
 
 
+def largest_regions(content: bytes) -> list[Span]:
+    """Where the rules of endpoints and of cluster IPs seem to stand in table nat, as most rules do."""
+    start = content.find(b"\n*nat\n") + 1
+    position = _end_of_run(content, b":", start + len(b"*nat\n"), len(content))
+    found = []
+    for kind in (ENDPOINT_KIND, SERVICE_KINDS[0]):
+        region = region_of(content, b"-A " + kind, [(position, len(content))])
+        if region is not None:
+            found.append(region)
+            position = region[1]
+    return found
+
+
 def find_regions(content: bytes, tables: Mapping[bytes, Span]) -> Regions | None:
     """The regions in a dump's tables; None if a line of them stands elsewhere, or another one in them.
 

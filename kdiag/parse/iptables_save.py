@@ -29,7 +29,7 @@ _CHAIN = re.compile(r":(\S+) (-|[A-Z]+)(?: \[\d+:\d+\])?\s*")
 _POLICY = re.compile(r"-P (\S+) ([A-Z]+)(?: -c \d+ \d+)?\s*")
 _NEW_CHAIN = re.compile(r"-N (\S+)\s*")
 _COUNTED = re.compile(r"\[\d+:\d+\] ?")
-_RULES_KEPT = 1 << 12
+_RULES_KEPT = 1 << 13
 """Nodes of a cluster have many rules alike: so many of the last ones that were read are not read again."""
 _DEFAULT_TABLE = "filter"
 """The table that `iptables` reads and writes without `-t` (iptables(8))."""

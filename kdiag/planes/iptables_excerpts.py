@@ -41,11 +41,15 @@ def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ru
 
 
 def _few(own: Mapping[object, list[_T]], taken_over: Mapping[object, list[_T]], changed: Collection[_T]) -> list[_T]:
-    """Some of each form, and as many of what was taken over from another dump and did not change."""
-    chosen = [item for items in own.values() for item in items[:_SAMPLES]]
-    for items in taken_over.values():
-        chosen += islice((item for item in items if item not in changed), _SAMPLES)
-    return chosen
+    """Some of each form: of what was taken over from another dump and did not change, or else of a dump's own."""
+    chosen = {
+        form: list(islice((item for item in items if item not in changed), _SAMPLES))
+        for form, items in taken_over.items()
+    }
+    for form, items in own.items():
+        some = chosen.setdefault(form, [])
+        some += items[: _SAMPLES - len(some)]
+    return [item for items in chosen.values() for item in items]
 
 
 def whole_of(cut: CutDump, ruleset: Ruleset) -> Ruleset:

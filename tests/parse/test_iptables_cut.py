@@ -131,13 +131,17 @@ def moved(content: bytes, beginning: bytes) -> bytes:
         dump().replace(b"\nCOMMIT\n", b"\n", 1),
         dump() + dump(),
         dump().replace(b"\n", b"\r\n"),
+        dump().replace(b" -j KUBE-MARK-MASQ\n-A KUBE-SEP-", b" -j KUBE-MARK-MASQ\r\n-A KUBE-SEP-", 1),
+        dump().replace(b" -j KUBE-SEP-", b"\r -j KUBE-SEP-", 1),
+        dump().replace(b"\n-A KUBE-SVC-", b"\n*filter\nCOMMIT\n-A KUBE-SVC-", 9),
+        dump().replace(b"*nat", b"*nut"),
         moved(dump(), b"-A KUBE-SEP-"),
         moved(dump(), b"-A KUBE-SERVICES -d 10.96"),
         dump().replace(b"-j KUBE-SVC-", b"-j KUBE-SVC-X-"),
         b"",
         b"*filter\nCOMMIT\n",
     ],
-    ids="cut-off no-commit twice crlf endpoint-moved dispatch-moved odd-name empty no-nat".split(),
+    ids="cut-off no-commit twice crlf cr-endpoint cr-service table-inside nut endpoint-moved dispatch-moved odd-name empty no-nat".split(),
 )
 def test_what_is_not_of_the_form_is_not_cut(odd: bytes) -> None:
     assert cut_dump(odd) is None

@@ -55,7 +55,7 @@ def edited(content: bytes, chance: random.Random) -> bytes:
                 lines.insert(chance.choice(rules), lines.pop(index))
             case _:
                 place = chance.randrange(len(line))
-                lines[index] = line[:place] + chance.choice([b"A", b"2", b" "]) + line[place + 1 :]
+                lines[index] = line[:place] + chance.choice([b"A", b"2", b" ", b"\r", b"\n"]) + line[place + 1 :]
     return b"\n".join(lines)
 
 
