@@ -19,7 +19,7 @@ from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candid
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
-from kdiag.model.addresses import Family, SocketAddress
+from kdiag.model.addresses import Family, Protocol, SocketAddress
 from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
@@ -45,6 +45,7 @@ class Places(Struct, frozen=True):
 
 
 NOWHERE = Places((), (), b"")
+_NOT_YET = Places((), (), b"")
 
 
 Wanted = tuple[int, bool]
@@ -98,6 +99,15 @@ class PlainEndpoints:
         self._known: dict[tuple[ServicePortKey, Family], Places | None] = {}
         self._nodes: dict[tuple[ServicePortKey, Family], list[str | None]] = {}
         self._shared: dict[tuple[object, ...], _Shared] = {}
+        self.served = tuple(
+            [
+                (service, port, ServicePortKey(service=service.key, port_name=port.name, protocol=port.protocol))
+                for service in cluster.services
+                if is_served(service)
+                for port in service.ports
+            ]
+        )
+        """The Service ports that proxies serve."""
 
     def shared(self, context: NodeContext, family: Family, *, reads_slices: bool) -> _Shared:
         """What was worked out for nodes whose proxies go by the same rules."""
@@ -111,9 +121,10 @@ class PlainEndpoints:
     def of(self, key: ServicePortKey, service_port: ServicePort, family: Family) -> Places | None:
         """The endpoints; None if there is more to them."""
         asked = (key, family)
-        if asked not in self._known:
-            self._known[asked] = _plain(self._with_port(key, service_port, family), family)
-        return self._known[asked]
+        found = self._known.get(asked, _NOT_YET)
+        if found is _NOT_YET:
+            found = self._known[asked] = _plain(self._with_port(key, service_port, family), family)
+        return found
 
     def near(self, key: ServicePortKey, service_port: ServicePort, family: Family, node: str) -> Places:
         """Those of them that are on a node."""
@@ -155,43 +166,43 @@ def outlooks(
     at = node_port_addresses(family, context.networks[family], context.host, context.config, rules)
     reads_slices = rules.version > (1, 18) or "endpoints" not in cluster.seen
     shared = plain.shared(context, family, reads_slices=reads_slices)
-    for service in cluster.services:
-        if not is_served(service):
+    for service, service_port, key in plain.served:
+        known = shared.outlooks.get(key) if endpoints else None
+        if known is not None:
+            yield known
             continue
-        for service_port in service.ports:
-            key = ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
-            known = shared.outlooks.get(key) if endpoints else None
-            if known is not None:
-                yield known
-                continue
-            targets = addresses_of(service, service_port, family, rules, at)
-            if not targets:
-                continue
-            found = None
-            wants = None
-            if reads_slices and not service.source_ranges and endpoints:
-                found = _selected(cluster, context, service, service_port, family, rules, plain, key)
-            chosen, near, has_any = found or (NOWHERE, NOWHERE, False)
-            if found is not None:
-                decisive = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
-                asked = (*decisive, bool(chosen.at), bool(near.at), has_any)
-                if asked not in shared.wants:
-                    some = (bool(chosen.at), bool(near.at))
-                    shared.wants[asked] = _wants(service, context, family, shared.numbers, *some, has_any)
-                wants = shared.wants[asked]
-            outlook = Outlook(
-                service_port=key,
-                protocol=service_port.protocol.lower().encode(),
-                targets=targets,
-                cluster=chosen,
-                local=near,
-                affinity_s=service.affinity_s,
-                wants=wants,
-            )
-            is_plain = wants is not None and plain.of(key, service_port, family) is not None
-            if is_plain and _is_everywhere(service, service_port):
-                shared.outlooks[key] = outlook
-            yield outlook
+        targets = addresses_of(service, service_port, family, rules, at)
+        if not targets:
+            continue
+        found = None
+        if reads_slices and endpoints and not service.source_ranges:
+            found = _selected(cluster, context, service, service_port, family, rules, plain, key)
+        chosen, near, has_any, is_plain = found or (NOWHERE, NOWHERE, False, False)
+        wants = None
+        if found is not None:
+            some, some_near = bool(chosen.at), bool(near.at)
+            policies = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
+            asked = (policies, some, some_near, has_any)
+            wants = shared.wants.get(asked)
+            if wants is None:
+                wants = _wants(service, context, family, shared.numbers, some, some_near, has_any)
+                shared.wants[asked] = wants
+        outlook = Outlook(
+            service_port=key,
+            protocol=_SPELLED[service_port.protocol],
+            targets=targets,
+            cluster=chosen,
+            local=near,
+            affinity_s=service.affinity_s,
+            wants=wants,
+        )
+        if is_plain and _is_everywhere(service, service_port):
+            shared.outlooks[key] = outlook
+        yield outlook
+
+
+_SPELLED = {protocol: protocol.lower().encode() for protocol in Protocol}
+"""Protocols as rules have them."""
 
 
 def _is_everywhere(service: Service, service_port: ServicePort) -> bool:
@@ -248,14 +259,15 @@ def _selected(
     rules: ProxyRules,
     plain: PlainEndpoints,
     key: ServicePortKey,
-) -> tuple[Places, Places, bool] | None:
-    """The endpoints for Cluster and for Local policies, and whether any is usable; None if there are several answers."""
+) -> tuple[Places, Places, bool, bool] | None:
+    """The endpoints for Cluster and for Local policies, whether any is usable, and whether they are the same on all nodes but
+    for where they are; None if there are several answers."""
     inside = uses_local_internally(service, rules)
     wants_local = inside or uses_local_externally(service, rules.version)
     known = plain.of(key, service_port, family)
     if known is not None and not (inside and rules.version <= (1, 23)):
         near = plain.near(key, service_port, family, context.node_name) if wants_local else NOWHERE
-        return known, near, bool(known.at)
+        return known, near, bool(known.at), True
     selections: set[Selection] = set()
     for candidates in candidates_of(cluster, service, service_port, family, rules.version, context.node_name):
         selections |= {select(candidates, service, zone) for zone in zones_of(rules, candidates)}
@@ -263,26 +275,27 @@ def _selected(
         return None
     selection = selections.pop()
     near = _places(selection.local) if wants_local else NOWHERE
-    return _places(selection.cluster), near, selection.has_any
+    return _places(selection.cluster), near, selection.has_any, False
 
 
 def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
     """The endpoints of slices with one port each; None if there is more to them."""
-    addresses: list[int] = []
+    numbers: list[int] = []
     texts: list[str] = []
     ports: list[int] = []
     last: EndpointSlice | None = None
-    for item, number in slices:
+    for item, port in slices:
         ready = item.ready
         if ready is None or item is last:
             return None
         last = item
-        addresses += ready.numbers
+        numbers += ready.numbers
         texts.append(ready.text)
-        ports += [number] * len(ready.numbers)
+        ports += [port] * len(ready.numbers)
+    addresses = tuple(numbers)
     if len(set(addresses)) < len(addresses):
         return None
-    return Places(tuple(addresses), tuple(ports), _at(texts, ports, family))
+    return Places(addresses, tuple(ports), _at(texts, ports, family))
 
 
 def _at(texts: list[str], ports: list[int], family: Family) -> bytes:
@@ -290,13 +303,14 @@ def _at(texts: list[str], ports: list[int], family: Family) -> bytes:
     if not ports:
         return b""
     joined = "\n".join([text for text in texts if text])
+    start, ending = ("[", "]:") if family is Family.IPV6 else ("", ":")
     if ports.count(ports[0]) == len(ports):
-        ending = f"]:{ports[0]}\n" if family is Family.IPV6 else f":{ports[0]}\n"
-        start = "[" if family is Family.IPV6 else ""
-        joined = start + joined.replace("\n", ending + start) + ending
-        return b"\n".join(sorted(joined.encode().split(b"\n")[:-1]))
-    form = "[{}]:{}" if family is Family.IPV6 else "{}:{}"
-    return b"\n".join(sorted(form.format(*place).encode() for place in zip(joined.split("\n"), ports, strict=True)))
+        ending = f"{ending}{ports[0]}"
+        lines = (start + joined.replace("\n", f"{ending}\n{start}") + ending).split("\n")
+    else:
+        lines = [f"{start}{text}{ending}{port}" for text, port in zip(joined.split("\n"), ports, strict=True)]
+    lines.sort()
+    return "\n".join(lines).encode()
 
 
 def _some(places: Places, indexes: list[int], family: Family) -> Places:

@@ -203,11 +203,11 @@ class Sorter:
 
     def _lines(self, offer: Offer) -> tuple[tuple[object, ...], dict[bytes, int]]:
         """The form of the lines for an offer's address, and the chains that they name, numbered."""
+        found = self.cut.dispatch.get(offer.key, ())
+        if len(found) == 1 and len(found[0].links) == 1:  # As most are.
+            return ((found[0].form, (0,)),), {found[0].links[0]: 0}
         numbers: dict[bytes, int] = {}
-        lines = [
-            (line.form, tuple([numbers.setdefault(name, len(numbers)) for name in line.links]))
-            for line in self.cut.dispatch.get(offer.key, ())
-        ]
+        lines = [(line.form, tuple([numbers.setdefault(name, len(numbers)) for name in line.links])) for line in found]
         return tuple(lines), numbers
 
     def _behind(self, numbers: dict[bytes, int]) -> Iterator[tuple[bytes, ChainText | None]]:
@@ -228,20 +228,14 @@ class Sorter:
         for _, text in self._behind(numbers):
             if text is None or not text.form.regular:
                 return None
-            if any(key not in keys for key in text.keys):
-                return None
             endpoints = _endpoints(item, text.sent) if text.sent is not None else None
             if endpoints is None:
                 return None
-            found.append(
-                (
-                    text.kind,
-                    text.form.number,
-                    tuple([numbers[link] for link in text.links]),
-                    tuple([keys.index(key) for key in text.keys]),
-                    endpoints,
-                )
-            )
+            try:
+                mine = tuple([keys.index(key) for key in text.keys])
+            except ValueError:
+                return None  # It is about an address that the port does not have.
+            found.append((text.kind, text.form.number, tuple([numbers[link] for link in text.links]), mine, endpoints))
         return tuple(found)
 
     def _classes_of(self, places: Places, protocol: bytes) -> object:
