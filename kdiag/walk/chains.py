@@ -148,12 +148,13 @@ class ChainWalker:
                 return
             if answer is None:
                 decided = False
-        answer = self._interfaces(compiled, flow)
-        if answer is False:
-            remaining.append(flow)
-            return
-        if answer is None:
-            decided = False
+        if compiled.in_interface is not None or compiled.out_interface is not None:
+            answer = self._interfaces(compiled, flow)
+            if answer is False:
+                remaining.append(flow)
+                return
+            if answer is None:
+                decided = False
         sources = compiled.sources
         if compiled.narrows is not None:
             narrowed = compiled.narrows(flow)

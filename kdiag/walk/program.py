@@ -152,9 +152,10 @@ class Chains(Struct, eq=False):
     def chain(self, table: str, name: str) -> CompiledChain | None:
         """The chain; None if the space has none of this name."""
         key = (table, name)
-        if key not in self.made:
-            self.made[key] = self.space.compile(table, name, self.around, self.number)
-        return self.made[key]
+        found = self.made.get(key)
+        if found is None and key not in self.made:
+            found = self.made[key] = self.space.compile(table, name, self.around, self.number)
+        return found
 
 
 class Program:
