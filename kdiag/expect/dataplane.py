@@ -183,6 +183,12 @@ def spot_of(target: ServiceAddress, protocol: Protocol) -> Spot:
     return (None if target.kind is FrontendKind.NODE_PORT else int(target.address), protocol, target.port)
 
 
+def spot_of_frontend(frontend: Frontend) -> Spot:
+    """Where a frontend is offered."""
+    address = None if frontend.kind is FrontendKind.NODE_PORT else int(frontend.address)
+    return (address, frontend.protocol, frontend.port)
+
+
 def _key_of(service: Service, service_port: ServicePort) -> ServicePortKey:
     return ServicePortKey(service=service.key, port_name=service_port.name, protocol=service_port.protocol)
 

@@ -120,10 +120,14 @@ class CutDump:
     def texts(self) -> tuple[bytes, ...]:
         """All rules that packets may meet, with what is a Service's own taken out."""
         lines = {line.text for found in self.dispatch.values() for line in found}
-        shared = [self.content[start:end] for name in self.reached(()) for start, end in self._spans_of(name)]
+        shared = self.reached_texts()
         forms = [form for form, _ in self.endpoints.found] if self.endpoints is not None else []
         rest = b"\n".join(line for line in self.rest_text().split(b"\n") if line.startswith(b"-A "))
         return (rest, *shared, *sorted(lines), *self.forms.texts, *forms)
+
+    def reached_texts(self) -> list[bytes]:
+        """The chains of Services and endpoints that the rest leads to."""
+        return [self.content[start:end] for name in sorted(self.reached(())) for start, end in self._spans_of(name)]
 
     def reached(self, keys: Iterable[Key], *, endpoints: bool = True) -> set[bytes]:
         """The chains that packets with these keys may come to, and those that the rest leads to."""

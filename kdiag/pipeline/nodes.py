@@ -27,6 +27,7 @@ from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
+from kdiag.pipeline.likeness import AlikeNodes
 from kdiag.pipeline.node_gaps import cached_gaps, contradiction_gaps, unclear_gaps
 from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.outdated import out_of_date
@@ -66,6 +67,8 @@ class NodeInput(Struct, frozen=True, kw_only=True):
     came_and_went: bool = False
     """True if Services may have been made and deleted between the two readings of the API."""
     plain: PlainEndpoints | None = None
+    alike: AlikeNodes | None = None
+    """What is known of nodes that were judged before."""
     only: Collection[ObjectKey] | None = None
     """The Services that are asked about, None: all. Where much is to be read, the others are left out."""
     later: tuple[NodeInput, ...] = ()
@@ -85,6 +88,8 @@ class _Judged(Struct, frozen=True, kw_only=True):
     nft: NftRuleset | None = None
     """What was walked of the evidence's."""
     twins: frozenset[ServicePortKey] = frozenset()
+    known: frozenset[Frontend] = frozenset()
+    """What is expected and was not walked, being of a kind that is right on another node."""
     unlike: Mapping[Family, Collection[Spot]] = {}
     """What was walked, and is not to be gone by for what is out of date (see `OutOfDate`)."""
 
@@ -250,15 +255,18 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         alone={service.key for service in cluster.services if cached.intersection(service.cluster_ips)},
         moving=given.may_differ,
         only=given.only,
+        alike=given.alike,
     )
     while True:
         judged = _compare(given, context, plane, trust, narrowed(evidence, families), families)
         if judged.comparison is None or judged.expected is None or judged.actual is None:
             return judged
-        said = suspects(judged.comparison, judged.expected, judged.actual)
+        said = suspects(judged.comparison, judged.expected, judged.actual, judged.known)
         # The first of a kind is not right: what is wrong with it may not be wrong with all.
         parted = [offers.part(said[offers.family], judged.unlike.get(offers.family, ())) for offers in families]
         if not any(parted):
+            for offers in families:
+                offers.remember(judged.actual, said[offers.family])
             return judged
 
 
@@ -283,6 +291,7 @@ def _compare(
         # Services may have had other addresses then.
         spots = {family: replace(left_out, services=()) for family, left_out in without.items()}
         earlier = _without(expected_data_plane(given.before, context, spots), cached)
+    known = frozenset([frontend for offers in families for frontend in offers.known_frontends(expected)])
     reading = plane.read(
         evidence,
         ReadingOrder(
@@ -292,6 +301,7 @@ def _compare(
             local_ranges=_local_ranges(context),
             node_ports=_node_ports(cluster),
             settled=_settled(expected, earlier, given.young),
+            known=known,
         ),
     )
     conditions = (*reading.conditions, *leftovers(evidence, plane.mode))
@@ -321,6 +331,7 @@ def _compare(
         rulesets=evidence.rulesets,
         nft=evidence.nft,
         twins=twin_ports(families),
+        known=known,
         unlike=late.unlike,
     )
 

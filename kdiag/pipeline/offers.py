@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from kdiag.expect.dataplane import LeftOut, Spot
+from kdiag.expect.dataplane import LeftOut, Spot, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
+from kdiag.model.dataplane import Behaviour, DataPlane, Frontend
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 
@@ -57,6 +58,12 @@ class Shape(Struct, frozen=True):
     names: tuple[bytes, ...]
 
 
+class Walked(Struct, frozen=True):
+    """What came out for a Service port of some kind, at each of its frontends."""
+
+    behaviours: tuple[Behaviour, ...]
+
+
 class SortedOffers(Struct):
     """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about.
 
@@ -70,6 +77,8 @@ class SortedOffers(Struct):
     apart: list[Offer] = field(default_factory=list)
     left_out: list[Offer] = field(default_factory=list)
     outdated: dict[Kind, list[Outdated]] = field(default_factory=dict)
+    known: dict[Kind, Walked] = field(default_factory=dict)
+    """Kinds that were walked on a node like this one (`kdiag.pipeline.likeness`) and are right: they are not walked again."""
 
     def walked(self) -> Iterator[Offer]:
         """One offer of each kind, and those that are judged by themselves."""
@@ -81,6 +90,23 @@ class SortedOffers(Struct):
         """Those that are right if the first of their kind is."""
         for offers in self.kinds.values():
             yield from offers[1:]
+
+    def known_frontends(self, expected: DataPlane) -> Iterator[Frontend]:
+        """Those that are expected at the first of each kind that was walked on another node."""
+        spots = {offers[0].spot for kind, offers in self.kinds.items() if kind in self.known}
+        for frontend in expected.behaviours:
+            if frontend.family is self.family and spot_of_frontend(frontend) in spots:
+                yield frontend
+
+    def remember(self, actual: DataPlane, suspect: Collection[Spot]) -> None:
+        """Keep for nodes like this one what was walked for each kind that is right."""
+        firsts = {offers[0].spot: kind for kind, offers in self.kinds.items() if kind not in self.known}
+        found: dict[Kind, list[Behaviour]] = {kind: [] for spot, kind in firsts.items() if spot not in suspect}
+        for frontend, behaviour in actual.behaviours.items():
+            kind = firsts.get(spot_of_frontend(frontend)) if frontend.family is self.family else None
+            if kind in found:
+                found[kind].append(behaviour)
+        self.known.update({kind: Walked(tuple(behaviours)) for kind, behaviours in found.items()})
 
     def out_of_date(self) -> Iterator[Outdated]:
         """Those of which is known what their rules do, and that it is not what the API asks for."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from kdiag.compare.outcomes import Fault
 from kdiag.compare.telling import FATES_LIMIT, decided_by
-from kdiag.expect.dataplane import NodeContext, Spot, behaviours_with
+from kdiag.expect.dataplane import NodeContext, Spot, behaviours_with, spot_of_frontend
 from kdiag.expect.endpoints import Candidate
 from kdiag.expect.outlook import Outlook
 from kdiag.expect.selection import Selection
@@ -28,7 +28,6 @@ from kdiag.parse.chain_merge import Span
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ENDPOINT_KIND
 from kdiag.pipeline.offers import Outdated, SortedOffers
-from kdiag.pipeline.twins import spot_of_frontend
 from kdiag.planes.iptables_excerpts import rules_at
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.network import NodeNetwork
@@ -97,11 +96,17 @@ def out_of_date(
 def _decided(offers: SortedOffers, walked: DataPlane) -> set[Spot]:
     """The offers that were walked for something out of date, and on whose ways somebody else's rule decides."""
     firsts = {offers.kinds[kind][0].spot for kind in offers.outdated}
-    return {
+    found = {
         spot
         for frontend, behaviour in walked.behaviours.items()
         if frontend.family is offers.family and (spot := spot_of_frontend(frontend)) in firsts
         if any(map(_is_decided, behaviour.cases))
+    }
+    return found | {
+        offers.kinds[kind][0].spot
+        for kind in offers.outdated
+        if kind in offers.known
+        and any(_is_decided(case) for behaviour in offers.known[kind].behaviours for case in behaviour.cases)
     }
 
 

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from kdiag.expect.dataplane import NodeContext, Spot, detector_of
+from kdiag.expect.dataplane import NodeContext, Spot, detector_of, spot_of_frontend
 from kdiag.expect.outlook import PlainEndpoints, outlooks
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.cluster import ClusterState
-from kdiag.model.dataplane import DataPlane, Frontend, FrontendKind, ServicePortKey
+from kdiag.model.dataplane import DataPlane, Frontend, ServicePortKey
 from kdiag.model.difference import Comparison
 from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
+from kdiag.parse.iptables_cut import CutDump
+from kdiag.pipeline.likeness import AlikeNodes, likeness_of
 from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.sorting import Sorter
 from kdiag.planes.interface import NodeEvidence
@@ -49,13 +51,14 @@ def sort_offers(
     alone: Collection[ObjectKey],
     moving: Collection[ObjectKey],
     only: Collection[ObjectKey] | None,
+    alike: AlikeNodes | None = None,
 ) -> list[SortedOffers]:
     """Sort the Service ports of each family whose dump was cut up.
 
     Ports of `doubtful` Services are not among them, those of `alone` are judged by themselves, those of `moving` ones if they
     seem out of date. With `only`, the ports of
     these Services are, and the others not at all. A family that two backends serve, or whose packets meet virtual
-    servers, is not sorted.
+    servers, is not sorted. `alike` is what is known of other nodes.
     """
     found = []
     for family, network in context.networks.items():
@@ -70,6 +73,7 @@ def sort_offers(
             [*cut.addresses, *([AddressSet.of(family, [local])] if local is not None else [])],
             (evidence.ipsets or {}).values(),
             apart=evidence.nft is not None,
+            numbers=alike.numbers if alike is not None else None,
         )
         sorter = Sorter(cut, distinctions, network.local)
         offers = SortedOffers(family, cut, source)
@@ -79,6 +83,9 @@ def sort_offers(
             if item.service_port.service not in doubtful
         )
         sorter.sort(offers, known, alone=alone, moving=moving, only=only)
+        if alike is not None and only is None and isinstance(cut, CutDump):
+            likeness = likeness_of(evidence, context, cut, source, distinctions)
+            offers.known = alike.walked_on(likeness) if likeness is not None else {}
         found.append(offers)
     return found
 
@@ -142,33 +149,39 @@ def narrowed(evidence: NodeEvidence, families: Iterable[SortedOffers]) -> NodeEv
     return replace(evidence, rulesets=tuple(rulesets), nft=nft)
 
 
-def suspects(comparison: Comparison, expected: DataPlane, actual: DataPlane) -> dict[Family, set[Spot]]:
-    """The addresses that something is said of, and those of which nothing was seen."""
+def suspects(
+    comparison: Comparison, expected: DataPlane, actual: DataPlane, known: Collection[Frontend]
+) -> dict[Family, set[Spot]]:
+    """The addresses that something is said of, and those of which nothing was seen but that are not `known` either."""
     unclear = {port for item in comparison.unclear for port in item.service_ports}
     found: dict[Family, set[Spot]] = {family: set() for family in Family}
     for group in comparison.groups:
         for difference in group.differences:
             found[difference.frontend.family].add(spot_of_frontend(difference.frontend))
     for frontend, behaviour in expected.behaviours.items():
-        if frontend not in actual.behaviours or behaviour.service_port in unclear:
+        unseen = frontend not in actual.behaviours and frontend not in known
+        if unseen or behaviour.service_port in unclear:
             found[frontend.family].add(spot_of_frontend(frontend))
     return found
-
-
-def spot_of_frontend(frontend: Frontend) -> Spot:
-    """Where a frontend is offered."""
-    address = None if frontend.kind is FrontendKind.NODE_PORT else int(frontend.address)
-    return (address, frontend.protocol, frontend.port)
 
 
 def twin_frontends(families: Iterable[SortedOffers], actual: DataPlane) -> int:
     """How many frontends the offers that were not walked have: as many each as the first of its kind."""
     walked = Counter((frontend.family, spot_of_frontend(frontend)) for frontend in actual.behaviours)
     return sum(
-        walked[offers.family, kind[0].spot] * (len(kind) - 1) for offers in families for kind in offers.kinds.values()
+        len(offers.known[kind].behaviours) * len(mine)
+        if kind in offers.known
+        else walked[offers.family, mine[0].spot] * (len(mine) - 1)
+        for offers in families
+        for kind, mine in offers.kinds.items()
     )
 
 
 def twin_ports(families: Iterable[SortedOffers]) -> frozenset[ServicePortKey]:
     """The Service ports of which something was not walked, being like another."""
-    return frozenset(offer.item.service_port for offers in families for offer in offers.twins())
+    return frozenset(
+        offer.item.service_port
+        for offers in families
+        for kind, mine in offers.kinds.items()
+        for offer in (mine if kind in offers.known else mine[1:])
+    )

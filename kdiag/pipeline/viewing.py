@@ -24,6 +24,7 @@ from kdiag.parse.host import parse_host
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.keeping import for_checks, without_ways
+from kdiag.pipeline.likeness import AlikeNodes
 from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, read_evidence, unexamined
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
@@ -120,7 +121,7 @@ def build_view(
         kept = {name: evidence_of(name) for name in examined}
         from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
-    plain = PlainEndpoints(cluster)
+    plain, alike = PlainEndpoints(cluster), AlikeNodes()
     two_readings = before is not cluster
     changes = last_changes(cluster)
     moved, unlike = moved_between(before, cluster), may_differ(before, cluster)
@@ -150,6 +151,7 @@ def build_view(
             service_ranges=facts.networks(FactKind.SERVICE_RANGE),
             port_labels=labels,
             plain=plain,
+            alike=alike,
             only=asked_about,
             young=young,
             may_differ=unlike,

@@ -51,7 +51,7 @@ class ReadingOrder(Struct, frozen=True, kw_only=True):
     `local_ranges` are the ranges by which local pods ought to be told from others, per family (absent: no such range).
     `node_ports` are the NodePorts that Services have in each family, open on this node or not. `settled` are the frontends
     that the proxy has had the time to write as they are expected (None: all of them): only their absence shows a
-    structural fault.
+    structural fault. Of the `known` ones it is known already what happens there: they need not be walked.
     """
 
     expected: DataPlane
@@ -60,6 +60,7 @@ class ReadingOrder(Struct, frozen=True, kw_only=True):
     local_ranges: Mapping[Family, Network] = field(default_factory=dict)
     node_ports: frozenset[tuple[Family, Protocol, int]] = frozenset()
     settled: frozenset[Frontend] | None = None
+    known: frozenset[Frontend] = frozenset()
 
     def node_ports_of(self, family: Family) -> frozenset[tuple[Protocol, int]]:
         """The NodePorts of one family: the rules of the other do not know them."""

@@ -66,7 +66,7 @@ def _read(evidence: NodeEvidence, order: ReadingOrder) -> PlaneReading:
         if any(item.cause is CauseKind.NEVER_WROTE for item in conditions if item.family is family):
             # Nothing to walk: the condition says all there is to say.
             continue
-        targets = {frontend: item.service_port for frontend, item in mine.items()}
+        targets = {frontend: item.service_port for frontend, item in mine.items() if frontend not in order.known}
         targets.update(unexpected_frontends(ruleset, mine, network, order.node_ports_of(family)))
         behaviours |= behaviours_of(walker_of(evidence, network, (ruleset, *others)), network, targets)
     return PlaneReading(

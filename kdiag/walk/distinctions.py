@@ -28,12 +28,18 @@ _PORTS = re.compile(rb"(?<![0-9A-Za-z.])(\d{1,5})?([:-])?(?<=[0-9:-])(\d{1,5})?(
 _LAST_PORT = 65535
 
 
+Numbers = dict[tuple[int, str | None], int]
+"""A number for each class: by the sets that its members lie in, a bit for each, and the interface that leads to them."""
+
+
 class Distinctions:
     """Classes of addresses and ports of one family on one node.
 
     `texts` are all rules that packets may meet, but for what is a Service's own in them. `sets` are further addresses
     that matter. With `apart`, rules may compare in ways that a text does not show (nftables' `<`, maps): then every
-    address that is named parts those before it from those behind.
+    address that is named parts those before it from those behind. `numbers` are given to classes: of two nodes that share
+    them, and have as many sets and the same `literals`, classes of one number lie in the same of these sets, and the same
+    interface leads to both.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Distinctions:
         ipsets: Iterable[IpSet],
         *,
         apart: bool,
+        numbers: Numbers | None = None,
     ) -> None:
         self.family = network.family
         # The members of a set that are not plain addresses (`10.96.0.1,tcp:80`) count one by one.
@@ -53,22 +60,24 @@ class Distinctions:
         clients = [item.addresses for item in (*network.pod_clients, *network.external_clients)]
         told = [network.local, network.own, network.pods, *clients, *sets]
         told += [found for _, found in read if found is not None]
-        literals = dict.fromkeys(pair for text in texts for pair in _literals(text, self.family))
-        self.named = frozenset(low for low, high in literals if low == high)
+        self.literals = tuple(sorted({pair for text in texts for pair in _literals(text, self.family)}))
+        """The first and the last of the addresses that a rule names at once."""
+        self.named = frozenset(low for low, high in self.literals if low == high)
         """The single addresses that rules name."""
         top = (1 << self.family.bits) - 1
-        for low, high in literals:
+        for low, high in self.literals:
             told.append(AddressSet.span(self.family, low, high))
             if apart:
                 told += [AddressSet.span(self.family, low, top), AddressSet.span(self.family, high, top)]
-        self._starts, self._classes = _segments(told, network, self.family)
+        known: Numbers = {} if numbers is None else numbers
+        self._starts, self._classes = _stretches([item.ranges for item in told], _ways(network), known)
         named = [pair for text in texts for pair in _port_literals(text)]
         named += [pair for item, _ in read for member in item.members for pair in _port_literals(member.encode())]
         self.named_ports = frozenset(low for low, high in named if low == high)
         """The single numbers in rules that may be ports."""
         if apart:
             named += [(low, _LAST_PORT) for low, _ in named] + [(high, _LAST_PORT) for _, high in named]
-        self._ports, self._port_classes = _stretches([((low, high),) for low, high in dict.fromkeys(named)], [])
+        self._ports, self._port_classes = _stretches([((low, high),) for low, high in sorted({*named})], [], {})
 
     def of_address(self, address: int) -> int:
         """The class of an address."""
@@ -92,6 +101,11 @@ class Distinctions:
     def of_port(self, port: int) -> int:
         """The class of a port."""
         return self._port_classes[bisect_right(self._ports, port) - 1]
+
+    @property
+    def ports(self) -> tuple[tuple[int, int], ...]:
+        """Where stretches of ports of one class begin, and the classes."""
+        return tuple(zip(self._ports, self._port_classes, strict=True))
 
 
 def _literals(text: bytes, family: Family) -> Iterable[tuple[int, int]]:
@@ -130,13 +144,8 @@ def _port_literals(text: bytes) -> Iterable[tuple[int, int]]:
                 yield int(single), int(single)
 
 
-def _segments(told: Iterable[AddressSet], network: NodeNetwork, family: Family) -> tuple[list[int], list[int]]:
-    """The first address of each stretch of one class, and the classes."""
-    return _stretches([addresses.ranges for addresses in dict.fromkeys(told)], _ways(network))
-
-
 def _stretches(
-    sets: Iterable[Sequence[tuple[int, int]]], ways: Sequence[tuple[int, str | None]]
+    sets: Iterable[Sequence[tuple[int, int]]], ways: Sequence[tuple[int, str | None]], known: Numbers
 ) -> tuple[list[int], list[int]]:
     """Where stretches of numbers begin that lie in the same sets and have the same way, and a class for each."""
     toggles: dict[int, int] = {0: 0}
@@ -144,7 +153,6 @@ def _stretches(
         for low, high in ranges:
             toggles[low] = toggles.get(low, 0) ^ 1 << number
             toggles[high + 1] = toggles.get(high + 1, 0) ^ 1 << number
-    known: dict[tuple[int, str | None], int] = {}
     starts: list[int] = []
     classes: list[int] = []
     inside, way, next_way = 0, None, 0
