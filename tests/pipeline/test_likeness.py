@@ -71,7 +71,7 @@ def text(probe: str, old: str, new: str) -> Callable[[Probes], None]:
     return edit
 
 
-def network(probe: str, change: Callable[[list[dict[str, Any]]], None]) -> Callable[[Probes], None]:
+def network(probe: str, change: Callable[[list[dict[str, Any]]], object]) -> Callable[[Probes], None]:
     """An edit of what `ip` prints."""
 
     def edit(probes: Probes) -> None:
@@ -149,6 +149,16 @@ def test_a_rule_on_all_nodes_that_harms_one(order: tuple[str, str], walked: list
     snapshot = changed(two_nodes(), edit, NODE, OTHER)
     report = diagnose(snapshot, Scope())
     assert {place.node for finding in report.findings for place in finding.places} - {None} == {mine}
+    assert report == one_by_one(snapshot)
+
+
+def test_a_rule_that_harms_clients_whom_one_node_has(walked: list[int]) -> None:
+    """On the first node the interface is down by which they come in."""
+    snapshot = changed(two_nodes(), rule("filter", "-I FORWARD -i eth0 -j DROP"), NODE, OTHER)
+    is_down = network("ip-addr", lambda links: [link.update(flags=[]) for link in links if link["ifname"] == "eth0"])
+    snapshot = changed(snapshot, is_down, NODE)
+    report = diagnose(snapshot, Scope())
+    assert {place.node for finding in report.findings for place in finding.places} - {None} == {OTHER}
     assert report == one_by_one(snapshot)
 
 
