@@ -14,7 +14,15 @@ from kdiag.expect.selection import ProxyRules, Selection, select
 from kdiag.expect.situation import LocalDetector, Situation
 from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
-from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, Position, ServicePortKey
+from kdiag.model.dataplane import (
+    Behaviour,
+    ClientSet,
+    DataPlane,
+    Frontend,
+    FrontendKind,
+    Position,
+    ServicePortKey,
+)
 from kdiag.model.host import HostFacts
 from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode, Version
@@ -143,39 +151,42 @@ def behaviours_with(
     key = _key_of(service, service_port)
     outcomes = Outcomes(network)
     masquerade_all = bool(context.config and context.config.masquerade_all)
+    for frontend, target, clients in frontends_of(network, service_port.protocol, targets):
+        cases = expected_cases(
+            [
+                Situation(
+                    service=service,
+                    target=target,
+                    position=frontend.position,
+                    selection=selection,
+                    rules=rules,
+                    detector=detector,
+                    masquerade_all=masquerade_all,
+                    target_is_local=target.address in network.local,
+                )
+                for selection in selections
+            ],
+            clients,
+            outcomes,
+            hairpins=hairpins,
+        )
+        yield frontend, Behaviour(cases=cases, service_port=key)
+
+
+def frontends_of(
+    network: NodeNetwork, protocol: Protocol, targets: Iterable[ServiceAddress]
+) -> Iterator[tuple[Frontend, ServiceAddress, tuple[ClientSet, ...]]]:
+    """The frontends of a Service port at some addresses, one for each position that has clients, and these."""
     for target in targets:
         for position in Position:
             if target.address.is_loopback and position is not Position.NODE:
                 continue
             clients = network.clients(position, target.address)
-            if not clients:
-                continue
-            cases = expected_cases(
-                [
-                    Situation(
-                        service=service,
-                        target=target,
-                        position=position,
-                        selection=selection,
-                        rules=rules,
-                        detector=detector,
-                        masquerade_all=masquerade_all,
-                        target_is_local=target.address in network.local,
-                    )
-                    for selection in selections
-                ],
-                clients,
-                outcomes,
-                hairpins=hairpins,
-            )
-            frontend = Frontend(
-                address=target.address,
-                protocol=service_port.protocol,
-                port=target.port,
-                kind=target.kind,
-                position=position,
-            )
-            yield frontend, Behaviour(cases=cases, service_port=key)
+            if clients:
+                frontend = Frontend(
+                    address=target.address, protocol=protocol, port=target.port, kind=target.kind, position=position
+                )
+                yield frontend, target, clients
 
 
 def spot_of(target: ServiceAddress, protocol: Protocol) -> Spot:

@@ -284,14 +284,18 @@ def _compare(
         return _Judged(refusal=f"{plane.mode} mode: not read yet")
     without = {offers.family: offers.unwalked() for offers in families}
     cached = _node_local_addresses(evidence.host)
-    whole = expected_data_plane(cluster, context, without)
+    known = {
+        frontend: behaviour
+        for offers in families
+        for frontend, behaviour in offers.known_behaviours(context.networks[offers.family])
+    }
+    whole = _joined(expected_data_plane(cluster, context, without), known)
     expected = trust.expectation(_without(whole, cached))
     earlier = None
     if given.before is not cluster:
         # Services may have had other addresses then.
         spots = {family: replace(left_out, services=()) for family, left_out in without.items()}
         earlier = _without(expected_data_plane(given.before, context, spots), cached)
-    known = frozenset([frontend for offers in families for frontend in offers.known_frontends(expected)])
     reading = plane.read(
         evidence,
         ReadingOrder(
@@ -301,7 +305,7 @@ def _compare(
             local_ranges=_local_ranges(context),
             node_ports=_node_ports(cluster),
             settled=_settled(expected, earlier, given.young),
-            known=known,
+            known=frozenset(known),
         ),
     )
     conditions = (*reading.conditions, *leftovers(evidence, plane.mode))
@@ -331,7 +335,7 @@ def _compare(
         rulesets=evidence.rulesets,
         nft=evidence.nft,
         twins=twin_ports(families),
-        known=known,
+        known=frozenset(known),
         unlike=late.unlike,
     )
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from kdiag.expect.dataplane import LeftOut, Spot, spot_of_frontend
+from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
+from kdiag.walk.network import NodeNetwork
 
 if TYPE_CHECKING:
     from kdiag.parse.nft_cut import CutTable
@@ -91,12 +92,13 @@ class SortedOffers(Struct):
         for offers in self.kinds.values():
             yield from offers[1:]
 
-    def known_frontends(self, expected: DataPlane) -> Iterator[Frontend]:
-        """Those that are expected at the first of each kind that was walked on another node."""
-        spots = {offers[0].spot for kind, offers in self.kinds.items() if kind in self.known}
-        for frontend in expected.behaviours:
-            if frontend.family is self.family and spot_of_frontend(frontend) in spots:
-                yield frontend
+    def known_behaviours(self, network: NodeNetwork) -> Iterator[tuple[Frontend, Behaviour]]:
+        """What is expected at the first of each known kind, as it was seen on the other node."""
+        for kind, (first, *_) in self.kinds.items():
+            seen = self.known[kind].behaviours if kind in self.known else ()
+            port = first.item.service_port
+            for frontend, _, _ in frontends_of(network, port.protocol, first.targets) if seen else ():
+                yield frontend, Behaviour(cases=seen[0].cases, service_port=port)
 
     def remember(self, actual: DataPlane, suspect: Collection[Spot]) -> None:
         """Keep for nodes like this one what was walked for each kind that is right."""
@@ -121,11 +123,13 @@ class SortedOffers(Struct):
             yield item.offer
 
     def unwalked(self) -> LeftOut:
-        """Where what is not walked is offered."""
-        left_out = list(self.not_walked())
-        walked = {offer.item.service_port.service for offer in self.walked()}
+        """Where what is not walked is offered, or is known."""
+        known = [offers[0] for kind, offers in self.kinds.items() if kind in self.known]
+        left_out = [*self.not_walked(), *known]
+        spots = {offer.spot for offer in left_out}
+        walked = {offer.item.service_port.service for offer in self.walked() if offer.spot not in spots}
         services = {offer.item.service_port.service for offer in left_out} - walked
-        return LeftOut({offer.spot for offer in left_out}, services)
+        return LeftOut(spots, services)
 
     def part(self, suspect: Collection[Spot], unlike: Collection[Spot]) -> bool:
         """Judge every offer by itself that is of a kind with a suspect one, and those that are out of date also if their
