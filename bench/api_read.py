@@ -7,6 +7,7 @@ Services, slices, endpoints and nodes they have in the end, and hold them until 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import sys
@@ -45,7 +46,9 @@ def official(url: str) -> dict[str, int]:
 
 
 def kdiag(url: str) -> dict[str, int]:
-    gc.disable()  # as `kdiag` does when it starts
+    # As `kdiag` does when it starts.
+    gc.disable()
+    atexit.register(gc.freeze)
 
     from kubernetes import client
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -11,6 +12,8 @@ from kdiag import __version__
 
 def main() -> int:
     """Runs the command line with the arguments of the process and returns its exit code."""
+    # When a process ends, Python looks for circles in all that is there. What it would find goes with the process anyway.
+    atexit.register(gc.freeze)
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["-V"]):
         print(f"kdiag {__version__}")

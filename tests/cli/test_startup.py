@@ -183,3 +183,15 @@ def test_other_modes_are_imported_where_they_are(tmp_path: Path) -> None:
     _, modules = imported("check-rules", "--snapshot", str(tmp_path), "-o", "json", exit_code=3)
     assert "kdiag.walk.nft_rules" in modules
     assert not modules & {"kdiag.walk.virtual_servers", "kdiag.planes.ipvs_conditions", "kdiag.parse.iptables_list"}
+
+
+def test_when_it_ends_nothing_is_looked_through_for_circles() -> None:
+    script = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count() > 0))
+sys.argv = ["kdiag", "--version"]
+from kdiag.__main__ import main
+main()
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "True"
