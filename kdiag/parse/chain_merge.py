@@ -21,7 +21,8 @@ class Alike(NamedTuple):
     pairs: list[tuple[Span, Span]]
 
 
-_SHORTEST_STEP = 256
+_FIRST_STEP = 4096
+_LAST_STEP = 256
 _LONGEST_STEP = 1 << 20
 
 
@@ -35,13 +36,10 @@ def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span)
     """
     (at, stop), (new_at, new_stop) = old_region, new_region
     view = memoryview(old)
-    step = _SHORTEST_STEP
     while at < stop and new_at < new_stop:
-        same = _common(view, at, stop, new, new_at, new_stop, step)
+        same = _common(view, at, stop, new, new_at, new_stop)
         if at + same == stop and new_at + same == new_stop:
             return
-        # Changes come at like distances.
-        step = max(same // 2, _SHORTEST_STEP)
         same = _whole_chains(old, at, same, stop, new, new_at, new_stop)
         at, new_at = at + same, new_at + same
         if at == stop or new_at == new_stop:
@@ -55,17 +53,17 @@ def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span)
         yield (at, stop), (new_at, new_stop)
 
 
-def _common(old: memoryview, at: int, stop: int, new: bytes, new_at: int, new_stop: int, step: int) -> int:
-    """How many bytes are the same from two places on: perhaps about `step`."""
+def _common(old: memoryview, at: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:
+    """How many bytes are the same from two places on."""
     most = min(stop - at, new_stop - new_at)
-    same = 0
+    same, step = 0, _FIRST_STEP
     while same < most and new.startswith(old[at + same : at + min(same + step, most)], new_at + same):
         same += step
         step = min(2 * step, _LONGEST_STEP)
     if same >= most:
         return most
     step = min(step, most - same)
-    while step > _SHORTEST_STEP:
+    while step > _LAST_STEP:
         half = step // 2
         if new.startswith(old[at + same : at + same + half], new_at + same):
             same += half

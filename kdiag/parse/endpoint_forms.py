@@ -31,7 +31,7 @@ class EndpointForms(Struct):
         """The last bytes of all places of a form: there are few ports."""
         known = self._endings.get((form, size))
         if known is None:
-            known = frozenset({place[-size:] for place in self.found[form].values()})
+            known = frozenset(map(itemgetter(slice(-size, None)), self.found[form].values()))
             self._endings[form, size] = known
         return known
 

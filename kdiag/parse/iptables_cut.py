@@ -70,6 +70,8 @@ class CutDump:
     crossings: Crossings = field(default_factory=Crossings, repr=False)
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _by_form: dict[object, list[bytes]] = field(default_factory=dict, repr=False)
+    _come: Mapping[bytes, Span] = field(default_factory=dict, repr=False)
+    """Where the chains of endpoints stand that are not the same in `like`."""
     _halves: dict[int, tuple[Span, bytes]] = field(default_factory=dict, repr=False)
     """The lines in the middle of a region, of its halves, and so on, and what each begins with."""
 
@@ -132,7 +134,11 @@ class CutDump:
     def reached(self, keys: Iterable[Key], *, endpoints: bool = True) -> set[bytes]:
         """The chains that packets with these keys may come to, and those that the rest leads to."""
         rest = self.rest_text()
-        looked_up = [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
+        if self.like is not None:
+            links = self.placed.links()
+            looked_up = [name for key in keys for name in links.get(key, ())]
+        else:
+            looked_up = [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
         found: set[bytes] = set()
         new = [*LINK.findall(rest), *looked_up]
         behind = set(_ENDPOINT_NAME.findall(rest)) if endpoints else set()
@@ -219,6 +225,8 @@ class CutDump:
     def _rules_of(self, name: bytes) -> Span | None:
         if name in self.chains:
             return self.chains[name]
+        if name in self._come:
+            return self._come[name]
         if name.startswith(ENDPOINT_KIND) and self.endpoint_region is not None:
             beginning = b"-A " + name + b" "
             found = self._line_at(self.endpoint_region, beginning)
@@ -302,6 +310,7 @@ def cut_dump(
         forms=ChainForms(like.forms if like is not None else None),
         refusing=_refusing(dispatch, like),
         _texts=found.texts,
+        _come=found.places,
     )
     # A table ends once: what stands behind its end and before the next belongs to none.
     if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):

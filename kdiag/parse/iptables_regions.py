@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from kdiag.parse.chain_merge import Alike, Span, beginning_at, differing_chains
+from kdiag.parse.chain_merge import Alike, Span, beginning_at, chain_at, differing_chains
 from kdiag.parse.dispatch_lines import DISPATCH
 from kdiag.parse.dispatch_regions import ChainName
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
@@ -41,13 +41,14 @@ _BYTES_A_CHANGE = 4_000
 class Chains(Struct):
     """The chains of Services, where each stands, in order of the dump, and what is known of them from another dump; and
     those of endpoints. `changed` are the names of chains that are not as in that dump, or that lead to such; `come` are the
-    endpoints' chains that are not, if the others are taken from there. `alike` are the regions that were compared."""
+    endpoints' chains that are not, and `places` where they stand, if the others are taken from there. `alike` are the regions that were compared."""
 
     spans: dict[bytes, Span] = field(default_factory=dict)
     texts: dict[bytes, ChainText] = field(default_factory=dict)
     endpoints: EndpointForms | None = None
     changed: set[bytes] = field(default_factory=set)
     come: EndpointForms | None = None
+    places: dict[bytes, Span] = field(default_factory=dict)
     alike: list[Alike] = field(default_factory=list)
 
 
@@ -184,11 +185,13 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
         alike = _alike(like, ENDPOINT_KIND, content, region)
     if alike is not None:
         found.alike.append(alike)
-    if like is None or like.endpoints is None or alike is None or not _in_order(content, alike):
+    places = _places_of_new(content, alike) if alike is not None else None
+    if like is None or like.endpoints is None or alike is None or places is None:
         found.endpoints = endpoint_forms(content, region)
         if like is not None and like.endpoints is not None and found.endpoints is not None:
             _send_again(found, found.endpoints, {*like.endpoints.names(), *found.endpoints.names()})
         return found.endpoints is not None
+    found.places = places
     gone = _HASH.findall(b"".join([like.content[start:end] for (start, end), _ in alike.pairs]))
     come = b"".join([content[start:end] for _, (start, end) in alike.pairs])
     new = endpoint_forms(come, (0, len(come)))
@@ -243,22 +246,25 @@ def _add_merged(found: Chains, chains: list[tuple[Span, bytes]], alike: Alike, c
     return True
 
 
-def _in_order(content: bytes, alike: Alike) -> bool:
-    """True if each of the new spans of a region fits between the chains before and behind it."""
+def _places_of_new(content: bytes, alike: Alike) -> dict[bytes, Span] | None:
+    """Where chains stand that are not the same; None unless they are in order, and fit between those that are."""
+    found: dict[bytes, Span] = {}
     region = alike.new
-    for _, (start, end) in alike.pairs:
-        if start == end:
+    for _, (start, stop) in alike.pairs:
+        if start == stop:
             continue
-        if start > region[0] and _beginning_before(content, start) >= beginning_at(content, start, end):
-            return False
-        if end < region[1] and _beginning_before(content, end) >= beginning_at(content, end, region[1]):
-            return False
-    return True
-
-
-def _beginning_before(content: bytes, place: int) -> bytes:
-    """What the lines of the chain begin with that ends here."""
-    return beginning_at(content, content.rfind(b"\n", 0, place - 1) + 1, place)
+        before = b""
+        if start > region[0]:
+            before = beginning_at(content, content.rfind(b"\n", 0, start - 1) + 1, start)
+        while start < stop:
+            beginning, end = chain_at(content, start, stop)
+            if before >= beginning:
+                return None
+            found[beginning[len(b"-A ") : -1]] = (start, end)
+            before, start = beginning, end
+        if stop < region[1] and before >= beginning_at(content, stop, region[1]):
+            return None
+    return found
 
 
 def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:
