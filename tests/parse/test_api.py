@@ -156,6 +156,21 @@ class TestService:
         found = service({"ports": [{"port": 80, "targetPort": 0, "nodePort": 0}], "healthCheckNodePort": 0})
         assert found == Service(meta=found.meta, ports=(ServicePort(name="", protocol=Protocol.TCP, port=80),))
 
+    @pytest.mark.parametrize(
+        ("field", "value", "kept"),
+        [
+            ("healthCheckNodePort", 31000, {"health_check_node_port": 31000}),
+            ("publishNotReadyAddresses", True, {"publish_not_ready": True}),
+            ("publishNotReadyAddresses", False, {}),
+            ("trafficDistribution", "PreferClose", {"traffic_distribution": "PreferClose"}),
+            ("trafficDistribution", "", {"traffic_distribution": ""}),
+            ("loadBalancerClass", "example.com/lb", {"load_balancer_class": "example.com/lb"}),
+        ],
+    )
+    def test_what_few_have(self, field: str, value: object, kept: dict[str, Any]) -> None:
+        found = service({field: value})
+        assert found == Service(meta=found.meta, **kept)
+
     def test_null_is_absent(self) -> None:
         nulls = dict.fromkeys(
             "type clusterIP clusterIPs ipFamilies ports externalIPs loadBalancerSourceRanges selector sessionAffinity "
