@@ -26,6 +26,7 @@ from kdiag.parse.iptables_regions import (
     find_regions,
     is_pure,
     largest_regions,
+    read_declarations,
     service_chains,
 )
 from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
@@ -289,11 +290,13 @@ def cut_dump(
             return None
     elif not add_endpoint_chains(found, content, where, like):
         return None
-    read = {alike.new: [come for _, come in alike.pairs] for alike in found.alike}
+    if not read_declarations(found, content, regions.declared, like):
+        return None
+    read = {alike.new: [come for _, come in alike.pairs] for alike in found.alike.values()}
     if any(_has_returns(content, read.get(span, [span])) for span in most):
         return None
     if like is not None and found.alike:
-        lines = LineNumbersAfter(content, like.content, like.lines, found.alike)
+        lines = LineNumbersAfter(content, like.content, like.lines, [*found.alike.values()])
     cut = CutDump(
         content=content,
         lines=lines,

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kdiag.parse.chain_merge import Alike, Span, beginning_at, chain_at, differing_chains
+from kdiag.parse.declarations import Declared, declared_alike, declares_only
 from kdiag.parse.dispatch_lines import DISPATCH
 from kdiag.parse.dispatch_regions import ChainName
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
 """The largest first: what is found needs not be searched for the others."""
 
-# Nearly all lines are like each other: those are read first, as many as follow each other.
-_DECLARED = re.compile(
-    rb":(KUBE-[A-Z]+-)[!-~]++ [!-~]++ \[\d++:\d++\]\n"
-    rb"(?:(?::\1[!-~]{16} - \[0:0\]\n)++|:\1[!-~]++ [!-~]++ \[\d++:\d++\]\n)*+"
-)
 _BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
 _HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
 _SHORT_BYTES = 4_000
@@ -49,7 +45,7 @@ class Chains(Struct):
     changed: set[bytes] = field(default_factory=set)
     come: EndpointForms | None = None
     places: dict[bytes, Span] = field(default_factory=dict)
-    alike: list[Alike] = field(default_factory=list)
+    alike: dict[bytes, Alike] = field(default_factory=dict)
 
 
 class Regions(Struct):
@@ -76,7 +72,7 @@ def largest_regions(content: bytes) -> list[Span]:
 def find_regions(content: bytes, tables: Mapping[bytes, Span]) -> Regions | None:
     """The regions in a dump's tables; None if a line of them stands elsewhere, or another one in them.
 
-    What is between the chains of Services and of endpoints is looked at when these are read.
+    What is between their declarations, and between the chains of Services and of endpoints, is looked at when these are read.
     """
     found = Regions()
     for table, (start, end) in tables.items():
@@ -87,8 +83,6 @@ def find_regions(content: bytes, tables: Mapping[bytes, Span]) -> Regions | None
         for kind in kinds:
             where = region_of(content, b":" + kind, left_declared)
             if where is not None:
-                if not declares_only(kind, content, where):
-                    return None
                 found.declared[kind] = where
                 left_declared = without(left_declared, where)
         chains = [name for name in DISPATCH if name[0] == table]
@@ -137,12 +131,6 @@ def _end_of_run(content: bytes, beginning: bytes, start: int, end: int) -> int:
     return low
 
 
-def declares_only(kind: bytes, content: bytes, region: Span) -> bool:
-    """True if all lines of a region declare chains of this kind."""
-    found = _DECLARED.fullmatch(content, *region)
-    return found is not None and found[1] == kind
-
-
 def is_pure(content: bytes, beginning: bytes, region: Span, lines: int) -> bool:
     """True if all lines of a region, of which there are so many, have this beginning."""
     first, stop = region
@@ -163,7 +151,7 @@ def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump 
         region = regions.get(kind)
         alike = _alike(like, kind, content, region) if like is not None and region is not None else None
         if like is not None and alike is not None:
-            found.alike.append(alike)
+            found.alike[kind] = alike
             if not _add_merged(found, known, alike, content, kind):
                 return None
             continue
@@ -184,7 +172,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     if region is not None and like is not None and like.endpoints is not None:
         alike = _alike(like, ENDPOINT_KIND, content, region)
     if alike is not None:
-        found.alike.append(alike)
+        found.alike[ENDPOINT_KIND] = alike
     places = _places_of_new(content, alike) if alike is not None else None
     if like is None or like.endpoints is None or alike is None or places is None:
         found.endpoints = endpoint_forms(content, region)
@@ -199,6 +187,22 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
         return False
     found.endpoints, found.come = like.endpoints.changed(gone, new), new
     _send_again(found, found.endpoints, {*gone, *new.names()})
+    return True
+
+
+def read_declarations(found: Chains, content: bytes, declared: Mapping[bytes, Span], like: CutDump | None) -> bool:
+    """True if all lines of these regions declare chains of their kind. Of endpoints, it is enough that they differ from those
+    in `like` where the rules do."""
+    rules = found.alike.get(ENDPOINT_KIND)
+    for kind, region in declared.items():
+        alike = None
+        if like is not None and rules is not None and kind == ENDPOINT_KIND and kind in like.declared:
+            there, here = Declared(like.content, like.declared[kind]), Declared(content, region)
+            alike = declared_alike(kind, there, here, rules)
+        if alike is not None:
+            found.alike[b":" + kind] = alike
+        elif not declares_only(kind, content, region):
+            return False
     return True
 
 
