@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdiag.compare.outcomes import Fault, OutcomeComparer
-from kdiag.compare.telling import TellingRules, decided_by, dispatch_rules, in_service_chain, refused_by_default
+from kdiag.compare.telling import TellingRules, dispatch_rules, refused_by_default
 from kdiag.model.addresses import AddressSet, SocketAddress
 from kdiag.model.dataplane import (
     Behaviour,
@@ -142,8 +142,8 @@ class _Subject:
                 clients,
                 outcome,
                 allowed=legal.outcomes,
-                decided_by=decided_by(fault, case.paths),
-                in_service_chain=in_service_chain(fault, case.paths),
+                decided_by=self._rules.decided_by(fault, case.paths),
+                in_service_chain=self._rules.in_service_chain(fault, case.paths),
             )
 
     def expect_nothing(self, case: Case) -> None:

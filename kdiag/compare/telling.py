@@ -21,13 +21,15 @@ Paths = Mapping[Fate, Passed]
 
 
 class TellingRules:
-    """The lines that show a fault. The cases of a Service port share most of their ways: each is read once.
+    """The lines that show a fault, and whose decide. The cases of a Service port share most of their ways: each is read once.
 
     Ways are known by their last step, which must live as long as this.
     """
 
     def __init__(self) -> None:
         self._rules: dict[tuple[Symptom, int], dict[RuleRef, None]] = {}
+        self._deciding: dict[tuple[_Search, int], Passed | None] = {}
+        self._entering: dict[int, bool] = {}
 
     def of(self, fault: Fault, paths: Paths) -> tuple[RuleRef, ...]:
         """The lines that make the difference, most telling first."""
@@ -44,34 +46,38 @@ class TellingRules:
             rules.update(mine)
         return tuple(rules)
 
+    def decided_by(self, fault: Fault, paths: Paths) -> RuleRef | None:
+        """The rule of somebody else, or the policy of a built-in chain, that decided the packets' way."""
+        search = _search_for(fault.symptom)
+        for fate in fault.fates:
+            passed = paths.get(fate)
+            if passed is None:
+                continue
+            key = (search, id(passed))
+            if key not in self._deciding:
+                self._deciding[key] = search(passed.steps())
+            step = self._deciding[key]
+            if step is not None:
+                return step.ref()
+            if passed.met.is_policy and passed.met.effect is Effect.DROP:
+                return passed.ref()
+            if fate.backend is not None and fate.disposition in (Disposition.DROPPED, Disposition.REJECTED):
+                # Translated and then taken: no rule of a Service does that, whatever its chain is called (an
+                # unconditional DROP in KUBE-FIREWALL, kubernetes issue 114549).
+                return passed.ref()
+        return None
 
-def decided_by(fault: Fault, paths: Paths) -> RuleRef | None:
-    """The rule of somebody else, or the policy of a built-in chain, that decided the packets' way."""
-    search = _search_for(fault.symptom)
-    for fate in fault.fates:
-        passed = paths.get(fate)
-        if passed is None:
-            continue
-        step = search(passed.steps())
-        if step is not None:
-            return step.ref()
-        if passed.met.is_policy and passed.met.effect is Effect.DROP:
-            return passed.ref()
-        if fate.backend is not None and fate.disposition in (Disposition.DROPPED, Disposition.REJECTED):
-            # Translated and then taken: no rule of a Service does that, whatever its chain is called (an
-            # unconditional DROP in KUBE-FIREWALL, kubernetes issue 114549).
-            return passed.ref()
-    return None
-
-
-def in_service_chain(fault: Fault, paths: Paths) -> bool:
-    """True if a way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, service-…)."""
-    ways = (paths.get(fate) for fate in fault.fates)
-    return any(passed is not None and _enters_service_chain(passed) for passed in ways)
-
-
-def _enters_service_chain(passed: Passed) -> bool:
-    return any(is_service_chain(step.met.leads_to) for step in passed.steps())
+    def in_service_chain(self, fault: Fault, paths: Paths) -> bool:
+        """True if a way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, service-…)."""
+        for fate in fault.fates:
+            passed = paths.get(fate)
+            if passed is None:
+                continue
+            if id(passed) not in self._entering:
+                self._entering[id(passed)] = any(is_service_chain(step.met.leads_to) for step in passed.steps())
+            if self._entering[id(passed)]:
+                return True
+        return False
 
 
 _Search = Callable[[Sequence[Passed]], Passed | None]

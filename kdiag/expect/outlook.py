@@ -57,7 +57,8 @@ class Outlook(Struct, frozen=True):
 
     `cluster` are the endpoints that Cluster policies use, `local` those that Local ones do (none where no policy of the
     Service is Local). `wants` is what ought to happen at the addresses of a kind, on the node or elsewhere (`True` if
-    the address is the node's own); None if the port is not of one of the usual kinds.
+    the address is the node's own); None if the port is not of one of the usual kinds. What is `everywhere` the same is one
+    object for all nodes whose proxies go by the same rules.
     """
 
     service_port: ServicePortKey
@@ -67,6 +68,7 @@ class Outlook(Struct, frozen=True):
     local: Places
     affinity_s: int | None
     wants: Mapping[tuple[FrontendKind, bool], Wanted] | None
+    everywhere: bool = False
 
     def alike(self, kind: FrontendKind, *, is_local: bool) -> tuple[object, ...] | None:
         """All that decides what happens at an address of this kind, but for the endpoints themselves."""
@@ -195,8 +197,9 @@ def outlooks(
             local=near,
             affinity_s=service.affinity_s,
             wants=wants,
+            everywhere=is_plain and _is_everywhere(service, service_port),
         )
-        if is_plain and _is_everywhere(service, service_port):
+        if outlook.everywhere:
             shared.outlooks[key] = outlook
         yield outlook
 

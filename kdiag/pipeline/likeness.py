@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Backend, IpSet
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.pipeline.offers import Kind, Walked
+from kdiag.pipeline.sorting import FirstNode
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.programs import of_family
 from kdiag.walk.distinctions import Distinctions, Numbers
@@ -35,6 +37,9 @@ _TO_ANOTHER_ADDRESS = re.compile(rb" -j (?:REDIRECT|NETMAP|TPROXY)\b")
 
 # An address that is not the node's own: to those its own packets have another source.
 _NOWHERE: dict[Family, Address] = {Family.IPV4: IPv4Address(0), Family.IPV6: IPv6Address(0)}
+
+if TYPE_CHECKING:
+    from kdiag.pipeline.offers import Cut
 
 Clients = tuple[frozenset[int], frozenset[str] | None]
 """The classes of some clients, and the interfaces that they come in by."""
@@ -73,6 +78,16 @@ class AlikeNodes:
     def __init__(self) -> None:
         self.numbers: Numbers = {}
         self._found: list[tuple[Likeness, dict[Kind, Walked]]] = []
+        self._first: dict[int, FirstNode] = {}
+
+    def first_of(self, cut: Cut, distinctions: Distinctions) -> FirstNode | None:
+        """What was sorted by the dump from which this one takes over what is the same; None if there is none."""
+        if not isinstance(cut, CutDump) or (cut.like is None and cut.alone):
+            return None
+        first = id(cut.like or cut)
+        if cut.like is None:
+            self._first[first] = FirstNode(distinctions, cut.crossings.refused)
+        return self._first.get(first)
 
     def walked_on(self, likeness: Likeness) -> dict[Kind, Walked]:
         """What is known of nodes like this one, to be added to."""

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     Cut = CutDump | CutTable
     """The rules of one family, cut into what is a Service's own and the rest."""
 
-Kind = tuple[object, ...]
+
+class Kind(Struct, frozen=True, cache_hash=True):
+    """What offers have in common that get the same. Looked up for every offer of every node: it keeps its hash."""
+
+    parts: tuple[object, ...]
 
 
 class Offer(Struct):
@@ -59,10 +63,12 @@ class Shape(Struct, frozen=True):
     names: tuple[bytes, ...]
 
 
-class Walked(Struct, frozen=True):
-    """What came out for a Service port of some kind, at each of its frontends."""
+class Walked(Struct):
+    """What came out for a Service port of some kind, at each of its frontends. `decided` is True if somebody else's rule
+    decides there, None until somebody asks."""
 
     behaviours: tuple[Behaviour, ...]
+    decided: bool | None = None
 
 
 class SortedOffers(Struct):

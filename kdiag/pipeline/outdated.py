@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kdiag.compare.outcomes import Fault
-from kdiag.compare.telling import FATES_LIMIT, decided_by
+from kdiag.compare.telling import FATES_LIMIT, TellingRules
 from kdiag.expect.dataplane import NodeContext, Spot, behaviours_with, spot_of_frontend
 from kdiag.expect.endpoints import Candidate
 from kdiag.expect.outlook import Outlook
@@ -96,22 +96,26 @@ def out_of_date(
 def _decided(offers: SortedOffers, walked: DataPlane) -> set[Spot]:
     """The offers that were walked for something out of date, and on whose ways somebody else's rule decides."""
     firsts = {offers.kinds[kind][0].spot for kind in offers.outdated}
+    rules = TellingRules()
     found = {
         spot
         for frontend, behaviour in walked.behaviours.items()
         if frontend.family is offers.family and (spot := spot_of_frontend(frontend)) in firsts
-        if any(map(_is_decided, behaviour.cases))
+        if any(_is_decided(case, rules) for case in behaviour.cases)
     }
-    return found | {
-        offers.kinds[kind][0].spot
-        for kind in offers.outdated
-        if kind in offers.known
-        and any(_is_decided(case) for behaviour in offers.known[kind].behaviours for case in behaviour.cases)
-    }
+    for kind in offers.outdated.keys() & offers.known.keys():
+        known = offers.known[kind]
+        if known.decided is None:
+            cases = [case for behaviour in known.behaviours for case in behaviour.cases]
+            known.decided = any(_is_decided(case, rules) for case in cases)
+        if known.decided:
+            found.add(offers.kinds[kind][0].spot)
+    return found
 
 
-def _is_decided(case: Case) -> bool:
-    return decided_by(Fault(symptom=Symptom.STALE_ENDPOINT, fates=tuple(case.paths)), case.paths) is not None
+def _is_decided(case: Case, rules: TellingRules) -> bool:
+    fault = Fault(symptom=Symptom.STALE_ENDPOINT, fates=tuple(case.paths))
+    return rules.decided_by(fault, case.paths) is not None
 
 
 def _lines_of(item: Outdated, cut: CutDump, family: Family) -> _Lines | None:

@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kdiag.expect.dataplane import spot_of
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import AddressSet, Family
-from kdiag.model.dataplane import FrontendKind
+from kdiag.model.dataplane import FrontendKind, ServicePortKey
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
@@ -30,10 +31,27 @@ if TYPE_CHECKING:
 _LAST_PORT = 65535
 
 
-class Sorter:
-    """Sorts what is offered, by the rules that were cut up and by what rules and routes tell apart."""
+_MOST_MOVED = 1 << 16
 
-    def __init__(self, cut: Cut, distinctions: Distinctions, local: AddressSet) -> None:
+
+class FirstNode(Struct):
+    """What was sorted on the first of several nodes: the offers that are the same on all, and the kind of each."""
+
+    distinctions: Distinctions
+    refused: Collection[object]
+    offers: dict[ServicePortKey, tuple[Offer, ...]] = field(default_factory=dict)
+    kinds: dict[Key, tuple[Offer, Kind]] = field(default_factory=dict)
+    same: dict[Kind, Kind] = field(default_factory=dict)
+    """One object for kinds that are equal."""
+
+
+class Sorter:
+    """Sorts what is offered, by the rules that were cut up and by what rules and routes tell apart.
+
+    `first` is what the first of several nodes has; it is filled if this is that node.
+    """
+
+    def __init__(self, cut: Cut, distinctions: Distinctions, local: AddressSet, first: FirstNode | None = None) -> None:
         self.cut = cut
         self.local = local
         self.distinctions = distinctions
@@ -41,6 +59,21 @@ class Sorter:
         self.changed = cut.changed if isinstance(cut, CutDump) else frozenset()
         found = cut.crossings
         self.met, self.refused = set(found.met), found.refused
+        self.first = first
+        self.moved = self._moved_since(first) if first is not None else None
+
+    def _moved_since(self, first: FirstNode) -> frozenset[int] | None:
+        """The addresses that the first node does not tell apart in the same way. None if that cannot be said of few, or
+        this is that node."""
+        here = self.distinctions
+        if here is first.distinctions or self.refused != first.refused:
+            return None
+        if (here.literals, here.ports) != (first.distinctions.literals, first.distinctions.ports):
+            return None
+        moved = here.moved(first.distinctions)
+        if moved.size > _MOST_MOVED:
+            return None
+        return frozenset([value for low, high in moved.ranges for value in range(low, high + 1)])
 
     def sort(
         self,
@@ -52,7 +85,7 @@ class Sorter:
         only: Collection[ObjectKey] | None,
     ) -> None:
         """Put each offer where it belongs. Of Services that are `moving` none is `outdated`."""
-        offers = [offer for item in items for offer in _offers(item)]
+        offers = [offer for item in items for offer in self._offers(item)]
         claims = Counter([offer.key for offer in offers])
         node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
         for offer in offers:
@@ -106,8 +139,43 @@ class Sorter:
                 found.add(offer.key)
         return found
 
+    def _offers(self, item: Outlook) -> Iterable[Offer]:
+        """The offers of a Service port; of one that is the same on all nodes, the same objects."""
+        if self.first is None or not item.everywhere:
+            return _offers(item)
+        known = self.first.offers.get(item.service_port, ())
+        if not known or known[0].item is not item:
+            known = self.first.offers[item.service_port] = tuple(_offers(item))
+        return known
+
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
+        first = self.first
+        if first is None or not offer.item.everywhere:
+            return self._kind(offer)
+        known = first.kinds.get(offer.key)
+        if known is not None and known[0] is offer and self._is_as_before(offer):
+            return known[1]
+        kind = self._kind(offer)
+        if kind is not None and first.distinctions is self.distinctions:
+            kind = first.same.setdefault(kind, kind)
+            first.kinds[offer.key] = (offer, kind)
+        return kind
+
+    def _is_as_before(self, offer: Offer) -> bool:
+        """True if an offer has the rules that it has on the first node, and nothing tells it apart in another way."""
+        like = self.cut.like if isinstance(self.cut, CutDump) else None
+        if self.moved is None or like is None or offer.key in self.met:
+            return False
+        shape = like.shapes.get(offer.key)
+        return (
+            isinstance(shape, Shape)
+            and int(offer.targets[0].address) not in self.moved
+            and self.moved.isdisjoint(offer.item.cluster.addresses)
+            and self._still_has(offer, shape, like)
+        )
+
+    def _kind(self, offer: Offer) -> Kind | None:
         item, key = offer.item, offer.key
         first = offer.targets[0]
         kind = first.kind
@@ -132,7 +200,7 @@ class Sorter:
             return None
         classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
         address = len(offer.targets) if kind is FrontendKind.NODE_PORT else self.distinctions.of_address(value)
-        return (kind, address, self.distinctions.of_port(first.port), alike, shape.lines, shape.chains, classes)
+        return Kind((kind, address, self.distinctions.of_port(first.port), alike, shape.lines, shape.chains, classes))
 
     def _outdated(self, offer: Offer) -> tuple[Kind, Outdated] | None:
         """The kind that an offer is of, but for its endpoints. None where that is not enough to tell what its rules do, or

@@ -75,7 +75,8 @@ def sort_offers(
             apart=evidence.nft is not None,
             numbers=alike.numbers if alike is not None else None,
         )
-        sorter = Sorter(cut, distinctions, network.local)
+        first = alike.first_of(cut, distinctions) if alike is not None and only is None else None
+        sorter = Sorter(cut, distinctions, network.local, first)
         offers = SortedOffers(family, cut, source)
         known = (
             item

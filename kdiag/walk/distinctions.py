@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from kdiag.model.addresses import AddressSet, Family, Network, parse_address
 from kdiag.model.rules import IpSet
@@ -82,6 +83,15 @@ class Distinctions:
     def of_address(self, address: int) -> int:
         """The class of an address."""
         return self._classes[bisect_right(self._starts, address) - 1]
+
+    def moved(self, other: Distinctions) -> AddressSet:
+        """The addresses that are of another class than they are for `other`, which has the same `numbers`."""
+        found: list[tuple[int, int]] = []
+        borders = sorted({*self._starts, *other._starts, 1 << self.family.bits})
+        for low, behind in pairwise(borders):
+            if self.of_address(low) != other.of_address(low):
+                found.append((low, behind - 1))
+        return AddressSet(self.family, tuple(found))
 
     def of_all(self, addresses: Sequence[int]) -> frozenset[int]:
         """The classes of some addresses."""

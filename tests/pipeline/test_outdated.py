@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kdiag.model.dataplane import RuleRef
 from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.offers import SortedOffers
@@ -123,8 +122,7 @@ def test_it_is_walked_where_its_kind_is_not_right(old: str, new: str, cutting: l
 
 
 def test_it_is_walked_where_somebody_else_decides(cutting: list[SortedOffers], monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = RuleRef(source="iptables-save", line=1, text="-A PREROUTING -j ACCEPT")
-    monkeypatch.setattr("kdiag.pipeline.outdated.decided_by", lambda *_: rule)
+    monkeypatch.setattr("kdiag.pipeline.outdated._is_decided", lambda *_: True)
     assert not told(out_of_date(cluster("v1.36.2-iptables-nft")), cutting)
 
 
