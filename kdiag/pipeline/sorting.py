@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     from kdiag.pipeline.offers import Cut
 
 _LAST_PORT = 65535
-
-
 _MOST_MOVED = 1 << 16
+"""Where more addresses are told apart in another way than on the first node, all is sorted anew."""
 
 
 class FirstNode(Struct):
-    """What was sorted on the first of several nodes: the offers that are the same on all, and the kind of each."""
+    """What was sorted on the first of several nodes: the offers that are the same on all, and the kinds of all offers."""
 
     distinctions: Distinctions
     refused: Collection[object]
@@ -43,6 +42,16 @@ class FirstNode(Struct):
     kinds: dict[Key, tuple[Offer, Kind]] = field(default_factory=dict)
     same: dict[Kind, Kind] = field(default_factory=dict)
     """One object for kinds that are equal."""
+    _by_chain: dict[bytes, list[Key]] = field(default_factory=dict)
+
+    def keys_by_chain(self, cut: CutDump) -> Mapping[bytes, list[Key]]:
+        """The keys of the offers that each chain of that node's dump serves."""
+        if not self._by_chain:
+            for key in self.kinds:
+                shape = cut.shapes.get(key)
+                for name in shape.names if isinstance(shape, Shape) else ():
+                    self._by_chain.setdefault(name, []).append(key)
+        return self._by_chain
 
 
 class Sorter:
@@ -60,20 +69,7 @@ class Sorter:
         found = cut.crossings
         self.met, self.refused = set(found.met), found.refused
         self.first = first
-        self.moved = self._moved_since(first) if first is not None else None
-
-    def _moved_since(self, first: FirstNode) -> frozenset[int] | None:
-        """The addresses that the first node does not tell apart in the same way. None if that cannot be said of few, or
-        this is that node."""
-        here = self.distinctions
-        if here is first.distinctions or self.refused != first.refused:
-            return None
-        if (here.literals, here.ports) != (first.distinctions.literals, first.distinctions.ports):
-            return None
-        moved = here.moved(first.distinctions)
-        if moved.size > _MOST_MOVED:
-            return None
-        return frozenset([value for low, high in moved.ranges for value in range(low, high + 1)])
+        self.known: Mapping[Key, tuple[Offer, Kind]] = {}
 
     def sort(
         self,
@@ -95,6 +91,8 @@ class Sorter:
         if only is not None and isinstance(self.cut, CutDump):
             mine = [offer.key for offer in offers if offer.item.service_port.service in only]
             self.met.update(self.cut.refusals_behind(mine))
+        if self.first is not None:
+            self.known = self._known_from(self.first)
         shown: set[object] = set()
         for offer in offers:
             service = offer.item.service_port.service
@@ -150,30 +148,37 @@ class Sorter:
 
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
-        first = self.first
-        if first is None or not offer.item.everywhere:
-            return self._kind(offer)
-        known = first.kinds.get(offer.key)
-        if known is not None and known[0] is offer and self._is_as_before(offer):
+        known = self.known.get(offer.key)
+        if known is not None and (known[0] is offer or _is_same(known[0], offer)):
             return known[1]
         kind = self._kind(offer)
-        if kind is not None and first.distinctions is self.distinctions:
+        first = self.first
+        if kind is not None and first is not None and first.distinctions is self.distinctions:
             kind = first.same.setdefault(kind, kind)
             first.kinds[offer.key] = (offer, kind)
         return kind
 
-    def _is_as_before(self, offer: Offer) -> bool:
-        """True if an offer has the rules that it has on the first node, and nothing tells it apart in another way."""
-        like = self.cut.like if isinstance(self.cut, CutDump) else None
-        if self.moved is None or like is None or offer.key in self.met:
-            return False
-        shape = like.shapes.get(offer.key)
-        return (
-            isinstance(shape, Shape)
-            and int(offer.targets[0].address) not in self.moved
-            and self.moved.isdisjoint(offer.item.cluster.addresses)
-            and self._still_has(offer, shape, like)
-        )
+    def _known_from(self, first: FirstNode) -> Mapping[Key, tuple[Offer, Kind]]:
+        """The offers of the first node that have the same rules here, and that nothing tells apart in another way."""
+        cut, here, there = self.cut, self.distinctions, first.distinctions
+        if not isinstance(cut, CutDump) or cut.like is None or cut.placed.like is None or self.refused != first.refused:
+            return {}
+        if (here.literals, here.ports) != (there.literals, there.ports):
+            return {}
+        moved = here.moved(there)
+        if moved.size > _MOST_MOVED:
+            return {}
+        values = frozenset([value for low, high in moved.ranges for value in range(low, high + 1)])
+        differing = {*self.met, *cut.placed.changed}
+        for name in cut.changed:
+            differing.update(first.keys_by_chain(cut.like).get(name, ()))
+        return {
+            key: known
+            for key, known in first.kinds.items()
+            if key not in differing
+            and known[0].spot[0] not in values
+            and values.isdisjoint(known[0].item.cluster.addresses)
+        }
 
     def _kind(self, offer: Offer) -> Kind | None:
         item, key = offer.item, offer.key
@@ -328,6 +333,21 @@ class Sorter:
             (distinctions.of_address(address), distinctions.of_port(port))
             for address, port in zip(places.addresses, places.ports, strict=True)
         )
+
+
+def _is_same(one: Offer, other: Offer) -> bool:
+    """True if two nodes offer the same at an address, or as a NodePort: all that a kind hangs on but rules and addresses."""
+    mine, others = one.item, other.item
+    return (
+        mine.cluster is others.cluster
+        and mine.local is others.local
+        and mine.wants is others.wants
+        and mine.affinity_s == others.affinity_s
+        and mine.service_port == others.service_port
+        and one.targets[0].kind is other.targets[0].kind
+        and len(one.targets) == len(other.targets)
+        and one.keys == other.keys
+    )
 
 
 def _endpoints(item: Outlook, sent: Sent) -> tuple[bytes, bool, bool] | None:
