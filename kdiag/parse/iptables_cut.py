@@ -103,7 +103,7 @@ class CutDump:
 
     def read_all(self) -> Mapping[bytes, ChainText]:
         """All chains of Services taken apart, by name."""
-        for name in [name for name in self.chains if name not in self._texts]:
+        for name in sorted(self.chains.keys() - self._texts.keys()) if self._texts else self.chains:
             self.text(name)
         return self._texts
 

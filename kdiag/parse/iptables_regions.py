@@ -160,9 +160,13 @@ def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump 
             return None
         found.spans.update(new)
         if like is not None:
-            found.changed.update(new, [name for _, name in known if name.startswith(kind)])
+            found.changed.update(new)
+            if kind in like.regions:
+                found.changed.update([name for _, name in known if name.startswith(kind)])
     if like is not None:
-        found.texts = {name: text for name, text in like.read_all().items() if name not in found.changed}
+        found.texts = dict(like.read_all())
+        for name in found.changed:
+            found.texts.pop(name, None)
     return found
 
 
