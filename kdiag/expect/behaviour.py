@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
 from kdiag.expect.endpoints import Candidates
 from kdiag.expect.ipvs_ways import ipvs_ways
 from kdiag.expect.rule_ways import rule_ways
+from kdiag.expect.selection import Selection
 from kdiag.expect.situation import Situation, Way
 from kdiag.expect.userspace_ways import userspace_ways
 from kdiag.model.addresses import AddressSet, SocketAddress
@@ -26,6 +27,8 @@ from kdiag.model.dataplane import (
 from kdiag.model.proxy import ProxyMode
 from kdiag.walk.cases import make_outcome
 from kdiag.walk.network import NodeNetwork
+
+_T = TypeVar("_T")
 
 
 def ways(situation: Situation, *, is_pod: bool, in_ranges: bool) -> tuple[Way, ...]:
@@ -57,15 +60,9 @@ def expected_cases(
     family = outcomes.network.family
     ranges = first.target.source_ranges
     allowed = AddressSet.of(family, ranges)
-    endpoints = AddressSet.of(
-        family,
-        [
-            candidate.at.address
-            for item in alternatives
-            for candidate in (*item.selection.cluster, *item.selection.local)
-            if hairpins
-        ],
-    )
+    endpoints = AddressSet.nothing(family)
+    if hairpins:
+        endpoints = outcomes.endpoints_of([item.selection for item in alternatives])
     for client in clients:
         if first.target.kind is FrontendKind.LOAD_BALANCER_IP:
             # Packets *from* the address itself are let in or not by release (KUBE-FW's rule for the VIP): not judged.
@@ -86,7 +83,7 @@ def expected_cases(
                     legal += [
                         way for item in alternatives for way in ways(item, is_pod=not is_pod, in_ranges=in_ranges)
                     ]
-                cases += _cut_hairpins(piece, tuple(dict.fromkeys(legal)), endpoints, first, outcomes)
+                cases += _cut_hairpins(piece, distinct(legal), endpoints, first, outcomes)
     return tuple(cases)
 
 
@@ -95,7 +92,7 @@ def _cut_hairpins(
 ) -> list[Case]:
     """An endpoint that calls its own Service is masqueraded where it is sent back to itself."""
     network = known.network
-    outcomes = tuple(dict.fromkeys(known.of(way, situation) for way in legal))
+    outcomes = distinct([known.of(way, situation) for way in legal])
     callers = piece.addresses & endpoints
     if not callers or all(way.disposition is not Disposition.BACKEND for way in legal):
         return [Case(clients=piece, outcomes=outcomes)]
@@ -110,11 +107,16 @@ def _cut_hairpins(
             mine = outcomes
             # What comes from the wire for an endpoint on the node itself is not masqueraded at all: see Outcomes.
             if situation.position is Position.NODE or not caller & network.local:
-                mine = tuple(dict.fromkeys(item.called_by(number) for item in loops))
+                mine = distinct([item.called_by(number) for item in loops])
             if told is not None and not caller & told:
                 mine = tuple(dict.fromkeys((*mine, *outcomes)))
             cases.append(Case(clients=ClientSet(addresses=caller, interfaces=piece.interfaces), outcomes=mine))
     return sorted(cases, key=lambda case: case.clients.addresses.ranges)
+
+
+def distinct(items: Sequence[_T]) -> tuple[_T, ...]:
+    """Each once. What is alone, as most are, need not be compared: these are large."""
+    return tuple(items) if len(items) == 1 else tuple(dict.fromkeys(items))
 
 
 class _Loops:
@@ -150,6 +152,7 @@ class Outcomes:
         # By identity: endpoints are the same object where they are the same. They are kept, so that it is not another's later.
         self._known: dict[tuple[object, ...], tuple[Candidates, Outcome]] = {}
         self._here: dict[int, tuple[Candidates, frozenset[SocketAddress]]] = {}
+        self._addresses: dict[tuple[int, ...], tuple[list[Candidates], AddressSet]] = {}
 
     def of(self, way: Way, situation: Situation) -> Outcome:
         """What a way comes to."""
@@ -159,6 +162,15 @@ class Outcomes:
         if key not in self._known:
             self._known[key] = (way.endpoints, _outcome(way, situation.service.affinity_s, spared))
         return self._known[key][1]
+
+    def endpoints_of(self, selections: Sequence[Selection]) -> AddressSet:
+        """The addresses of all endpoints that some way may lead to."""
+        chosen = [endpoints for item in selections for endpoints in (item.cluster, item.local)]
+        key = tuple(map(id, chosen))
+        if key not in self._addresses:
+            addresses = [candidate.at.address for endpoints in chosen for candidate in endpoints]
+            self._addresses[key] = (chosen, AddressSet.of(self.network.family, addresses))
+        return self._addresses[key][1]
 
     def _on_the_node(self, endpoints: Candidates) -> frozenset[SocketAddress]:
         if id(endpoints) not in self._here:

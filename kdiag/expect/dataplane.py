@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdiag.expect.behaviour import Outcomes, expected_cases
+from kdiag.expect.behaviour import Outcomes, distinct, expected_cases
 from kdiag.expect.endpoints import Candidates, candidates_of
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import ProxyRules, Selection, select
@@ -120,14 +120,14 @@ def expected_data_plane(
                     offered.append((service, service_port, targets))
         offered.sort(key=lambda item: item[0].key)
         for service, service_port, targets in offered:
-            selections = tuple(
-                dict.fromkeys(
+            selections = distinct(
+                [
                     select(candidates, service, known)
                     for candidates in candidates_of(
                         cluster, service, service_port, family, rules.version, context.node_name
                     )
                     for known in zones_of(rules, candidates)
-                )
+                ]
             )
             for frontend, behaviour in behaviours_with(selections, context, family, service, service_port, targets):
                 behaviours.setdefault(frontend, behaviour)
