@@ -47,8 +47,12 @@ def parse_address(text: str) -> Address | None:
     bare = text.strip()
     if bare.startswith("[") and bare.endswith("]"):
         bare = bare[1:-1]
+    bare = bare.partition("%")[0]
+    # Every node has the name of a host among its addresses, and an error takes ten times as long to make as this.
+    if ":" not in bare and bare.count(".") != 3:
+        return None
     try:
-        return ipaddress.ip_address(bare.partition("%")[0])
+        return ipaddress.ip_address(bare)
     except ValueError:
         return None
 

@@ -1,11 +1,13 @@
-"""Sets of addresses, against sets of numbers."""
+"""Addresses as text, and sets of them against sets of numbers."""
 
 from __future__ import annotations
 
-from hypothesis import given
+import ipaddress
+
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.addresses import AddressSet, Family, parse_address
 
 TOP = (1 << Family.IPV4.bits) - 1
 # Both ends of the family are met, and in between there is room for gaps.
@@ -51,3 +53,18 @@ def test_the_union_of_several_sets(several: list[AddressSet]) -> None:
     for item in several[1:]:
         together = together | item
     assert AddressSet.union(several) == together
+
+
+@given(st.text(alphabet="0123456789.:af", max_size=16) | st.ip_addresses().map(str))
+@example("node-0001")
+@example("ip-10-0-0-1.ec2.internal")
+@example("a.b.c.d")
+@example("1.2.3")
+@example("::ffff:10.0.0.1")
+def test_an_address_is_what_the_standard_library_takes_for_one(text: str) -> None:
+    try:
+        expected = ipaddress.ip_address(text)
+    except ValueError:
+        expected = None
+    assert parse_address(text) == expected
+    assert parse_address(f" [{text}%eth0] ") == expected
