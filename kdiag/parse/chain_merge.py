@@ -6,6 +6,7 @@ and half as much again where something differs; only chains in between are looke
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,16 @@ class Alike(NamedTuple):
     old: Span
     new: Span
     pairs: list[tuple[Span, Span]]
+
+    def moved(self, line: Span) -> Span | None:
+        """Where a line of the old region stands in the new one; None if it is in what differs."""
+        (there, _), (here, _) = self.old, self.new
+        index = bisect_left(self.pairs, ((line[1],),)) - 1
+        if index >= 0:
+            (_, there), (_, here) = self.pairs[index]
+        if line[0] < there:
+            return None
+        return line[0] - there + here, line[1] - there + here
 
 
 _FIRST_STEP = 4096

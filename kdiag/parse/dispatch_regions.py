@@ -6,7 +6,7 @@ dump has, too, is taken over from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import accumulate, count, pairwise
 from operator import add
 
@@ -43,7 +43,6 @@ class Dispatch(Struct):
     changed: frozenset[Key] = frozenset()
     _places: dict[ChainName, Places | None] = field(default_factory=dict)
     _doubled: list[Key] | None = None
-    _links: dict[Key, tuple[bytes, ...]] | None = None
     _by_form: dict[object, list[Key]] = field(default_factory=dict)
 
     def at(self, key: Key) -> tuple[DispatchLine, ...]:
@@ -68,17 +67,9 @@ class Dispatch(Struct):
                 self._by_form.setdefault(tuple([line.form for line in self.lines[key]]), []).append(key)
         return self._by_form
 
-    def links(self) -> Mapping[Key, tuple[bytes, ...]]:
-        """The Services' chains that are named in the lines for each key."""
-        if self._links is None:
-            own: Iterable[Key] = self.lines
-            self._links = {}
-            if self.like is not None:
-                own = self.changed
-                self._links.update(self.like.links())
-            for key in own:
-                self._links[key] = tuple([name for line in self.lines.get(key, ()) for name in line.links])
-        return self._links
+    def links(self, key: Key) -> tuple[bytes, ...]:
+        """The Services' chains that are named in the lines for a key."""
+        return tuple([name for line in self.lines.get(key, ()) for name in line.links])
 
     def around_changes(self) -> Mapping[Key, tuple[DispatchLine, ...]]:
         """The lines for the keys that changed, and for all NodePorts or addresses with the same port and protocol."""

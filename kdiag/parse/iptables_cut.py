@@ -15,10 +15,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kdiag.model.addresses import AddressSet
-from kdiag.parse.chain_merge import Span, beginning_at, chain_at
+from kdiag.parse.chain_merge import Alike, Span, beginning_at, chain_at
 from kdiag.parse.crossings import Crossings, crossings
 from kdiag.parse.dispatch_lines import DispatchLine, Key
 from kdiag.parse.dispatch_regions import Dispatch, read_dispatch
+from kdiag.parse.dump_tables import complement, has_returns, tables_of
 from kdiag.parse.endpoint_forms import EndpointForms
 from kdiag.parse.iptables_forms import ENDPOINT_KIND, LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import (
@@ -31,8 +32,9 @@ from kdiag.parse.iptables_regions import (
 )
 from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
 
-_LINE_END = 0x0A
+_NEAR_BYTES = 1 << 12
 _PART_BYTES = 1 << 16
+_MOST_KNOWN = 1 << 14
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
@@ -69,10 +71,14 @@ class CutDump:
     refusing: frozenset[Key] = field(default=frozenset(), repr=False)
     """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
     crossings: Crossings = field(default_factory=Crossings, repr=False)
+    led: tuple[frozenset[Key], frozenset[bytes]] | None = field(default=None, repr=False)
+    """Keys, and the chains of Services that they lead to: for dumps that are like this one."""
     _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
     _by_form: dict[object, list[bytes]] = field(default_factory=dict, repr=False)
     _come: Mapping[bytes, Span] = field(default_factory=dict, repr=False)
     """Where the chains of endpoints stand that are not the same in `like`."""
+    _alike: Mapping[Span, Alike] = field(default_factory=dict, repr=False)
+    _found: dict[bytes, Span | None] = field(default_factory=dict, repr=False)
     _halves: dict[int, tuple[Span, bytes]] = field(default_factory=dict, repr=False)
     """The lines in the middle of a region, of its halves, and so on, and what each begins with."""
 
@@ -132,14 +138,33 @@ class CutDump:
         """The chains of Services and endpoints that the rest leads to."""
         return [self.content[start:end] for name in sorted(self.reached(())) for start, end in self._spans_of(name)]
 
-    def reached(self, keys: Iterable[Key], *, endpoints: bool = True) -> set[bytes]:
+    def reached(self, keys: Collection[Key], *, endpoints: bool = True) -> set[bytes]:
         """The chains that packets with these keys may come to, and those that the rest leads to."""
+        if endpoints:
+            return self._reached(keys, endpoints=True)
+        known = self.like.led if self.like is not None else None
+        if known is not None and known[0] == keys and self._leads_as_before():
+            return set(known[1])
+        found = self._reached(keys, endpoints=False)
+        if self.like is None and not self.alone:
+            self.led = (frozenset(keys), frozenset(found))
+        return found
+
+    def _leads_as_before(self) -> bool:
+        """True if what differs from the other dump leads to the same chains of Services as there."""
+        like, placed = self.like, self.placed
+        if like is None or placed.like is None:
+            return False
+        return (
+            all(name in like.chains and name in self.chains for name in self.changed)
+            and all(placed.links(key) == placed.like.links(key) for key in placed.changed)
+            and all(_links(self.text(name)) == _links(like.text(name)) for name in self.changed)
+            and set(LINK.findall(self.rest_text())) == set(LINK.findall(like.rest_text()))
+        )
+
+    def _reached(self, keys: Iterable[Key], *, endpoints: bool) -> set[bytes]:
         rest = self.rest_text()
-        if self.like is not None:
-            links = self.placed.links()
-            looked_up = [name for key in keys for name in links.get(key, ())]
-        else:
-            looked_up = [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
+        looked_up = [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
         found: set[bytes] = set()
         new = [*LINK.findall(rest), *looked_up]
         behind = set(_ENDPOINT_NAME.findall(rest)) if endpoints else set()
@@ -161,7 +186,7 @@ class CutDump:
             behind = set()
         return found
 
-    def refusals_behind(self, keys: Iterable[Key]) -> Collection[Key]:
+    def refusals_behind(self, keys: Collection[Key]) -> Collection[Key]:
         """The keys with rules in the filter table that packets with these keys may meet once they were sent to an endpoint."""
         spans = [span for name in self.reached(keys) for span in self._spans_of(name)]
         places = set(_SENT_TO.findall(b"".join(self.content[start:end] for start, end in spans)))
@@ -196,7 +221,8 @@ class CutDump:
         position, number = 0, 1
         for start, end in sorted(spans):
             if start > position:
-                number = self.lines.at(start)
+                near = start - position < _NEAR_BYTES
+                number = number + self.content.count(b"\n", position, start) if near else self.lines.at(start)
             for raw in self.content[start:end].decode("utf-8", errors="replace").split("\n")[:-1]:
                 yield number, raw
                 number += 1
@@ -241,6 +267,24 @@ class CutDump:
 
     def _line_at(self, region: Span, beginning: bytes) -> Span | None:
         """The first line of a sorted region that begins like this."""
+        alike = self._alike.get(region)
+        if alike is not None and self.like is not None:
+            # Most are asked for on each node.
+            known = self.like.known_line_at(alike.old, beginning)
+            moved = alike.moved(known) if known is not None else None
+            if moved is not None:
+                return moved
+        return self._found_line_at(region, beginning)
+
+    def known_line_at(self, region: Span, beginning: bytes) -> Span | None:
+        """The same, kept for dumps that are like this one."""
+        if len(self._found) > _MOST_KNOWN:
+            self._found.clear()
+        if beginning not in self._found:
+            self._found[beginning] = self._found_line_at(region, beginning)
+        return self._found[beginning]
+
+    def _found_line_at(self, region: Span, beginning: bytes) -> Span | None:
         low, high = region
         while low < high:
             half = (low + high) // 2
@@ -261,6 +305,10 @@ class CutDump:
         return low, self.content.index(b"\n", low) + 1
 
 
+def _links(text: ChainText | None) -> tuple[bytes, ...]:
+    return text.links if text is not None else ()
+
+
 def cut_dump(
     content: bytes, *, in_part: bool = False, like: CutDump | None = None, alone: bool = False
 ) -> CutDump | None:
@@ -270,7 +318,7 @@ def cut_dump(
     the same in `like`, the dump of another node that was cut up as a whole and not `alone`, is not read again.
     """
     most = largest_regions(content)
-    tables = _tables(content, most)
+    tables = tables_of(content, most)
     if tables is None or b"nat" not in tables:
         return None
     regions = find_regions(content, tables)
@@ -293,14 +341,14 @@ def cut_dump(
     if not read_declarations(found, content, regions.declared, like):
         return None
     read = {alike.new: [come for _, come in alike.pairs] for alike in found.alike.values()}
-    if any(_has_returns(content, read.get(span, [span])) for span in most):
+    if any(has_returns(content, read.get(span, [span])) for span in most):
         return None
     if like is not None and found.alike:
         lines = LineNumbersAfter(content, like.content, like.lines, [*found.alike.values()])
     cut = CutDump(
         content=content,
         lines=lines,
-        rest=_complement(taken, len(content)),
+        rest=complement(taken, len(content)),
         dispatch=dispatch.lines,
         placed=dispatch,
         chains=found.spans,
@@ -314,6 +362,7 @@ def cut_dump(
         refusing=_refusing(dispatch, like),
         _texts=found.texts,
         _come=found.places,
+        _alike={alike.new: alike for alike in found.alike.values()},
     )
     # A table ends once: what stands behind its end and before the next belongs to none.
     if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
@@ -343,46 +392,3 @@ def _crossings(cut: CutDump, come: EndpointForms | None) -> Crossings:
         crossings(cut.placed.around_changes(), cut.refusing, come, by_address=False),
         crossings({}, cut.refusing - like.refusing, like.endpoints, by_address=False),
     )
-
-
-def _tables(content: bytes, chains: list[Span]) -> dict[bytes, Span] | None:
-    """What stands between `*table` and COMMIT of each table; None if a table is cut off or shown twice, or if the text
-    has lines of another kind than iptables writes. Only rules stand in `chains`, which are not looked at."""
-    around = _complement(chains, len(content))
-    if not content.endswith(b"\n") or _has_returns(content, around):
-        return None
-    found: dict[bytes, Span] = {}
-    starts = [start for span in around for start in _table_starts(content, span)]
-    for start, following in zip(starts, [*starts[1:], len(content)], strict=True):
-        begin = content.index(b"\n", start) + 1
-        end = content.rfind(b"\nCOMMIT\n", begin - 1, following) + 1
-        table = content[start + 1 : begin - 1]
-        if table in found or not table.isalpha() or not end:
-            return None
-        found[table] = (begin, end)
-    return found
-
-
-def _has_returns(content: bytes, spans: Iterable[Span]) -> bool:
-    return any(content.find(b"\r", start, end) >= 0 for start, end in spans)
-
-
-def _table_starts(content: bytes, span: Span) -> Iterator[int]:
-    """Where lines begin with a star. Single bytes are found at the speed of memory, unlike two."""
-    position = content.find(b"*", *span)
-    while position >= 0:
-        if position == 0 or content[position - 1] == _LINE_END:
-            yield position
-        position = content.find(b"*", position + 1, span[1])
-
-
-def _complement(taken: list[Span], size: int) -> tuple[Span, ...]:
-    rest = []
-    position = 0
-    for start, end in sorted(taken):
-        if position < start:
-            rest.append((position, start))
-        position = end
-    if position < size:
-        rest.append((position, size))
-    return tuple(rest)

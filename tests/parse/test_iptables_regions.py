@@ -24,6 +24,7 @@ def parts(found: CutDump | None) -> object:
         form = (text.form.items, text.form.runs, text.form.regular)
         texts[name] = (form, text.endpoints, text.links, text.keys, text.kind, text.sent)
     assert found.endpoints is not None
+    endpoints = sorted({b"KUBE-SEP-" + name for name in found.endpoints.names()})
     return (
         found.rest,
         {key: found.placed.at(key) for key in found.dispatch},
@@ -33,7 +34,7 @@ def parts(found: CutDump | None) -> object:
         sorted(found.endpoints.odd),
         found.declared,
         found.regions,
-        list(found.excerpt(found.chains, found.dispatch)),
+        list(found.excerpt([*found.chains, *endpoints], found.dispatch)),
     )
 
 
@@ -66,8 +67,13 @@ def test_after_a_dump_that_differs_a_little(name: str, probe: str, seed: int) ->
     first = cut(content)
     other = edited(content, random.Random(seed))
     found, alone = cut_dump(other, like=first), cut_dump(other)
+    keys = set(random.Random(seed).sample(sorted(first.dispatch), len(first.dispatch) // 2))
+    first.reached(keys, endpoints=False)
     assert parts(found) == parts(alone)
     if found is not None and alone is not None:
+        for some in (keys, set(alone.dispatch)):
+            assert found.reached(some, endpoints=False) == alone.reached(some, endpoints=False)
+            assert found.reached(some) == alone.reached(some)
         assert found.crossings.met >= alone.crossings.met
         assert found.crossings.refused >= alone.crossings.refused
 
