@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from kdiag.compare.outcomes import Fault
-from kdiag.model.dataplane import Disposition, Effect, Fate, Passed, RuleRef
+from kdiag.model.dataplane import Case, Disposition, Effect, Fate, Passed, RuleRef
 from kdiag.model.difference import Symptom
 from kdiag.walk.ownership import is_dispatch, is_endpoint_chain, is_proxy_chain, is_service_chain
 
@@ -66,6 +66,11 @@ class TellingRules:
                 # unconditional DROP in KUBE-FIREWALL, kubernetes issue 114549).
                 return passed.ref()
         return None
+
+    def are_decided(self, case: Case) -> bool:
+        """True if somebody else decides on some way of a case."""
+        fault = Fault(symptom=Symptom.STALE_ENDPOINT, fates=tuple(case.paths))
+        return self.decided_by(fault, case.paths) is not None
 
     def in_service_chain(self, fault: Fault, paths: Paths) -> bool:
         """True if a way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, service-…)."""

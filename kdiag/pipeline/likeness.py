@@ -30,6 +30,11 @@ from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.programs import of_family
 from kdiag.walk.distinctions import Distinctions, Numbers
 
+if TYPE_CHECKING:
+    from kdiag.pipeline.offers import Cut
+
+_MOST_SORTS = 64
+"""Where nodes are of more sorts than this, those that were met first are forgotten."""
 _CHANGING = re.compile(rb"^#.*\n|(?<= )\[\d+:\d+\]$", re.MULTILINE)
 """What is different in every dump: the time, and how many packets there were."""
 # What gives packets an address that hangs on more than the class of the one that they had.
@@ -37,9 +42,6 @@ _TO_ANOTHER_ADDRESS = re.compile(rb" -j (?:REDIRECT|NETMAP|TPROXY)\b")
 
 # An address that is not the node's own: to those its own packets have another source.
 _NOWHERE: dict[Family, Address] = {Family.IPV4: IPv4Address(0), Family.IPV6: IPv6Address(0)}
-
-if TYPE_CHECKING:
-    from kdiag.pipeline.offers import Cut
 
 Clients = tuple[frozenset[int], frozenset[str] | None]
 """The classes of some clients, and the interfaces that they come in by."""
@@ -95,7 +97,7 @@ class AlikeNodes:
             if known == likeness:
                 return kinds
         found: dict[Kind, Walked] = {}
-        self._found.append((likeness, found))
+        self._found = [*self._found[1 - _MOST_SORTS :], (likeness, found)]
         return found
 
 

@@ -23,9 +23,7 @@ from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version, parse_version
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.rules import Ruleset
-from kdiag.model.snapshot import Recording
 from kdiag.model.view import NodeView
-from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
 from kdiag.pipeline.likeness import AlikeNodes
 from kdiag.pipeline.node_gaps import cached_gaps, contradiction_gaps, unclear_gaps
@@ -39,12 +37,10 @@ from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
 from kdiag.planes.leftovers import leftovers
 from kdiag.planes.replacements import replacement_of
-from kdiag.planes.rulesets import read_ipsets, read_ipvs, read_nft, read_rulesets
 from kdiag.walk.network import NodeNetwork, node_network
 
 if TYPE_CHECKING:
     from kdiag.model.nft import NftRuleset
-    from kdiag.parse.nft_cut import NftCut
 
 
 class NodeInput(Struct, frozen=True, kw_only=True):
@@ -99,42 +95,6 @@ class NodeResult(Struct, frozen=True, kw_only=True):
 
     view: NodeView
     gaps: tuple[Gap, ...]
-
-
-def read_evidence(
-    node_name: str,
-    probes: Mapping[str, Recording],
-    host: HostFacts,
-    *,
-    cut: bool = True,
-    in_part: bool = False,
-    like: dict[str, CutDump] | None = None,
-) -> NodeEvidence:
-    """Everything recorded on a node, with its rule sets and ipsets parsed.
-
-    Unless `cut` is False, large dumps are cut up, and read as far as needed: `in_part` for a few Services. `like` has those
-    of another node, of which nothing is read again that is the same; the first node's are put there.
-    """
-    cuts: dict[str, CutDump] = {}
-    rulesets, ruleset_gaps = read_rulesets(
-        node_name, probes, host.iptables_version, cuts if cut else None, in_part=in_part, like=like
-    )
-    ipsets, ipset_gaps = read_ipsets(node_name, probes)
-    nft_cuts: list[NftCut] = []
-    nft, nft_gaps = read_nft(node_name, probes, rulesets, nft_cuts if cut else None)
-    ipvs, ipvs_gaps = read_ipvs(node_name, probes)
-    return NodeEvidence(
-        node_name=node_name,
-        probes=probes,
-        host=host,
-        rulesets=rulesets,
-        ipsets=ipsets,
-        nft=nft,
-        ipvs=ipvs,
-        gaps=(*ruleset_gaps, *ipset_gaps, *nft_gaps, *ipvs_gaps),
-        cuts=cuts,
-        nft_cut=nft_cuts[0] if nft_cuts else None,
-    )
 
 
 def unexamined(

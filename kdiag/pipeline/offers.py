@@ -6,14 +6,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from kdiag.compare.telling import TellingRules
 from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
-from kdiag.model.dataplane import Behaviour, DataPlane, Frontend
+from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
+from kdiag.planes.interface import sends_on
 from kdiag.walk.network import NodeNetwork
 
 if TYPE_CHECKING:
@@ -63,12 +66,13 @@ class Shape(Struct, frozen=True):
     names: tuple[bytes, ...]
 
 
-class Walked(Struct):
-    """What came out for a Service port of some kind, at each of its frontends. `decided` is True if somebody else's rule
-    decides there, None until somebody asks."""
+class Walked(Struct, frozen=True):
+    """What came out for a Service port of some kind that is right: on how many frontends, and a case of these in which packets
+    are sent on, if there is one. `decided` is True if on some way somebody else's rule decides."""
 
-    behaviours: tuple[Behaviour, ...]
-    decided: bool | None = None
+    frontends: int
+    example: Case
+    decided: bool
 
 
 class SortedOffers(Struct):
@@ -99,12 +103,13 @@ class SortedOffers(Struct):
             yield from offers[1:]
 
     def known_behaviours(self, network: NodeNetwork) -> Iterator[tuple[Frontend, Behaviour]]:
-        """What is expected at the first of each known kind, as it was seen on the other node."""
+        """What is expected at the first of each known kind: what was seen on the other node."""
         for kind, (first, *_) in self.kinds.items():
-            seen = self.known[kind].behaviours if kind in self.known else ()
-            port = first.item.service_port
-            for frontend, _, _ in frontends_of(network, port.protocol, first.targets) if seen else ():
-                yield frontend, Behaviour(cases=seen[0].cases, service_port=port)
+            seen, port = self.known.get(kind), first.item.service_port
+            if seen is not None:
+                behaviour = Behaviour(cases=(seen.example,), service_port=port)
+                for frontend, _, _ in frontends_of(network, port.protocol, first.targets):
+                    yield frontend, behaviour
 
     def remember(self, actual: DataPlane, suspect: Collection[Spot]) -> None:
         """Keep for nodes like this one what was walked for each kind that is right."""
@@ -114,7 +119,13 @@ class SortedOffers(Struct):
             kind = firsts.get(spot_of_frontend(frontend)) if frontend.family is self.family else None
             if kind in found:
                 found[kind].append(behaviour)
-        self.known.update({kind: Walked(tuple(behaviours)) for kind, behaviours in found.items()})
+        rules = TellingRules()
+        for kind, behaviours in found.items():
+            cases = [case for behaviour in behaviours for case in behaviour.cases]
+            if cases:
+                example = next((case for case in cases if sends_on(Behaviour(cases=(case,)))), cases[0])
+                decided = any(rules.are_decided(case) for case in cases)
+                self.known[kind] = Walked(len(behaviours), replace(example, paths={}), decided)
 
     def out_of_date(self) -> Iterator[Outdated]:
         """Those of which is known what their rules do, and that it is not what the API asks for."""

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from kdiag.compare.outcomes import Fault
 from kdiag.compare.telling import FATES_LIMIT, TellingRules
 from kdiag.expect.dataplane import NodeContext, Spot, behaviours_with, spot_of_frontend
 from kdiag.expect.endpoints import Candidate
@@ -22,7 +21,6 @@ from kdiag.expect.selection import Selection
 from kdiag.model.addresses import AddressSet, Family, SocketAddress, socket_address
 from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, Frontend, Met, Passed, Position
-from kdiag.model.difference import Symptom
 from kdiag.model.rules import Ruleset
 from kdiag.parse.chain_merge import Span
 from kdiag.parse.iptables_cut import CutDump
@@ -101,21 +99,12 @@ def _decided(offers: SortedOffers, walked: DataPlane) -> set[Spot]:
         spot
         for frontend, behaviour in walked.behaviours.items()
         if frontend.family is offers.family and (spot := spot_of_frontend(frontend)) in firsts
-        if any(_is_decided(case, rules) for case in behaviour.cases)
+        if any(rules.are_decided(case) for case in behaviour.cases)
     }
     for kind in offers.outdated.keys() & offers.known.keys():
-        known = offers.known[kind]
-        if known.decided is None:
-            cases = [case for behaviour in known.behaviours for case in behaviour.cases]
-            known.decided = any(_is_decided(case, rules) for case in cases)
-        if known.decided:
+        if offers.known[kind].decided:
             found.add(offers.kinds[kind][0].spot)
     return found
-
-
-def _is_decided(case: Case, rules: TellingRules) -> bool:
-    fault = Fault(symptom=Symptom.STALE_ENDPOINT, fates=tuple(case.paths))
-    return rules.decided_by(fault, case.paths) is not None
 
 
 def _lines_of(item: Outdated, cut: CutDump, family: Family) -> _Lines | None:

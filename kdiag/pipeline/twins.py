@@ -170,7 +170,7 @@ def twin_frontends(families: Iterable[SortedOffers], actual: DataPlane) -> int:
     """How many frontends the offers that were not walked have: as many each as the first of its kind."""
     walked = Counter((frontend.family, spot_of_frontend(frontend)) for frontend in actual.behaviours)
     return sum(
-        len(offers.known[kind].behaviours) * len(mine)
+        offers.known[kind].frontends * len(mine)
         if kind in offers.known
         else walked[offers.family, mine[0].spot] * (len(mine) - 1)
         for offers in families

@@ -23,9 +23,10 @@ from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
+from kdiag.pipeline.evidence import read_evidence
 from kdiag.pipeline.keeping import for_checks, without_ways
 from kdiag.pipeline.likeness import AlikeNodes
-from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, read_evidence, unexamined
+from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, unexamined
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
 from kdiag.pipeline.settling import (
@@ -121,7 +122,8 @@ def build_view(
         kept = {name: evidence_of(name) for name in examined}
         from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
-    plain, alike = PlainEndpoints(cluster), AlikeNodes()
+    plain = PlainEndpoints(cluster)
+    alike = AlikeNodes() if first_cuts is not None else None
     two_readings = before is not cluster
     changes = last_changes(cluster)
     moved, unlike = moved_between(before, cluster), may_differ(before, cluster)

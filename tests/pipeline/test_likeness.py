@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kdiag.model.dataplane import Frontend, ServicePortKey
+from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.dataplane import Case, ClientSet, Frontend, ServicePortKey
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.pipeline.flow import Scope, diagnose
-from kdiag.pipeline.offers import SortedOffers
+from kdiag.pipeline.likeness import AlikeNodes
+from kdiag.pipeline.offers import Kind, SortedOffers, Walked
 from kdiag.planes.programs import behaviours_of
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.walker import Walker
@@ -227,3 +229,14 @@ def test_rules_and_networks_of_all_sorts(seed: int, cutting: list[SortedOffers])
         snapshot = changed(snapshot, some_network(chance), chance.choice(sorted(snapshot.nodes)))
     assert diagnose(snapshot, Scope()) == one_by_one(snapshot)
     assert cutting
+
+
+def test_of_very_many_sorts_of_nodes_the_latest_are_remembered() -> None:
+    known, kind = AlikeNodes(), Kind(())
+    seen = Walked(1, Case(clients=ClientSet(addresses=AddressSet.nothing(Family.IPV4)), outcomes=()), decided=False)
+    for number in range(100):
+        kinds = known.walked_on(number)  # type: ignore[arg-type]
+        assert not kinds
+        kinds[kind] = seen
+    assert [bool(known.walked_on(number)) for number in (99, 40)] == [True, True]  # type: ignore[arg-type]
+    assert not known.walked_on(20)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from kdiag.errors import SnapshotError
 from kdiag.gather import contents
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.pipeline import nodes, viewing
+from kdiag.pipeline import evidence, viewing
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.viewing import build_view
 from kdiag.planes.interface import NodeEvidence
@@ -46,7 +46,7 @@ def test_of_other_nodes_nothing_large_is_read(large: Path, monkeypatch: pytest.M
 
 def test_a_judged_node_leaves_no_dump_behind(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[int] = []
-    real = nodes.read_evidence
+    real = evidence.read_evidence
 
     def counting(*given: object, **named: object) -> NodeEvidence:
         alive.append(sum(isinstance(item, CutDump) for item in gc.get_objects()))

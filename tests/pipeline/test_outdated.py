@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from kdiag.compare.telling import TellingRules
 from kdiag.model.snapshot import Snapshot
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.offers import SortedOffers
@@ -122,7 +123,7 @@ def test_it_is_walked_where_its_kind_is_not_right(old: str, new: str, cutting: l
 
 
 def test_it_is_walked_where_somebody_else_decides(cutting: list[SortedOffers], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdiag.pipeline.outdated._is_decided", lambda *_: True)
+    monkeypatch.setattr(TellingRules, "are_decided", lambda *_: True)
     assert not told(out_of_date(cluster("v1.36.2-iptables-nft")), cutting)
 
 
