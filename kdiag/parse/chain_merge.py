@@ -67,24 +67,23 @@ def differing_chains(old: bytes, old_region: Span, new: bytes, new_region: Span)
 def _common(old: memoryview, at: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:
     """How many bytes are the same from two places on."""
     most = min(stop - at, new_stop - new_at)
-    same, step = 0, _FIRST_STEP
-    while same < most and new.startswith(old[at + same : at + min(same + step, most)], new_at + same):
-        same += step
+    starts, first, end, step = new.startswith, at, at + most, _FIRST_STEP
+    while at < end and starts(old[at : min(at + step, end)], new_at):
+        at, new_at = at + step, new_at + step
         step = min(2 * step, _LONGEST_STEP)
-    if same >= most:
+    if at >= end:
         return most
-    step = min(step, most - same)
+    step = min(step, end - at)
     while step > _LAST_STEP:
         half = step // 2
-        if new.startswith(old[at + same : at + same + half], new_at + same):
-            same += half
+        if starts(old[at : at + half], new_at):
+            at, new_at = at + half, new_at + half
             step -= half
         else:
             step = half
     # As numbers, two short pieces show at once where they begin to differ.
-    number = int.from_bytes(old[at + same : at + same + step], "big")
-    new_number = int.from_bytes(new[new_at + same : new_at + same + step], "big")
-    return same + step - ((number ^ new_number).bit_length() + 7) // 8
+    number = int.from_bytes(old[at : at + step], "big") ^ int.from_bytes(new[new_at : new_at + step], "big")
+    return at - first + step - (number.bit_length() + 7) // 8
 
 
 def _whole_chains(old: bytes, at: int, same: int, stop: int, new: bytes, new_at: int, new_stop: int) -> int:

@@ -58,11 +58,16 @@ class LineNumbersAfter:
             there, position = old[0], new[0]
             ahead = number - self._lines.at(there)
             for gone, come in (*pairs, ((old[1], old[1]), (new[1], new[1]))):
-                self._add(position, there, gone[0] - there, ahead)
-                if come[1] - come[0] > _PIECE_BYTES:
-                    self._count(*come, self._lines.at(gone[0]) + ahead)
-                ahead += self._content.count(b"\n", *come) - self._other.count(b"\n", *gone)
-                there, position = gone[1], come[1]
+                self._starts.append(position)
+                self._pieces.append((there, gone[0] - there, ahead))
+                start, position = come
+                if position - start > _PIECE_BYTES:
+                    self._count(start, position, self._lines.at(gone[0]) + ahead)
+                if start < position:
+                    ahead += self._content.count(b"\n", start, position)
+                there = gone[1]
+                if gone[0] < there:
+                    ahead -= self._other.count(b"\n", gone[0], there)
             number = self._lines.at(there) + ahead
         self._count(position, len(self._content), number)
 
