@@ -160,6 +160,15 @@ class _Reader(Struct):
                 return
 
 
+def read_rule(text: str, *, family: Family, table: str, line: int) -> Rule | None:
+    """The rule that one line of a table's holds; None if it is no rule or cannot be read."""
+    text = text.strip()
+    try:
+        return replace(_rule_of(text, family is Family.IPV6, table), line=line) if text.startswith("-A ") else None
+    except ParseError:
+        return None
+
+
 @lru_cache(maxsize=_RULES_KEPT)
 def _rule_of(text: str, six: bool, table: str) -> Rule:
     """The rule of an `-A` line, but for the line's number. Raises ParseError if a quote is left open."""

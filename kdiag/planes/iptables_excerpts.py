@@ -12,7 +12,7 @@ from kdiag.parse.chain_merge import Span
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ENDPOINT_KIND
-from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
+from kdiag.parse.iptables_save import parse_iptables_save, parse_lines, read_rule
 
 _SAMPLES = 5
 _T = TypeVar("_T")
@@ -66,14 +66,7 @@ def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: 
 def rules_at(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> Iterator[tuple[Span, Rule]]:
     """The rules of the nat table that stand at these lines; a line that is no rule is left out."""
     places = sorted(spans)
-    lines = list(cut.numbered(places))
-    read = parse_lines(
-        [(0, "*nat"), *lines, (0, "COMMIT")],
-        family=ruleset.family,
-        backend=ruleset.backend,
-        source=ruleset.source,
-    )
-    by_line = {rule.line: rule for chain in read.tables["nat"].chains.values() for rule in chain.rules}
-    for span, (number, _) in zip(places, lines, strict=True):
-        if number in by_line:
-            yield span, by_line[number]
+    for span, (number, text) in zip(places, cut.numbered(places), strict=True):
+        rule = read_rule(text, family=ruleset.family, table="nat", line=number)
+        if rule is not None:
+            yield span, rule
