@@ -10,10 +10,11 @@ _LINE_END = 0x0A
 
 
 def tables_of(content: bytes, chains: list[Span]) -> dict[bytes, Span] | None:
-    """What stands between `*table` and COMMIT of each table; None if a table is cut off or shown twice, or if the text
-    has lines of another kind than iptables writes. Only rules stand in `chains`, which are not looked at."""
+    """What stands between `*table` and COMMIT of each table of a text that ends with a line; None if a table is cut off or
+    shown twice, or if the text has lines of another kind than iptables writes. Only rules stand in `chains`, which are not
+    looked at."""
     around = complement(chains, len(content))
-    if not content.endswith(b"\n") or has_returns(content, around):
+    if has_returns(content, around):
         return None
     found: dict[bytes, Span] = {}
     starts = [start for span in around for start in _table_starts(content, span)]

@@ -317,6 +317,8 @@ def cut_dump(
     `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services. What is
     the same in `like`, the dump of another node that was cut up as a whole and not `alone`, is not read again.
     """
+    if not content.endswith(b"\n"):
+        return None
     most = largest_regions(content)
     tables = tables_of(content, most)
     if tables is None or b"nat" not in tables:

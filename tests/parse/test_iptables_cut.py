@@ -156,3 +156,34 @@ def test_a_chain_of_an_endpoint_that_is_like_no_other_is_odd() -> None:
     assert found.endpoints.odd == (name,)
     lines = [text for _, text in found.excerpt([name], []) if f"-A {name.decode()}" in text]
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize("like", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_dump_that_is_cut_off_is_not_cut_up(seed: int, like: bool) -> None:
+    content, chance = dump(), random.Random(seed)
+    other = cut_dump(content) if like else None
+    for _ in range(60):
+        end = chance.randrange(len(content) - 200)
+        assert cut_dump(content[:end], like=other) is None
+        assert cut_dump(content[: content.rfind(b"\n", 0, end) + 1], like=other) is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damage_of_any_sort(seed: int) -> None:
+    """What is cut up all the same has every rule somewhere."""
+    content, chance = dump(), random.Random(seed)
+    other = cut_dump(content)
+    for _ in range(40):
+        damaged = bytearray(content)
+        for _ in range(chance.choice([1, 1, 2, 5])):
+            place, size = chance.randrange(len(damaged)), chance.choice([0, 1, 1, 3, 40, 2000])
+            new = chance.choice(
+                [b"", b"\n", b"\r", b" ", b"*", b":", b"-A ", b"\x00", b'"', b"COMMIT\n", b"KUBE-SEP-", b"9"]
+            )
+            damaged[place : place + size] = new
+        for like in (None, other):
+            found = cut_dump(bytes(damaged), like=like)
+            if found is not None:
+                lines = [text for _, text in found.excerpt(*everything(found)) if text.startswith("-A ")]
+                assert lines == re.findall("^-A .*", bytes(damaged).decode(errors="replace"), re.MULTILINE)
