@@ -83,6 +83,11 @@ class CutDump:
     """The lines in the middle of a region, of its halves, and so on, and what each begins with."""
 
     @property
+    def is_first(self) -> bool:
+        """True if the dumps of other nodes will be compared with this one."""
+        return self.like is None and not self.alone
+
+    @property
     def endpoint_region(self) -> Span | None:
         """Where the rules of endpoints' chains stand."""
         return self.regions.get(ENDPOINT_KIND)
@@ -146,7 +151,7 @@ class CutDump:
         if known is not None and known[0] == keys and self._leads_as_before():
             return set(known[1])
         found = self._reached(keys, endpoints=False)
-        if self.like is None and not self.alone:
+        if self.is_first:
             self.led = (frozenset(keys), frozenset(found))
         return found
 

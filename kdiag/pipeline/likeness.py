@@ -24,8 +24,8 @@ from kdiag.model.dataplane import Position
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Backend, IpSet
 from kdiag.parse.iptables_cut import CutDump
+from kdiag.pipeline.first_node import FirstNode
 from kdiag.pipeline.offers import Kind, Walked
-from kdiag.pipeline.sorting import FirstNode
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.programs import of_family
 from kdiag.walk.distinctions import Distinctions, Numbers
@@ -84,10 +84,10 @@ class AlikeNodes:
 
     def first_of(self, cut: Cut, distinctions: Distinctions) -> FirstNode | None:
         """What was sorted by the dump from which this one takes over what is the same; None if there is none."""
-        if not isinstance(cut, CutDump) or (cut.like is None and cut.alone):
+        if not isinstance(cut, CutDump):
             return None
         first = id(cut.like or cut)
-        if cut.like is None:
+        if cut.is_first:
             self._first[first] = FirstNode(distinctions, cut.crossings.refused)
         return self._first.get(first)
 
@@ -111,7 +111,7 @@ def likeness_of(
     network = context.networks[family]
     rest = cut.rest_text()
     # What is kept of one node has to have been found with another in mind.
-    numbered = cut.like is not None or not cut.alone
+    numbered = cut.is_first or cut.like is not None
     lone = not others and evidence.nft is None and evidence.ipvs is None
     if not (numbered and lone) or context.mode is not ProxyMode.IPTABLES or _TO_ANOTHER_ADDRESS.search(rest):
         return None

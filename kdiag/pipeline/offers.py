@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kdiag.compare.telling import TellingRules
-from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of_frontend
+from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
-from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend
+from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, FrontendKind
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.planes.interface import sends_on
@@ -102,6 +102,12 @@ class SortedOffers(Struct):
         for offers in self.kinds.values():
             yield from offers[1:]
 
+    def known_firsts(self) -> Iterator[Offer]:
+        """The first of each known kind."""
+        for kind, offers in self.kinds.items():
+            if kind in self.known:
+                yield offers[0]
+
     def known_behaviours(self, network: NodeNetwork) -> Iterator[tuple[Frontend, Behaviour]]:
         """What is expected at the first of each known kind: what was seen on the other node."""
         for kind, (first, *_) in self.kinds.items():
@@ -141,8 +147,7 @@ class SortedOffers(Struct):
 
     def unwalked(self) -> LeftOut:
         """Where what is not walked is offered, or is known."""
-        known = [offers[0] for kind, offers in self.kinds.items() if kind in self.known]
-        left_out = [*self.not_walked(), *known]
+        left_out = [*self.not_walked(), *self.known_firsts()]
         spots = {offer.spot for offer in left_out}
         walked = {offer.item.service_port.service for offer in self.walked() if offer.spot not in spots}
         services = {offer.item.service_port.service for offer in left_out} - walked
@@ -173,3 +178,26 @@ class SortedOffers(Struct):
             chains |= self.cut.chains.keys() - self.cut.reached(claimed, endpoints=False)
             chains |= set(self.cut.endpoints.odd)
         return chains, keys, without
+
+
+def _key(item: Outlook, target: ServiceAddress) -> Key:
+    address = b"" if target.kind is FrontendKind.NODE_PORT else str(target.address).encode()
+    return (address, item.protocol, b"%d" % target.port)
+
+
+def offers_of(item: Outlook) -> Iterable[Offer]:
+    """What a Service port is offered at: NodePorts of one number are one offer."""
+    if len(item.targets) == 1:  # As most have.
+        (target,) = item.targets
+        key = _key(item, target)
+        return (Offer(key, spot_of(target, item.service_port.protocol), item, [target], (key,)),)
+    found: dict[Key, Offer] = {}
+    keys: list[Key] = []
+    for target in item.targets:
+        key = _key(item, target)
+        if key in found:
+            found[key].targets.append(target)
+        else:
+            found[key] = Offer(key, spot_of(target, item.service_port.protocol), item, [target], keys)
+            keys.append(key)
+    return found.values()

@@ -10,48 +10,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
-from kdiag.expect.dataplane import spot_of
-from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import AddressSet, Family
-from kdiag.model.dataplane import FrontendKind, ServicePortKey
+from kdiag.model.dataplane import FrontendKind
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText, Sent
-from kdiag.pipeline.offers import Kind, Offer, Outdated, Shape, SortedOffers
+from kdiag.pipeline.first_node import FirstNode, is_same
+from kdiag.pipeline.offers import Kind, Offer, Outdated, Shape, SortedOffers, offers_of
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
     from kdiag.pipeline.offers import Cut
 
 _LAST_PORT = 65535
-_MOST_MOVED = 1 << 16
-"""Where more addresses are told apart in another way than on the first node, all is sorted anew."""
-
-
-class FirstNode(Struct):
-    """What was sorted on the first of several nodes: the offers that are the same on all, and the kinds of all offers."""
-
-    distinctions: Distinctions
-    refused: Collection[object]
-    offers: dict[ServicePortKey, tuple[Offer, ...]] = field(default_factory=dict)
-    kinds: dict[Key, tuple[Offer, Kind]] = field(default_factory=dict)
-    same: dict[Kind, Kind] = field(default_factory=dict)
-    """One object for kinds that are equal."""
-    _by_chain: dict[bytes, list[Key]] = field(default_factory=dict)
-
-    def keys_by_chain(self, cut: CutDump) -> Mapping[bytes, list[Key]]:
-        """The keys of the offers that each chain of that node's dump serves."""
-        if not self._by_chain:
-            for key in self.kinds:
-                shape = cut.shapes.get(key)
-                for name in shape.names if isinstance(shape, Shape) else ():
-                    self._by_chain.setdefault(name, []).append(key)
-        return self._by_chain
 
 
 class Sorter:
@@ -81,7 +56,9 @@ class Sorter:
         only: Collection[ObjectKey] | None,
     ) -> None:
         """Put each offer where it belongs. Of Services that are `moving` none is `outdated`."""
-        offers = [offer for item in items for offer in self._offers(item)]
+        offers = [
+            offer for item in items for offer in (offers_of(item) if self.first is None else self.first.offers_of(item))
+        ]
         claims = Counter([offer.key for offer in offers])
         node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
         for offer in offers:
@@ -92,7 +69,7 @@ class Sorter:
             mine = [offer.key for offer in offers if offer.item.service_port.service in only]
             self.met.update(self.cut.refusals_behind(mine))
         if self.first is not None:
-            self.known = self._known_from(self.first)
+            self.known = self.first.known_on(self.cut, self.distinctions, self.refused, self.met)
         shown: set[object] = set()
         for offer in offers:
             service = offer.item.service_port.service
@@ -137,48 +114,15 @@ class Sorter:
                 found.add(offer.key)
         return found
 
-    def _offers(self, item: Outlook) -> Iterable[Offer]:
-        """The offers of a Service port; of one that is the same on all nodes, the same objects."""
-        if self.first is None or not item.everywhere:
-            return _offers(item)
-        known = self.first.offers.get(item.service_port, ())
-        if not known or known[0].item is not item:
-            known = self.first.offers[item.service_port] = tuple(_offers(item))
-        return known
-
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
         known = self.known.get(offer.key)
-        if known is not None and (known[0] is offer or _is_same(known[0], offer)):
+        if known is not None and is_same(known[0], offer):
             return known[1]
         kind = self._kind(offer)
-        first = self.first
-        if kind is not None and first is not None and first.distinctions is self.distinctions:
-            kind = first.same.setdefault(kind, kind)
-            first.kinds[offer.key] = (offer, kind)
+        if kind is not None and self.first is not None and self.first.distinctions is self.distinctions:
+            self.first.keep(offer, kind)
         return kind
-
-    def _known_from(self, first: FirstNode) -> Mapping[Key, tuple[Offer, Kind]]:
-        """The offers of the first node that have the same rules here, and that nothing tells apart in another way."""
-        cut, here, there = self.cut, self.distinctions, first.distinctions
-        if not isinstance(cut, CutDump) or cut.like is None or cut.placed.like is None or self.refused != first.refused:
-            return {}
-        if (here.literals, here.ports) != (there.literals, there.ports):
-            return {}
-        moved = here.moved(there)
-        if moved.size > _MOST_MOVED:
-            return {}
-        values = frozenset([value for low, high in moved.ranges for value in range(low, high + 1)])
-        differing = {*self.met, *cut.placed.changed}
-        for name in cut.changed:
-            differing.update(first.keys_by_chain(cut.like).get(name, ()))
-        return {
-            key: known
-            for key, known in first.kinds.items()
-            if key not in differing
-            and known[0].spot[0] not in values
-            and values.isdisjoint(known[0].item.cluster.addresses)
-        }
 
     def _kind(self, offer: Offer) -> Kind | None:
         item, key = offer.item, offer.key
@@ -260,7 +204,7 @@ class Sorter:
         if chains is None:
             return None
         shape = Shape(lines, chains, offer.item.cluster, offer.item.local, tuple(numbers))
-        if isinstance(self.cut, CutDump) and like is None and not self.cut.alone:
+        if isinstance(self.cut, CutDump) and self.cut.is_first:
             self.cut.shapes[offer.key] = shape
         return shape
 
@@ -335,21 +279,6 @@ class Sorter:
         )
 
 
-def _is_same(one: Offer, other: Offer) -> bool:
-    """True if two nodes offer the same at an address, or as a NodePort: all that a kind hangs on but rules and addresses."""
-    mine, others = one.item, other.item
-    return (
-        mine.cluster is others.cluster
-        and mine.local is others.local
-        and mine.wants is others.wants
-        and mine.affinity_s == others.affinity_s
-        and mine.service_port == others.service_port
-        and one.targets[0].kind is other.targets[0].kind
-        and len(one.targets) == len(other.targets)
-        and one.keys == other.keys
-    )
-
-
 def _endpoints(item: Outlook, sent: Sent) -> tuple[bytes, bool, bool] | None:
     """The form of the endpoints' chains, and whether they are those for Cluster policies, for Local ones. None if they are
     neither; of a chain without endpoints they need not be."""
@@ -378,25 +307,3 @@ def _named_places(cut: CutDump, chain: bytes, text: ChainText, protocol: bytes) 
             return None
     alone = len({address for address, _ in found}) == len(names)
     return found if alone and all(port <= _LAST_PORT for _, port in found) else None
-
-
-def _key(item: Outlook, target: ServiceAddress) -> Key:
-    address = b"" if target.kind is FrontendKind.NODE_PORT else str(target.address).encode()
-    return (address, item.protocol, b"%d" % target.port)
-
-
-def _offers(item: Outlook) -> Iterable[Offer]:
-    if len(item.targets) == 1:  # As most have.
-        (target,) = item.targets
-        key = _key(item, target)
-        return (Offer(key, spot_of(target, item.service_port.protocol), item, [target], (key,)),)
-    found: dict[Key, Offer] = {}
-    keys: list[Key] = []
-    for target in item.targets:
-        key = _key(item, target)
-        if key in found:
-            found[key].targets.append(target)
-        else:
-            found[key] = Offer(key, spot_of(target, item.service_port.protocol), item, [target], keys)
-            keys.append(key)
-    return found.values()

@@ -181,8 +181,5 @@ def twin_frontends(families: Iterable[SortedOffers], actual: DataPlane) -> int:
 def twin_ports(families: Iterable[SortedOffers]) -> frozenset[ServicePortKey]:
     """The Service ports of which something was not walked, being like another."""
     return frozenset(
-        offer.item.service_port
-        for offers in families
-        for kind, mine in offers.kinds.items()
-        for offer in (mine if kind in offers.known else mine[1:])
+        offer.item.service_port for offers in families for offer in (*offers.twins(), *offers.known_firsts())
     )
