@@ -1,4 +1,4 @@
-"""Files of a snapshot, read from a directory or a tar archive that may come from a stranger.
+"""Files of a snapshot, read from a tar archive that may come from a stranger.
 
 Nothing is ever unpacked to disk. Links and special files are not followed, names that leave the snapshot are refused,
 and compressed text is inflated piece by piece, so that a limit stops it before memory does.
@@ -8,105 +8,32 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import os
-import stat
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, cast
 
 from kdiag.errors import SnapshotError
-from kdiag.gather.contents import Collector, Contents, LimitError, Limits, open_regular, total_reason, words
+from kdiag.gather.contents import (
+    ARCHIVE_HINT,
+    Collector,
+    LimitError,
+    Limits,
+    open_regular,
+    refusal,
+    total_reason,
+    words,
+)
 from kdiag.gather.snapshot_layout import PathParts, depth_of
 
 _EXTENDED_HEADER_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_ARCHIVE_HINT = "a snapshot is a directory, a .tar, a .tar.gz or a .tar.zst with cluster/ and nodes/ inside"
 _CORRUPT = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError, RecursionError)
 """What damaged or hostile archives make the standard library raise (RecursionError: chained extended headers)."""
-
-
-def read_contents(path: Path, limits: Limits) -> Contents:
-    """The files of the snapshot at `path`, a directory or an archive.
-
-    Raises SnapshotError if there is no such thing or nothing of it can be read.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise SnapshotError(f"cannot open snapshot {path}: {words(error)}", hint="check the path") from error
-    collector = Collector(limits)
-    if stat.S_ISDIR(mode):
-        reading: Callable[[Path, Collector], None] = _read_directory
-    elif stat.S_ISREG(mode):
-        reading = _read_archive
-    else:
-        raise SnapshotError(f"{path} is neither a directory nor a regular file", hint=_ARCHIVE_HINT)
-    try:
-        reading(path, collector)
-    except LimitError as error:
-        collector.problem((), error.reason)
-    return collector.finish()
-
-
-# Directories
-
-
-def _read_directory(root: Path, collector: Collector) -> None:
-    try:
-        present = sorted(os.listdir(root))
-    except OSError as error:
-        raise SnapshotError(
-            f"cannot read snapshot directory {root}: {words(error)}", hint="check its rights"
-        ) from error
-    # Only known places are looked at: the directory may be somebody's home.
-    for first in present:
-        depth = depth_of(first)
-        if depth is not None:
-            _walk(root, (first,), depth, collector)
-
-
-def _walk(root: Path, path: PathParts, depth: int, collector: Collector) -> None:
-    collector.entry()
-    full = root.joinpath(*path)
-    if not path[-1].isprintable():
-        collector.problem(path, "its name has characters that cannot be printed: not read")
-        return
-    try:
-        mode = full.lstat().st_mode
-        if stat.S_ISDIR(mode) and len(path) < depth:
-            collector.contents.directories.add(path)
-            for child in sorted(os.listdir(full)):
-                if not child.startswith("."):
-                    _walk(root, (*path, child), depth, collector)
-            return
-        reason = _refusal(path, depth, is_file=stat.S_ISREG(mode), is_directory=stat.S_ISDIR(mode))
-        if reason:
-            collector.problem(path, reason)
-            return
-        collector.standing_file(path, full)
-    except OSError as error:
-        collector.problem(path, f"cannot be read: {words(error)}")
-
-
-def _refusal(path: PathParts, depth: int, *, is_file: bool, is_directory: bool) -> str:
-    """Why an entry of this type at this place is not read; empty if it is."""
-    if len(path) > depth:
-        return "it lies deeper than anything in a snapshot: not read"
-    if is_directory:
-        return "" if len(path) < depth else "a directory where a file should be: not read"
-    if not is_file:
-        return "neither a file nor a directory (links and devices are never followed): not read"
-    if len(path) < depth:
-        return "a file where a directory should be: not read"
-    return ""
-
-
-# Archives
 
 
 class _Member(tarfile.TarInfo):
@@ -144,13 +71,14 @@ class _LimitedStream:
         return chunk
 
 
-def _read_archive(path: Path, collector: Collector) -> None:
+def read_archive(path: Path, collector: Collector) -> None:
+    """Reads all members. Raises SnapshotError if there is nothing that can be read, and LimitError."""
     try:
         with closing(open_regular(path.resolve())) as file, _decompressed(file) as stream:
             _read_members(cast(IO[bytes], _LimitedStream(stream, collector.limits)), collector)
     except _CORRUPT as error:
         if not collector.contents.files:
-            raise SnapshotError(f"cannot read {path} as an archive: {words(error)}", hint=_ARCHIVE_HINT) from error
+            raise SnapshotError(f"cannot read {path} as an archive: {words(error)}", hint=ARCHIVE_HINT) from error
         collector.problem((), f"the archive is damaged or cut short ({words(error)}): what comes after was not read")
 
 
@@ -210,12 +138,12 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, roots: set[s
             return
         roots.add(path[0])
         if len(roots) > 1:
-            raise SnapshotError(f"the archive holds several snapshots: {', '.join(sorted(roots))}", hint=_ARCHIVE_HINT)
+            raise SnapshotError(f"the archive holds several snapshots: {', '.join(sorted(roots))}", hint=ARCHIVE_HINT)
         path = path[1:]
     depth = depth_of(path[0]) if path else None
     if depth is None:
         return
-    reason = _refusal(
+    reason = refusal(
         path,
         depth,
         is_file=member.isreg() and not member.issparse(),

@@ -1,16 +1,14 @@
 """What is read of a snapshot: within limits, and of what is large only where it lies.
 
 A node's rules may have a hundred megabytes, and judging a node takes a multiple: so large files are read when it is their turn,
-and what cannot be read a second time is held compressed.
+and what cannot be read a second time is held compressed. What is not compressed needs nothing that unpacks.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import stat
-import zlib
 from contextlib import closing
 from io import BufferedIOBase
 from pathlib import Path
@@ -21,6 +19,8 @@ from msgspec import Struct, field
 from kdiag.errors import SnapshotError
 from kdiag.gather.snapshot_layout import PathParts
 from kdiag.model.snapshot import Stored
+
+ARCHIVE_HINT = "a snapshot is a directory, a .tar, a .tar.gz or a .tar.zst with cluster/ and nodes/ inside"
 
 _CHUNK_BYTES = 1 << 20
 _MOST_PROBLEMS = 200
@@ -151,20 +151,22 @@ class Collector:
         """What is in a file; None, and a problem, if that cannot be had."""
         try:
             content = self._read(stream)
-            return self._inflate(content) if path[-1].endswith(".gz") else content
+            return self._inflated(path, content) if path[-1].endswith(".gz") else content
         except LimitError as error:
             if error.final:
                 raise
             self.problem(path, error.reason)
-        except _GzipError as error:
-            self.problem(path, str(error))
         return None
 
     def _held(self, content: bytes) -> bytes | Stored:
         if len(content) < _LARGE_BYTES:
             return content
         self._left_unpacked -= len(content)
-        return content if self._left_unpacked >= 0 else Packed(content)
+        if self._left_unpacked >= 0:
+            return content
+        from kdiag.gather.packed import Packed
+
+        return Packed(content)
 
     def _read(self, stream: Readable) -> bytes:
         chunks: list[bytes] = []
@@ -183,12 +185,14 @@ class Collector:
         if size_bytes > most:
             raise LimitError(f"it is larger than {size_words(most)}: not read", final=False)
 
-    def _inflate(self, content: bytes) -> bytes:
+    def _inflated(self, path: PathParts, content: bytes) -> bytes | None:
+        from kdiag.gather.packed import inflate
+
         try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-                return self._read(stream)
-        except (EOFError, OSError, zlib.error) as error:
-            raise _GzipError(f"its compressed text is damaged or cut short ({words(error)}): not read") from error
+            return inflate(io.BytesIO(content), self._read)
+        except OSError as error:
+            self.problem(path, f"its compressed text is damaged or cut short ({words(error)}): not read")
+        return None
 
     def finish(self) -> Contents:
         """The contents, with a last problem that counts those left out."""
@@ -196,28 +200,6 @@ class Collector:
             reason = f"{self._problems_left_out} more parts could not be read"
             self.contents.problems.append(Problem(path=(), reason=reason))
         return self.contents
-
-
-class _GzipError(Exception):
-    """Compressed text that cannot be inflated."""
-
-
-class Packed:
-    """Text that is held compressed: rules, to a sixth and less."""
-
-    has_parts = False
-
-    def __init__(self, content: bytes) -> None:
-        self.size_bytes = len(content)
-        self._packed = zlib.compress(content, 1)
-
-    def read(self) -> bytes:
-        """See Stored."""
-        return zlib.decompress(self._packed, bufsize=self.size_bytes)
-
-    def part(self, start: int, end: int) -> bytes:
-        """See Stored."""
-        return self.read()[start:end]
 
 
 class _Standing:
@@ -247,13 +229,27 @@ class _Standing:
                         stream.seek(start)
                         content = stream.read(end - start)
                     else:
-                        with gzip.GzipFile(fileobj=stream) as inflated:
-                            content = inflated.read(end + 1)
-        except (OSError, EOFError, zlib.error) as error:
+                        from kdiag.gather.packed import inflate
+
+                        content = inflate(stream, lambda inflated: inflated.read(end + 1))
+        except OSError as error:
             raise SnapshotError(f"cannot read {self._place} any more: {words(error)}", hint=_CHANGED_HINT) from error
         if content is None or len(content) != end - start:
             raise SnapshotError(f"{self._place} is not what it was before", hint=_CHANGED_HINT)
         return content
+
+
+def refusal(path: PathParts, depth: int, *, is_file: bool, is_directory: bool) -> str:
+    """Why an entry of this type at this place is not read; empty if it is."""
+    if len(path) > depth:
+        return "it lies deeper than anything in a snapshot: not read"
+    if is_directory:
+        return "" if len(path) < depth else "a directory where a file should be: not read"
+    if not is_file:
+        return "neither a file nor a directory (links and devices are never followed): not read"
+    if len(path) < depth:
+        return "a file where a directory should be: not read"
+    return ""
 
 
 def open_regular(path: Path) -> BufferedIOBase:

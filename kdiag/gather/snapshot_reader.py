@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import kdiag
 from kdiag.errors import SnapshotError
-from kdiag.gather.archive import read_contents
 from kdiag.gather.contents import Contents, Limits
+from kdiag.gather.places import read_contents
 from kdiag.gather.printable import printable
 from kdiag.gather.snapshot_layout import (
     CLUSTER,
@@ -74,11 +75,7 @@ def read_snapshot(path: Path, *, limits: Limits = Limits()) -> Snapshot:  # noqa
 
 def demo_snapshot() -> Snapshot:
     """The recorded cluster that comes with kdiag."""
-    import importlib.resources
-
-    resource = importlib.resources.files("kdiag").joinpath("demo", "cluster.tar.gz")
-    with importlib.resources.as_file(resource) as path:
-        return read_snapshot(path)
+    return read_snapshot(Path(kdiag.__file__).parent / "demo" / "cluster.tar.gz")
 
 
 class _FileFacts:

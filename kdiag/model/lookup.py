@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from kdiag.errors import TargetError
 from kdiag.model.cluster import ClusterState, Pod, Service
@@ -16,6 +15,8 @@ def near_names(wanted: str, known: Iterable[str], *, limit: int = 3) -> tuple[st
     Case does not count. Names that begin with `wanted` come first. Ties are settled by the alphabet, so that the answer
     does not depend on the order of `known`.
     """
+    from difflib import get_close_matches  # only a slip needs it
+
     folded = {candidate.lower(): candidate for candidate in sorted(set(known), reverse=True)}
     asked = wanted.lower()
     begun = [candidate for candidate in sorted(folded) if len(asked) > 2 and candidate.startswith(asked)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGER = logging.getLogger("kdiag.pipeline")
+_LOGGER = "kdiag.pipeline"
 
 
 @contextmanager
@@ -17,9 +17,16 @@ def stage(text: str, *, detail: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        _LOGGER.log(logging.DEBUG if detail else logging.INFO, "%s: %.3f s", text, time.monotonic() - started)
+        _log(f"{text}: {time.monotonic() - started:.3f} s", detail=detail)
 
 
 def note(text: str) -> None:
     """Logs a detail."""
-    _LOGGER.debug("%s", text)
+    _log(text, detail=True)
+
+
+def _log(text: str, *, detail: bool) -> None:
+    # Whoever wants to see it has imported `logging` to say so; other runs are spared that.
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.getLogger(_LOGGER).log(logging.DEBUG if detail else logging.INFO, "%s", text)

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kdiag.model.addresses import Protocol
 from kdiag.model.dataplane import Behaviour, Frontend, FrontendKind, Position, ServicePortKey
-from kdiag.model.objects import ObjectKey
 from kdiag.model.rules import Rule, Ruleset
-from kdiag.parse.chain_names import ChainIndex, service_port_of_comment
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.ownership import PROXY_PREFIXES
 
@@ -70,11 +68,10 @@ def unexpected_frontends(
             rules.setdefault(frontend, rule)
     if not rules:
         return {}
-    chains = ChainIndex(item.service_port for item in expected.values() if item.service_port is not None)
-    return {
-        frontend: _named_in_comment(rule, frontend.protocol) or chains.service_port(rule.target or "")
-        for frontend, rule in rules.items()
-    }
+    # On most nodes there is none, and hashing is not needed.
+    from kdiag.planes.iptables_owners import owners_of
+
+    return owners_of(rules, expected)
 
 
 def _dispatch_rules(ruleset: Ruleset) -> Iterator[tuple[Rule, Protocol, int]]:
@@ -105,17 +102,3 @@ def _protocol_and_port(rule: Rule) -> tuple[Protocol | None, int | None]:
             if number.isascii() and number.isdigit() and len(number) <= 5:
                 return protocol, int(number)
     return protocol, None
-
-
-def _named_in_comment(rule: Rule, protocol: Protocol) -> ServicePortKey | None:
-    """The Service port that the rule's comment names."""
-    text = service_port_of_comment(rule.comment or "")
-    if not text:
-        return None
-    service_text, _, port_name = text.partition(":")
-    namespace, slash, service_name = service_text.partition("/")
-    if not slash:
-        return None
-    return ServicePortKey(
-        service=ObjectKey(namespace=namespace, name=service_name), port_name=port_name, protocol=protocol
-    )

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdiag.errors import SnapshotError
-from kdiag.gather.archive import read_contents
 from kdiag.gather.contents import Contents, Limits
+from kdiag.gather.places import read_contents
 
 SMALL = Limits(max_files=20, max_file_bytes=1000, max_total_bytes=3000)
 

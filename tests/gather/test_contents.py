@@ -13,8 +13,9 @@ import pytest
 
 from kdiag.errors import SnapshotError
 from kdiag.gather import contents as reading
-from kdiag.gather.archive import read_contents
-from kdiag.gather.contents import Limits, Packed
+from kdiag.gather.contents import Limits
+from kdiag.gather.packed import Packed
+from kdiag.gather.places import read_contents
 from kdiag.gather.redact import redact_recordings
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.gather.snapshot_writer import write_snapshot

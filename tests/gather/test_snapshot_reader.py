@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.resources
 import tarfile
 import time
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import kdiag
 from kdiag.errors import SnapshotError
 from kdiag.gather.snapshot_reader import FORMAT, Limits, demo_snapshot, read_snapshot
 from kdiag.gather.snapshot_writer import write_snapshot
@@ -244,7 +244,7 @@ class TestDemo:
         written = cluster("v1.36.2-iptables-nft")
         (tmp_path / "demo").mkdir()
         write_snapshot(written, tmp_path / "demo" / "cluster.tar.gz")
-        monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path if package == "kdiag" else None)
+        monkeypatch.setattr(kdiag, "__file__", str(tmp_path / "__init__.py"))
         assert demo_snapshot().nodes == written.nodes
 
 
