@@ -8,6 +8,7 @@ from typing import TypeVar, assert_never
 from msgspec.structs import replace
 
 from kdiag.expect.endpoints import Candidates
+from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.ipvs_ways import ipvs_ways
 from kdiag.expect.rule_ways import rule_ways
 from kdiag.expect.selection import Selection
@@ -45,12 +46,11 @@ def ways(situation: Situation, *, is_pod: bool, in_ranges: bool) -> tuple[Way, .
 
 
 def expected_cases(
-    situations: Iterable[Situation], clients: Iterable[ClientSet], outcomes: Outcomes, *, hairpins: bool = True
+    situations: Iterable[Situation], clients: Iterable[ClientSet], outcomes: Outcomes
 ) -> tuple[Case, ...]:
     """The cases of one frontend. Several situations (contradictory slices) give several legal outcomes.
 
-    No situation at all gives no case: nothing can be expected. Without `hairpins` callers that are endpoints themselves are
-    not told from others. `outcomes` are those of the Service port.
+    No situation at all gives no case: nothing can be expected. `outcomes` are those of the Service port.
     """
     cases: list[Case] = []
     alternatives = tuple(situations)
@@ -60,15 +60,9 @@ def expected_cases(
     family = outcomes.network.family
     ranges = first.target.source_ranges
     allowed = AddressSet.of(family, ranges)
-    endpoints = AddressSet.nothing(family)
-    if hairpins:
-        endpoints = outcomes.endpoints_of([item.selection for item in alternatives])
+    endpoints = outcomes.endpoints_of([item.selection for item in alternatives])
     for client in clients:
-        if first.target.kind is FrontendKind.LOAD_BALANCER_IP:
-            # Packets *from* the address itself are let in or not by release (KUBE-FW's rule for the VIP): not judged.
-            itself = AddressSet.of(family, (first.target.address,))
-            client = ClientSet(addresses=client.addresses - itself, interfaces=client.interfaces)
-        pods, others, certain = first.detector.split(client, first.position)
+        pods, others, certain = first.detector.split(judged(client, first.target), first.position)
         for part, is_pod in ((pods, True), (others, False)):
             pieces = [(part, True)]
             if ranges:
@@ -85,6 +79,15 @@ def expected_cases(
                     ]
                 cases += _cut_hairpins(piece, distinct(legal), endpoints, first, outcomes)
     return tuple(cases)
+
+
+def judged(client: ClientSet, target: ServiceAddress) -> ClientSet:
+    """Those of the clients of an address of whom something is expected."""
+    if target.kind is not FrontendKind.LOAD_BALANCER_IP:
+        return client
+    # Packets *from* the address itself are let in or not by release (KUBE-FW's rule for the VIP): not judged.
+    itself = AddressSet.of(client.addresses.family, (target.address,))
+    return ClientSet(addresses=client.addresses - itself, interfaces=client.interfaces)
 
 
 def _cut_hairpins(

@@ -129,23 +129,21 @@ def expected_data_plane(
                     for known in zones_of(rules, candidates)
                 ]
             )
-            for frontend, behaviour in behaviours_with(selections, context, family, service, service_port, targets):
+            for frontend, behaviour in _behaviours(selections, context, family, service, service_port, targets):
                 behaviours.setdefault(frontend, behaviour)
     return DataPlane(node=context.node_name, behaviours=behaviours)
 
 
-def behaviours_with(
+def _behaviours(
     selections: Sequence[Selection],
     context: NodeContext,
     family: Family,
     service: Service,
     service_port: ServicePort,
     targets: Iterable[ServiceAddress],
-    *,
-    hairpins: bool = True,
 ) -> Iterator[tuple[Frontend, Behaviour]]:
     """What packets to some addresses of a Service port ought to meet, from each position that has clients, if these are its
-    endpoints (contradictory slices: one of these). `hairpins` as for expected_cases."""
+    endpoints (contradictory slices: one of these)."""
     network = context.networks[family]
     rules, detector = context.rules, detector_of(family, context)
     key = _key_of(service, service_port)
@@ -168,7 +166,6 @@ def behaviours_with(
             ],
             clients,
             outcomes,
-            hairpins=hairpins,
         )
         yield frontend, Behaviour(cases=cases, service_port=key)
 

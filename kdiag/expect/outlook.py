@@ -48,8 +48,14 @@ NOWHERE = Places((), (), b"")
 _NOT_YET = Places((), (), b"")
 
 
-Wanted = tuple[int, bool]
-"""What the clients of each position ought to get: a number for all that get the same, and whether Local policies tell."""
+class Wanted(Struct, frozen=True):
+    """What the clients of each position ought to get: `number` is one for all that get the same."""
+
+    number: int
+    tells_local: bool
+    """True if a Local policy tells."""
+    cluster_only: bool
+    """True if all of them are sent to the endpoints that Cluster policies use, masqueraded or not."""
 
 
 class Outlook(Struct, frozen=True):
@@ -74,11 +80,11 @@ class Outlook(Struct, frozen=True):
         """All that decides what happens at an address of this kind, but for the endpoints themselves."""
         if self.wants is None:
             return None
-        number, tells_local = self.wants[kind, is_local]
+        wanted = self.wants[kind, is_local]
         sizes: tuple[object, ...] = (min(len(self.cluster.addresses), 2),)
-        if tells_local:
+        if wanted.tells_local:
             sizes = (*sizes, min(len(self.local.addresses), 2), _overlap(self.cluster, self.local))
-        return (number, self.service_port.protocol, self.affinity_s, sizes)
+        return (wanted.number, self.service_port.protocol, self.affinity_s, sizes)
 
 
 class _Shared(Struct):
@@ -234,6 +240,7 @@ def _wants(
     found = {}
     for kind, is_local in product(FrontendKind, (True, False)):
         wanted: list[object] = []
+        cluster_only = some
         for position, is_pod in product(Position, (True, False)):
             situation = Situation(
                 service=service,
@@ -245,11 +252,14 @@ def _wants(
                 masquerade_all=bool(context.config and context.config.masquerade_all),
                 target_is_local=is_local,
             )
-            for way in ways(situation, is_pod=is_pod, in_ranges=True):
+            legal = ways(situation, is_pod=is_pod, in_ranges=True)
+            cluster_only = cluster_only and all(way.endpoints == selection.cluster for way in legal)
+            for way in legal:
                 if way.endpoints:
                     wanted.append(_LOCAL if way.endpoints == selection.local else _CLUSTER)
                 wanted += [position, is_pod, way.disposition, way.masquerade, way.to_proxy]
-        found[kind, is_local] = (numbers.setdefault(tuple(wanted), len(numbers)), _LOCAL in wanted)
+        number = numbers.setdefault(tuple(wanted), len(numbers))
+        found[kind, is_local] = Wanted(number, _LOCAL in wanted, cluster_only)
     return found
 
 

@@ -269,7 +269,7 @@ def _compare(
         ),
     )
     conditions = (*reading.conditions, *leftovers(evidence, plane.mode))
-    late = out_of_date(families, cluster, context, evidence.rulesets, reading.data_plane)
+    late = out_of_date(families, context, evidence.rulesets, reading.data_plane)
     actual = _joined(reading.data_plane, late.actual)
     expected = _joined(expected, late.expected)
     if earlier is not None:

@@ -11,22 +11,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from kdiag.compare.telling import FATES_LIMIT, TellingRules
-from kdiag.expect.dataplane import NodeContext, Spot, behaviours_with, spot_of_frontend
-from kdiag.expect.endpoints import Candidate
+from kdiag.expect.behaviour import judged
+from kdiag.expect.dataplane import NodeContext, Spot, frontends_of, spot_of_frontend
 from kdiag.expect.outlook import Outlook
-from kdiag.expect.selection import Selection
-from kdiag.model.addresses import AddressSet, Family, SocketAddress, socket_address
-from kdiag.model.cluster import ClusterState
-from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, Frontend, Met, Passed, Position
+from kdiag.model.addresses import Family, SocketAddress, socket_address
+from kdiag.model.dataplane import (
+    Behaviour,
+    Case,
+    ClientSet,
+    DataPlane,
+    Disposition,
+    Fate,
+    Frontend,
+    Met,
+    Outcome,
+    Passed,
+    Position,
+)
 from kdiag.model.rules import Ruleset
 from kdiag.parse.chain_merge import Span
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ENDPOINT_KIND
 from kdiag.pipeline.offers import Outdated, SortedOffers
 from kdiag.planes.iptables_excerpts import rules_at
+from kdiag.walk.cases import ROUNDING
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.network import NodeNetwork
 
@@ -38,7 +48,8 @@ _REMEMBERED = b" --rcheck "
 class OutOfDate(Struct):
     """The ports that are out of date: what is expected at their addresses, and what their rules do.
 
-    Callers that are endpoints of the Service are not told from others: what is wrong for these is wrong for them too.
+    All callers are alike, and no packet is masqueraded on either side: who has to be is, as the kind is right, and what is
+    wrong with the endpoints is wrong for all.
     """
 
     expected: dict[Frontend, Behaviour] = field(default_factory=dict)
@@ -46,6 +57,10 @@ class OutOfDate(Struct):
     unlike: dict[Family, set[Spot]] = field(default_factory=dict)
     """What was walked for a kind of which something has to be walked all the same: a rule could not be read, or somebody
     else's decides, and is to be told."""
+
+
+Ways = Mapping[SocketAddress, Passed]
+"""The last step of what is told of the way to an endpoint."""
 
 
 class _Lines(Struct):
@@ -63,7 +78,6 @@ class _Lines(Struct):
 
 def out_of_date(
     families: Iterable[SortedOffers],
-    cluster: ClusterState,
     context: NodeContext,
     rulesets: Iterable[Ruleset],
     walked: DataPlane,
@@ -84,10 +98,9 @@ def out_of_date(
                 if mine is None or not mets.keys() >= set(mine.all()):
                     found.unlike[family].add(offers.kinds[kind][0].spot)
                     continue
-                found.expected |= _behaviours(item, item.offer.item, cluster, context, family)
-                found.actual |= _on_their_ways(
-                    _behaviours(item, item.rules, cluster, context, family), mine, mets, context.networks[family]
-                )
+                network = context.networks[family]
+                found.expected |= _behaviours(item, item.offer.item, network, {})
+                found.actual |= _behaviours(item, item.rules, network, _ways(mine, mets))
     return found
 
 
@@ -132,58 +145,45 @@ def _mets(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> dict[Span, M
     return {span: space.met(rule) for span, rule in rules_at(spans, cut, ruleset)}
 
 
-def _on_their_ways(
-    behaviours: Mapping[Frontend, Behaviour], lines: _Lines, mets: Mapping[Span, Met], network: NodeNetwork
+def _behaviours(
+    item: Outdated, outlook: Outlook, network: NodeNetwork, ways: Mapping[str, Ways]
 ) -> Iterator[tuple[Frontend, Behaviour]]:
-    """The behaviours with what is told of the ways, and with all clients."""
-    ways = {hook: _ways(lines, mets, hook) for hook in ("PREROUTING", "OUTPUT")}
-    for frontend, behaviour in behaviours.items():
+    """What happens at an address if these are the endpoints."""
+    at = [socket_address(network.family, address, number) for address, number in sorted(outlook.cluster.pairs)]
+    fates = {place: Fate(disposition=Disposition.BACKEND, backend=place, affinity_s=outlook.affinity_s) for place in at}
+    share = round(1 / len(at), ROUNDING)
+    outcomes = (Outcome(shares=tuple([(fate, share) for fate in fates.values()])),)
+    paths = {hook: {fates[place]: passed for place, passed in mine.items()} for hook, mine in ways.items()}
+    port = outlook.service_port
+    for frontend, target, everybody in frontends_of(network, port.protocol, item.offer.targets):
         hook = "OUTPUT" if frontend.position is Position.NODE else "PREROUTING"
-        cases = [_on_its_way(case, ways[hook]) for case in behaviour.cases]
-        cases += _others(cases, network.clients(frontend.position, frontend.address))
-        yield frontend, replace(behaviour, cases=tuple(cases))
+        cases = []
+        for clients in everybody:
+            asked = judged(clients, target)
+            cases.append(Case(clients=asked, outcomes=outcomes, paths=paths.get(hook, {})))
+            if asked is not clients:
+                # The others are there all the same.
+                rest = clients.addresses - asked.addresses
+                cases.append(Case(clients=ClientSet(addresses=rest, interfaces=clients.interfaces), outcomes=()))
+        yield frontend, Behaviour(cases=tuple([case for case in cases if case.clients]), service_port=port)
 
 
-def _ways(lines: _Lines, mets: Mapping[Span, Met], hook: str) -> dict[SocketAddress, Passed]:
-    """What is told of the way to each endpoint."""
-    found = {}
-    for place, spans in lines.to.items():
-        passed: Passed | None = None
-        for depth, span in enumerate([*lines.looked_up, *spans], start=1):
-            passed = Passed(passed, mets[span], hook, "nat", 1.0, depth)
-        if passed is not None:
-            found[place] = passed
+def _ways(lines: _Lines, mets: Mapping[Span, Met]) -> dict[str, Ways]:
+    """What is told of the way to each endpoint, for packets from elsewhere and for those of the node."""
+    found: dict[str, Ways] = {}
+    for hook in ("PREROUTING", "OUTPUT"):
+        ways = found[hook] = {}
+        looked_up = _passed(None, lines.looked_up, mets, hook)
+        for place, spans in lines.to.items():
+            passed = _passed(looked_up, spans, mets, hook)
+            if passed is not None:
+                ways[place] = passed
     return found
 
 
-def _on_its_way(case: Case, ways: Mapping[SocketAddress, Passed]) -> Case:
-    paths = {}
-    for outcome in case.outcomes:
-        for fate, _ in outcome.shares:
-            passed = ways.get(fate.backend) if fate.backend is not None else None
-            if passed is not None:
-                paths[fate] = passed
-    return replace(case, paths=paths)
-
-
-def _others(cases: Iterable[Case], everybody: Iterable[ClientSet]) -> Iterator[Case]:
-    """The clients of whom nothing is expected: they are there all the same."""
-    asked = [case.clients.addresses for case in cases]
-    for clients in everybody:
-        rest = clients.addresses - AddressSet.union(asked) if asked else clients.addresses
-        if rest:
-            yield Case(clients=ClientSet(addresses=rest, interfaces=clients.interfaces), outcomes=())
-
-
-def _behaviours(
-    item: Outdated, outlook: Outlook, cluster: ClusterState, context: NodeContext, family: Family
-) -> dict[Frontend, Behaviour]:
-    """What ought to happen at an address if these were the endpoints."""
-    key = outlook.service_port
-    service = cluster.service_by_key[key.service]
-    port = next(one for one in service.ports if (one.name, one.protocol) == (key.port_name, key.protocol))
-    candidates = [
-        Candidate.ready_at(socket_address(family, address, number)) for address, number in sorted(outlook.cluster.pairs)
-    ]
-    selection = Selection(cluster=tuple(candidates), local=(), has_any=True)
-    return dict(behaviours_with((selection,), context, family, service, port, item.offer.targets, hairpins=False))
+def _passed(previous: Passed | None, spans: Iterable[Span], mets: Mapping[Span, Met], hook: str) -> Passed | None:
+    """The last of some steps."""
+    for span in spans:
+        depth = previous.depth + 1 if previous is not None else 1
+        previous = Passed(previous, mets[span], hook, "nat", 1.0, depth)
+    return previous

@@ -153,12 +153,12 @@ class Sorter:
 
     def _outdated(self, offer: Offer) -> tuple[Kind, Outdated] | None:
         """The kind that an offer is of, but for its endpoints. None where that is not enough to tell what its rules do, or
-        which of them do it: where Local policies make several lists of endpoints."""
+        which of them do it: where some clients ought not to get to the endpoints that Cluster policies use."""
         item, first = offer.item, offer.targets[0]
         if not isinstance(self.cut, CutDump) or item.wants is None or not item.cluster.at:
             return None
         is_local = first.kind is FrontendKind.NODE_PORT or self._is_local(int(first.address))
-        if item.wants[first.kind, is_local][1]:
+        if not item.wants[first.kind, is_local].cluster_only:
             return None
         _, numbers = self._lines(offer)
         choosing: list[tuple[bytes, ChainText]] = []
