@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdiag.compare.outcomes import Fault, OutcomeComparer
-from kdiag.compare.telling import TellingRules, dispatch_rules, refused_by_default
+from kdiag.compare.telling import Paths, TellingRules, dispatch_rules, refused_by_default
 from kdiag.model.addresses import AddressSet, SocketAddress
 from kdiag.model.dataplane import (
     Behaviour,
@@ -33,6 +33,24 @@ class Verdict(Struct, frozen=True, kw_only=True):
     undecided: bool = False
 
 
+class _Said(Struct, frozen=True, cache_hash=True):
+    """What a difference says of its clients."""
+
+    symptom: Symptom
+    expected: str
+    actual: str
+    backends: tuple[SocketAddress, ...]
+    rules: tuple[RuleRef, ...]
+
+
+class _Told(Struct, frozen=True):
+    """What is wrong with an outcome, and what its ways tell of that (see `Difference`)."""
+
+    said: _Said
+    decided_by: RuleRef | None
+    in_service_chain: bool
+
+
 class Known:
     """What is known of the outcomes and ways of one Service port: its frontends share many of them.
 
@@ -41,7 +59,28 @@ class Known:
 
     def __init__(self) -> None:
         self.outcomes = OutcomeComparer()
-        self.rules = TellingRules()
+        self._rules = TellingRules()
+        self._told: dict[tuple[int, int, int], tuple[_Told, ...]] = {}
+
+    def told(self, outcome: Outcome, legal: Outcome, paths: Paths) -> tuple[_Told, ...]:
+        """What is wrong with an outcome that ought to be the legal one, and came about on these ways."""
+        key = (id(outcome), id(legal), id(paths))
+        told = self._told.get(key)
+        if told is None:
+            faults = self.outcomes.faults(outcome, legal) or (_unnamed(outcome),)
+            told = self._told[key] = tuple([self._tell(fault, outcome, legal, paths) for fault in faults])
+        return told
+
+    def _tell(self, fault: Fault, outcome: Outcome, legal: Outcome, paths: Paths) -> _Told:
+        if fault.symptom is Symptom.REFUSED and all(refused_by_default(paths.get(fate)) for fate in fault.fates):
+            fault = replace(fault, symptom=Symptom.NOT_PROGRAMMED)
+        expected = _expected_words(fault, legal) or self.outcomes.describe(legal)
+        actual = _actual_words(fault, outcome) or self.outcomes.describe(outcome)
+        return _Told(
+            _Said(fault.symptom, expected, actual, fault.backends, self._rules.of(fault, paths)),
+            self._rules.decided_by(fault, paths),
+            self._rules.in_service_chain(fault, paths),
+        )
 
 
 def judge(
@@ -102,8 +141,8 @@ class _Subject:
         self._frontend = frontend
         self._service_port = service_port
         self._port_label = port_label
+        self._known = known
         self._outcomes = known.outcomes
-        self._rules = known.rules
         self._found: dict[_Said, tuple[Difference, list[ClientSet]]] = {}
 
     def is_legal(self, outcome: Outcome, legal: Case, *, filter_seen: bool) -> bool:
@@ -127,24 +166,15 @@ class _Subject:
         """Find what is wrong for some clients of a case that meet no legal outcome."""
         outcome = case.outcomes[0]
         nearest = self._outcomes.nearest(outcome, legal.outcomes)
-        for fault in self._outcomes.faults(outcome, nearest) or (_unnamed(outcome),):
-            if fault.symptom is Symptom.REFUSED and all(
-                refused_by_default(case.paths.get(fate)) for fate in fault.fates
-            ):
-                fault = replace(fault, symptom=Symptom.NOT_PROGRAMMED)
-            expected = _expected_words(fault, nearest) or self._outcomes.describe(nearest)
-            actual = _actual_words(fault, outcome) or self._outcomes.describe(outcome)
-            said = (fault.symptom, expected, actual, fault.backends, self._rules.of(fault, case.paths))
-            if self._has_said(said, clients):
-                continue
-            self._say(
-                said,
-                clients,
-                outcome,
-                allowed=legal.outcomes,
-                decided_by=self._rules.decided_by(fault, case.paths),
-                in_service_chain=self._rules.in_service_chain(fault, case.paths),
-            )
+        for told in self._known.told(outcome, nearest, case.paths):
+            if not self._has_said(told.said, clients):
+                self._say(
+                    told.said,
+                    clients,
+                    outcome,
+                    decided_by=told.decided_by,
+                    in_service_chain=told.in_service_chain,
+                )
 
     def expect_nothing(self, case: Case) -> None:
         """Find what the one outcome of a case serves, at an address that no Service has."""
@@ -152,7 +182,7 @@ class _Subject:
         if not outcome.dispositions & {Disposition.BACKEND, Disposition.REJECTED, Disposition.DROPPED}:
             return
         fates = tuple(fate for fate, _ in outcome.shares)
-        said = (
+        said = _Said(
             Symptom.NO_SUCH_SERVICE,
             "no Service has this address",
             self._outcomes.describe(outcome),
@@ -174,24 +204,21 @@ class _Subject:
         clients: ClientSet,
         outcome: Outcome,
         *,
-        allowed: tuple[Outcome, ...] = (),
         decided_by: RuleRef | None = None,
         in_service_chain: bool = False,
     ) -> None:
-        symptom, expected, actual, backends, rules = said
         difference = Difference(
             node=self._node,
             frontend=self._frontend,
             service_port=self._service_port,
             port_label=self._port_label,
             clients=clients,
-            symptom=symptom,
-            expected=expected,
-            actual=actual,
-            expected_outcomes=allowed,
+            symptom=said.symptom,
+            expected=said.expected,
+            actual=said.actual,
             actual_outcome=outcome,
-            backends=backends,
-            rules=rules,
+            backends=said.backends,
+            rules=said.rules,
             decided_by=decided_by,
             in_service_chain=in_service_chain,
         )
@@ -208,10 +235,6 @@ class _Subject:
             who = _who(self._frontend.position, clients.addresses, everybody)
             named.append(replace(difference, clients=clients, who=who))
         return tuple(named)
-
-
-_Said = tuple[Symptom, str, str, tuple[SocketAddress, ...], tuple[RuleRef, ...]]
-"""What a difference says of its clients: symptom, expected, actual, backends and rules."""
 
 
 def _together(parts: Sequence[ClientSet]) -> ClientSet:

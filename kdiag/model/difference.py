@@ -84,7 +84,6 @@ class Difference(Struct, frozen=True, kw_only=True):
     symptom: Symptom
     expected: str
     actual: str
-    expected_outcomes: tuple[Outcome, ...] = ()
     actual_outcome: Outcome | None = None
     backends: tuple[SocketAddress, ...] = ()
     rules: tuple[RuleRef, ...] = ()
