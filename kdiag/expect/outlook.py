@@ -54,8 +54,8 @@ class Wanted(Struct, frozen=True):
     number: int
     tells_local: bool
     """True if a Local policy tells."""
-    cluster_only: bool
-    """True if all of them are sent to the endpoints that Cluster policies use, masqueraded or not."""
+    to_cluster: frozenset[tuple[Position, bool]]
+    """Who is sent to the endpoints that Cluster policies use, masqueraded or not: a position, and True for its pods."""
 
 
 class Outlook(Struct, frozen=True):
@@ -240,7 +240,7 @@ def _wants(
     found = {}
     for kind, is_local in product(FrontendKind, (True, False)):
         wanted: list[object] = []
-        cluster_only = some
+        to_cluster: list[tuple[Position, bool]] = []
         for position, is_pod in product(Position, (True, False)):
             situation = Situation(
                 service=service,
@@ -253,13 +253,14 @@ def _wants(
                 target_is_local=is_local,
             )
             legal = ways(situation, is_pod=is_pod, in_ranges=True)
-            cluster_only = cluster_only and all(way.endpoints == selection.cluster for way in legal)
+            if some and all(way.endpoints == selection.cluster for way in legal):
+                to_cluster.append((position, is_pod))
             for way in legal:
                 if way.endpoints:
                     wanted.append(_LOCAL if way.endpoints == selection.local else _CLUSTER)
                 wanted += [position, is_pod, way.disposition, way.masquerade, way.to_proxy]
         number = numbers.setdefault(tuple(wanted), len(numbers))
-        found[kind, is_local] = Wanted(number, _LOCAL in wanted, cluster_only)
+        found[kind, is_local] = Wanted(number, _LOCAL in wanted, frozenset(to_cluster))
     return found
 
 

@@ -13,7 +13,7 @@ from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of, spot_of
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Family
-from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, FrontendKind
+from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, FrontendKind, Position
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.planes.interface import sends_on
@@ -47,12 +47,14 @@ class Outdated(Struct):
     """An offer that would be of a kind if the API had the endpoints of its rules: `rules` is its outlook then.
 
     `chain` is the one in which one of its endpoints is chosen, `names` has for each the hash in the name of its chain.
+    `clients` are those who are sent to them (`Wanted.to_cluster`).
     """
 
     offer: Offer
     rules: Outlook
     chain: bytes
     names: Mapping[tuple[int, int], bytes]
+    clients: Collection[tuple[Position, bool]]
 
 
 class Shape(Struct, frozen=True):

@@ -8,14 +8,16 @@ an endpoint and translate to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 
 from kdiag.compare.telling import FATES_LIMIT, TellingRules
 from kdiag.expect.behaviour import judged
-from kdiag.expect.dataplane import NodeContext, Spot, frontends_of, spot_of_frontend
+from kdiag.expect.dataplane import NodeContext, Spot, detector_of, frontends_of, spot_of_frontend
+from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook
+from kdiag.expect.situation import LocalDetector
 from kdiag.model.addresses import Family, SocketAddress, socket_address
 from kdiag.model.dataplane import (
     Behaviour,
@@ -89,6 +91,7 @@ def out_of_date(
         cut, family = offers.cut, offers.family
         if not offers.outdated or not isinstance(cut, CutDump):
             continue
+        network, detector = context.networks[family], detector_of(family, context)
         found.unlike[family] = _decided(offers, walked)
         lines = {item.offer.key: _lines_of(item, cut, family) for item in offers.out_of_date()}
         mets = _mets({span for mine in lines.values() if mine for span in mine.all()}, cut, by_source[offers.source])
@@ -98,9 +101,8 @@ def out_of_date(
                 if mine is None or not mets.keys() >= set(mine.all()):
                     found.unlike[family].add(offers.kinds[kind][0].spot)
                     continue
-                network = context.networks[family]
-                found.expected |= _behaviours(item, item.offer.item, network, {})
-                found.actual |= _behaviours(item, item.rules, network, _ways(mine, mets))
+                found.expected |= _behaviours(item, item.offer.item, network, detector, {})
+                found.actual |= _behaviours(item, item.rules, network, detector, _ways(mine, mets))
     return found
 
 
@@ -146,7 +148,7 @@ def _mets(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> dict[Span, M
 
 
 def _behaviours(
-    item: Outdated, outlook: Outlook, network: NodeNetwork, ways: Mapping[str, Ways]
+    item: Outdated, outlook: Outlook, network: NodeNetwork, detector: LocalDetector, ways: Mapping[str, Ways]
 ) -> Iterator[tuple[Frontend, Behaviour]]:
     """What happens at an address if these are the endpoints."""
     at = [socket_address(network.family, address, number) for address, number in sorted(outlook.cluster.pairs)]
@@ -156,16 +158,36 @@ def _behaviours(
     paths = {hook: {fates[place]: passed for place, passed in mine.items()} for hook, mine in ways.items()}
     port = outlook.service_port
     for frontend, target, everybody in frontends_of(network, port.protocol, item.offer.targets):
-        hook = "OUTPUT" if frontend.position is Position.NODE else "PREROUTING"
-        cases = []
-        for clients in everybody:
-            asked = judged(clients, target)
-            cases.append(Case(clients=asked, outcomes=outcomes, paths=paths.get(hook, {})))
-            if asked is not clients:
-                # The others are there all the same.
-                rest = clients.addresses - asked.addresses
-                cases.append(Case(clients=ClientSet(addresses=rest, interfaces=clients.interfaces), outcomes=()))
-        yield frontend, Behaviour(cases=tuple([case for case in cases if case.clients]), service_port=port)
+        position = frontend.position
+        told = paths.get("OUTPUT" if position is Position.NODE else "PREROUTING", {})
+        cases = [
+            Case(clients=part, outcomes=outcomes, paths=told) if is_sent else Case(clients=part, outcomes=())
+            for clients in everybody
+            for part, is_sent in _parts(clients, target, position, item.clients, detector)
+            if part
+        ]
+        yield frontend, Behaviour(cases=tuple(cases), service_port=port)
+
+
+def _parts(
+    clients: ClientSet,
+    target: ServiceAddress,
+    position: Position,
+    sent: Collection[tuple[Position, bool]],
+    detector: LocalDetector,
+) -> Iterator[tuple[ClientSet, bool]]:
+    """Some clients of an address, and whether they are sent to the endpoints. What is expected of the others is what their
+    rules do, if anything is."""
+    asked = judged(clients, target)
+    if asked is not clients:
+        yield ClientSet(addresses=clients.addresses - asked.addresses, interfaces=clients.interfaces), False
+    pods_are, others_are = (position, True) in sent, (position, False) in sent
+    if pods_are and others_are:
+        yield asked, True
+    else:
+        pods, others, certain = detector.split(asked, position)
+        yield pods, pods_are and certain
+        yield others, others_are and certain
 
 
 def _ways(lines: _Lines, mets: Mapping[Span, Met]) -> dict[str, Ways]:

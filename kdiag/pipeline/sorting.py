@@ -153,12 +153,13 @@ class Sorter:
 
     def _outdated(self, offer: Offer) -> tuple[Kind, Outdated] | None:
         """The kind that an offer is of, but for its endpoints. None where that is not enough to tell what its rules do, or
-        which of them do it: where some clients ought not to get to the endpoints that Cluster policies use."""
+        which of them do it: where Local policies make several lists of endpoints."""
         item, first = offer.item, offer.targets[0]
         if not isinstance(self.cut, CutDump) or item.wants is None or not item.cluster.at:
             return None
         is_local = first.kind is FrontendKind.NODE_PORT or self._is_local(int(first.address))
-        if not item.wants[first.kind, is_local].cluster_only:
+        wanted = item.wants[first.kind, is_local]
+        if wanted.tells_local:
             return None
         _, numbers = self._lines(offer)
         choosing: list[tuple[bytes, ChainText]] = []
@@ -180,7 +181,7 @@ class Sorter:
         at = b"\n".join(sorted(self._place(address, port) for address, port in names))
         rules = replace(item, cluster=Places(addresses, ports, at))
         kind = self.kind(Offer(offer.key, offer.spot, rules, offer.targets, offer.keys))
-        return (kind, Outdated(offer, rules, chain, names)) if kind is not None else None
+        return (kind, Outdated(offer, rules, chain, names, wanted.to_cluster)) if kind is not None else None
 
     def _place(self, address: int, port: int) -> bytes:
         form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
