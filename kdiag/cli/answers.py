@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdiag.cli.formats import OutputFormat
+from kdiag.cli.formats import OutputFormat, OutputTarget
 from kdiag.cli.options import Colour
 from kdiag.cli.output import emit, style_for
-from kdiag.cli.output_type import OutputTarget
 from kdiag.errors import KdiagError, UsageError
 
 if TYPE_CHECKING:

@@ -1,9 +1,10 @@
-"""The command `kdiag`: its commands in the order that its help lists them. Only the one that is asked for is put together."""
+"""The command `kdiag` as click runs it. Of its commands only the one that is asked for is put together."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,37 +13,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from kdiag import __version__
-from kdiag.cli.command import Command
+from kdiag.cli.by_typer import typer_function
+from kdiag.cli.commands import PROGRAM, SLUGS, command_named
 from kdiag.errors import UsageError
 
-PROGRAM = "kdiag"
-
-SLUGS = (
-    "preflight",
-    "check-cidrs",
-    "check-rules",
-    "check-endpoints",
-    "check-nodes",
-    "trace",
-    "flags",
-    "diff",
-    "watch",
-    "collect",
-    "doctor",
-    "explain",
-)
-"""The slugs of the commands: `check-rules` is `COMMAND` in the module `check_rules` beside this one."""
-
-
-def command_named(slug: str) -> Command:
-    """What the module of a command declares. Imported when it is asked for: declaring options takes time."""
-    command: Command = import_module(f"kdiag.cli.{slug.replace('-', '_')}").COMMAND
-    return command
-
-
-def all_commands() -> tuple[Command, ...]:
-    """What all modules of commands declare, in the order of the help."""
-    return tuple(command_named(slug) for slug in SLUGS)
+EXIT_USAGE = 2
 
 
 class _Command(TyperCommand):
@@ -136,7 +111,7 @@ def built_command(slug: str) -> click.Command:
     command = command_named(slug)
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
     app.command(slug, cls=_Command, help=command.summary + "\n\n" + command.details, short_help=command.summary)(
-        command.function
+        typer_function(command)
     )
     built = typer.main.get_command(app)
     built.params.insert(-1, _verbose_option())
@@ -177,3 +152,46 @@ def _set_verbosity(ctx: click.Context, _parameter: click.Parameter, value: int) 
 
 COMMAND: Any = _root_command()
 """The click command; `main` runs it and `docs` describes it."""
+
+
+def run_by_click(arguments: Sequence[str], *, program: str) -> int:
+    """Runs the command of a command line and returns the exit code. Raises UsageError for what click does not take."""
+    try:
+        outcome = COMMAND.main(args=arguments, prog_name=program, standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.message, file=sys.stderr)
+        return EXIT_USAGE
+    except click.NoSuchOption as error:
+        raise UsageError(f"there is no option {error.option_name}", hint=_option_hint(error)) from error
+    except click.UsageError as error:
+        raise UsageError(_sentence(error.format_message()), hint=_help_hint(error)) from error
+    except click.ClickException as error:
+        raise UsageError(_sentence(error.format_message())) from error
+    except click.Abort:
+        raise KeyboardInterrupt from None
+
+
+def _sentence(message: str) -> str:
+    """click's message in the form of kdiag's: no capital, no full stop, and on one line."""
+    text = " ".join(message.split())
+    if text[:2].istitle():
+        text = text[0].lower() + text[1:]
+    return text.rstrip(".")
+
+
+def _help_hint(error: click.UsageError) -> str:
+    return f"see '{PROGRAM if error.ctx is None else error.ctx.command_path} --help'"
+
+
+def _option_hint(error: click.NoSuchOption) -> str:
+    if error.ctx is None:
+        return _help_hint(error)
+    from kdiag.model.lookup import did_you_mean
+
+    if isinstance(error.ctx.command, click.Group) and any(
+        error.option_name in parameter.opts for slug in SLUGS for parameter in built_command(slug).params
+    ):
+        return f"it belongs behind the command, as in '{error.ctx.command_path} preflight {error.option_name}'"
+    known = [option for parameter in error.ctx.command.get_params(error.ctx) for option in parameter.opts]
+    return did_you_mean(error.option_name, [option for option in known if option.startswith("--")]) or _help_hint(error)

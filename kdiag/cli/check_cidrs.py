@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdiag.cli.command import Command
 from kdiag.cli.judge import judging
+from kdiag.cli.live import LIVE
 
 COMMAND = Command(
     slug="check-cidrs",
@@ -13,6 +14,7 @@ COMMAND = Command(
         "Runs the checks KD1xx."
     ),
     function=judging("KD1"),
+    groups=LIVE,
     examples=(
         ("check-cidrs --demo", "the ranges of the recorded cluster, drawn to scale"),
         ("check-cidrs --reserved 10.0.0.0/12", "does the cluster overlap a range that your network uses elsewhere?"),

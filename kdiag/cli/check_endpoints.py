@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdiag.cli.command import Command
 from kdiag.cli.judge import judging
+from kdiag.cli.live import LIVE
 
 COMMAND = Command(
     slug="check-endpoints",
@@ -13,6 +14,7 @@ COMMAND = Command(
         "answers. Runs the checks KD3xx."
     ),
     function=judging("KD3"),
+    groups=LIVE,
     examples=(
         ("check-endpoints --demo", "the Services of the recorded cluster"),
         ("check-endpoints -n shop", "those of one namespace; needs nothing but the API"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdiag.cli.command import Command
 from kdiag.cli.judge import judging
+from kdiag.cli.live import LIVE
 
 COMMAND = Command(
     slug="check-rules",
@@ -13,6 +14,7 @@ COMMAND = Command(
         "end with where they should. Runs the checks KD2xx."
     ),
     function=judging("KD2"),
+    groups=LIVE,
     examples=(
         ("check-rules --demo", "what do the rules of the recorded cluster do to Service traffic?"),
         ("check-rules shop/web --node node02", "one Service on one node"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from kdiag.cli import completion, options
+from kdiag.cli import options
 from kdiag.cli.command import Command
+from kdiag.cli.declared import Option
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
-from kdiag.cli.live import LiveOptions, gather, with_live_options
+from kdiag.cli.live import LIVE, LiveOptions, gather
 from kdiag.cli.output import emit, style_for
 from kdiag.errors import UsageError
 
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
     from kdiag.render.style import Style
 
 
-@with_live_options
 def collect(
     *,
-    live: LiveOptions,
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             metavar="PATH",
@@ -35,18 +32,18 @@ def collect(
     ] = None,
     node: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--node",
             metavar="NAME",
             help="Read only this node. May be repeated.",
             show_default=False,
-            autocompletion=completion.complete_nodes,
+            complete="nodes",
         ),
     ] = None,
-    no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Read nothing but the API.")] = False,
+    no_nodes: Annotated[bool, Option("--no-nodes", help="Read nothing but the API.")] = False,
     from_file: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--from-file",
             metavar="NODE=FILE",
             help="Take what --print-script's script printed on this node from a file. May be repeated.",
@@ -54,15 +51,16 @@ def collect(
         ),
     ] = None,
     print_script: Annotated[
-        bool, typer.Option("--print-script", help="Print the script that is run on nodes, and do nothing else.")
+        bool, Option("--print-script", help="Print the script that is run on nodes, and do nothing else.")
     ] = False,
     config: options.ConfigOption = None,
     no_config: options.NoConfigOption = False,
+    live: LiveOptions,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
     """Options → snapshot → file → what is in it and what is not."""
-    del config, no_config, debug  # see kdiag.cli.app
+    del config, no_config, debug  # see kdiag.cli.judge
     if print_script:
         from kdiag.gather.script import Sudo, node_script
 
@@ -115,6 +113,7 @@ COMMAND = Command(
         "Exit codes: 0 all was had, 3 something could not be had and is noted in the snapshot."
     ),
     function=collect,
+    groups=LIVE,
     examples=(
         ("collect -o cluster.tar.gz", "store the cluster of the current context"),
         ("collect --context lab --no-nodes -o lab.tar.gz", "another cluster, without logging in to nodes"),

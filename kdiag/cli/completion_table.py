@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdiag.checks import all_checks
+from kdiag.cli.output_type import OutputType
 
 _NAMES = {
     "service": "services",
@@ -24,7 +25,7 @@ _NAMES = {
 
 
 def completion_table(root: click.Group) -> Mapping[str, Any]:
-    """Every command with its options and arguments; `values` are the words to choose from, what to look up (see _NAMES), `files`, `any`
+    """Every command with its options and arguments; `type` says what a value is, `values` are the words to choose from, what to look up (see _NAMES), `files`, `any`
     for a value that nobody can guess, and None for an option without a value."""
     context = click.Context(root, info_name=root.name, help_option_names=["-h", "--help"])
     commands = {}
@@ -35,7 +36,11 @@ def completion_table(root: click.Group) -> Mapping[str, Any]:
         commands[name] = {
             "help": command.get_short_help_str(),
             "options": _options(command, within),
-            "arguments": [{"values": _values(item)} for item in command.params if isinstance(item, click.Argument)],
+            "arguments": [
+                {"parameter": item.name, "values": _values(item), "type": _type(item)}
+                for item in command.params
+                if isinstance(item, click.Argument)
+            ],
         }
     return {
         "commands": commands,
@@ -52,11 +57,25 @@ def _options(command: click.Command, context: click.Context) -> list[Mapping[str
             "parameter": option.name,
             "help": option.help or "",
             "values": None if option.is_flag or option.count else _values(option),
+            "type": _type(option),
             "repeats": option.multiple,
         }
         for option in command.get_params(context)
         if isinstance(option, click.Option) and not option.hidden
     ]
+
+
+def _type(parameter: click.Parameter) -> str:
+    """What a value is, for `kdiag.cli.plain_line`."""
+    if isinstance(parameter, click.Option) and (parameter.is_flag or parameter.count):
+        return "flag"
+    if isinstance(parameter.type, OutputType):
+        return "format"
+    if isinstance(parameter.type, click.Choice):
+        return "choice"
+    if isinstance(parameter.type, click.Path):
+        return "path"
+    return "text" if parameter.type is click.STRING else "number"
 
 
 def _values(parameter: click.Parameter) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from kdiag.cli import options
 from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
+from kdiag.cli.declared import Argument, Option
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_FINDINGS, EXIT_INCOMPLETE, named_codes
 
 if TYPE_CHECKING:
@@ -19,12 +18,22 @@ if TYPE_CHECKING:
 def diff(
     *,
     before: Annotated[
-        Path, typer.Argument(metavar="BEFORE", help="A snapshot, or a report that -o json wrote.", show_default=False)
+        Path,
+        Argument(
+            metavar="BEFORE",
+            help="A snapshot, or a report that -o json wrote.",
+        ),
     ],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The same, taken later.", show_default=False)],
+    after: Annotated[
+        Path,
+        Argument(
+            metavar="AFTER",
+            help="The same, taken later.",
+        ),
+    ],
     output: options.DiffOutputOption = None,
     fail_on: Annotated[
-        options.FailOn, typer.Option("--fail-on", help="Exit with 1 if a new finding is at least as severe as this.")
+        options.FailOn, Option("--fail-on", help="Exit with 1 if a new finding is at least as severe as this.")
     ] = options.FailOn.ERROR,
     select: options.SelectOption = None,
     ignore: options.IgnoreOption = None,

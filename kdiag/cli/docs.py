@@ -13,7 +13,8 @@ from click.shell_completion import get_completion_class
 from kdiag.checks import all_checks
 from kdiag.checks.examples import example_of
 from kdiag.cli import pages
-from kdiag.cli.app import COMMAND, PROGRAM, SLUGS, all_commands, built_command
+from kdiag.cli.app import COMMAND, built_command
+from kdiag.cli.commands import PROGRAM, SLUGS, all_commands
 from kdiag.cli.completion_table import completion_table
 from kdiag.cli.man import man_pages
 from kdiag.render.diff_document import DIFF_DOCUMENTS

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from kdiag.cli import completion, options
+from kdiag.cli import options
 from kdiag.cli.command import Command
+from kdiag.cli.declared import Option
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_INCOMPLETE
-from kdiag.cli.live import LiveOptions, order_of, with_live_options
+from kdiag.cli.live import LIVE, LiveOptions, order_of
 from kdiag.cli.output import emit, style_for
 from kdiag.errors import UsageError
 
@@ -19,23 +18,22 @@ if TYPE_CHECKING:
     from kdiag.render.style import Style
 
 
-@with_live_options
 def doctor(
     *,
-    live: LiveOptions,
     node: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--node",
             metavar="NAME",
             help="Try only this node. May be repeated.",
             show_default=False,
-            autocompletion=completion.complete_nodes,
+            complete="nodes",
         ),
     ] = None,
-    no_nodes: Annotated[bool, typer.Option("--no-nodes", help="Try nothing but the API.")] = False,
+    no_nodes: Annotated[bool, Option("--no-nodes", help="Try nothing but the API.")] = False,
     config: options.ConfigOption = None,
     no_config: options.NoConfigOption = False,
+    live: LiveOptions,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -43,7 +41,7 @@ def doctor(
     from kdiag.cli.progress import watch_for
     from kdiag.gather.doctor import examine
 
-    del config, no_config, debug  # see kdiag.cli.app
+    del config, no_config, debug  # see kdiag.cli.judge
     if no_nodes and node:
         raise UsageError("--node and --no-nodes exclude each other")
     order = order_of(live, nodes=node or (), without_nodes=no_nodes)
@@ -82,6 +80,7 @@ COMMAND = Command(
         "Exit codes: 0 all works, 3 something does not."
     ),
     function=doctor,
+    groups=LIVE,
     examples=(
         ("doctor", "can everything be read in the cluster of the current context?"),
         ("doctor --node node02 --ssh-user admin", "is it possible to log in to one node?"),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from kdiag.cli import completion, options
+from kdiag.cli import options
 from kdiag.cli.command import Command
+from kdiag.cli.declared import Argument
 from kdiag.cli.judge import EXIT_CLEAN, named_codes
 from kdiag.cli.output import emit, style_for
 
@@ -15,11 +14,10 @@ from kdiag.cli.output import emit, style_for
 def explain(
     code: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[CODE]",
             help="A check, by code or name; KD2 stands for all codes that begin so. Default: a list of all.",
-            show_default=False,
-            autocompletion=completion.complete_codes,
+            complete="codes",
         ),
     ] = None,
     color: options.ColourOption = options.Colour.AUTO,

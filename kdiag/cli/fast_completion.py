@@ -50,7 +50,7 @@ def answer(instruction: str) -> int:
 def offered(words: Sequence[str], incomplete: str) -> tuple[list[Offer], bool]:
     """What may stand in the place of `incomplete` after these words (without the program's name), and whether the name of a
     file may."""
-    table = _table()
+    table = read_table()
     words = list(words)
     if incomplete == "=":
         incomplete = ""
@@ -147,7 +147,8 @@ def _option(command: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return next((option for option in command["options"] if name in option["names"]), None)
 
 
-def _table() -> dict[str, Any]:
+def read_table() -> dict[str, Any]:
+    """What `kdiag.cli.completion_table` made of the commands."""
     import json
 
     with open(os.path.join(os.path.dirname(__file__), "completion.json"), encoding="utf-8") as file:

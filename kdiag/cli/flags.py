@@ -6,20 +6,19 @@ from kdiag.cli import options
 from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
 from kdiag.cli.judge import EXIT_CLEAN
-from kdiag.cli.live import LiveOptions, with_live_options
+from kdiag.cli.live import LIVE, LiveOptions
 from kdiag.cli.snapshots import open_wanted
 
 
-@with_live_options
 def flags(
     *,
-    live: LiveOptions,
     snapshot: options.SnapshotOption = None,
     demo: options.DemoOption = False,
     output: options.FactsOutputOption = None,
     no_nodes: options.NoNodesOption = False,
     config: options.ConfigOption = None,
     no_config: options.NoConfigOption = False,
+    live: LiveOptions,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -28,7 +27,7 @@ def flags(
 
     from kdiag import pipeline
 
-    del config, no_config, debug  # see kdiag.cli.app
+    del config, no_config, debug  # see kdiag.cli.judge
     targets = wanted_answers(output)
     gathered = open_wanted(snapshot, demo=demo, live=live, without_nodes=no_nodes)
     facts = pipeline.collect_settings(replace(gathered, nodes={}) if no_nodes else gathered)
@@ -44,6 +43,7 @@ COMMAND = Command(
         "the cluster DNS or the mode of kube-proxy, with the place where it stands. Judges nothing: that is for check-cidrs."
     ),
     function=flags,
+    groups=LIVE,
     examples=(
         ("flags --demo", "what was every component of the recorded cluster told?"),
         ("flags --no-nodes -o yaml", "what the API alone tells, for a script"),

@@ -6,6 +6,11 @@ tests/cli/test_output.py compares the two.
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+STANDARD_OUTPUT = "-"
 
 
 class OutputFormat(enum.StrEnum):
@@ -47,3 +52,22 @@ DIFF_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.MARKDOWN)
 """What `kdiag.render.diff.DIFF_RENDERERS` holds."""
 
 FACTS_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputTarget:
+    """One answer to give: in which format, and into which file (None: standard output)."""
+
+    output_format: OutputFormat
+    path: Path | None = None
+
+
+def read_target(text: str, formats: Collection[str]) -> OutputTarget:
+    """The target that `FORMAT`, `FORMAT=-` or `FORMAT=FILE` names. Raises ValueError, which says why it is none of `formats`."""
+    slug, equals, path = text.partition("=")
+    if slug not in formats:
+        known = ", ".join(repr(str(item)) for item in formats)
+        raise ValueError(f"{slug!r} is not one of {known}")
+    if equals and not path:
+        raise ValueError(f"{text!r} names no file")
+    return OutputTarget(output_format=OutputFormat(slug), path=Path(path) if path and path != STANDARD_OUTPUT else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 from kdiag.cli import options
 from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.formats import OutputFormat
-from kdiag.cli.live import LiveOptions, with_live_options
+from kdiag.cli.live import LiveOptions
 from kdiag.cli.output import emit
-from kdiag.cli.plan_options import PlanOptions, plan_of, with_plan_options
+from kdiag.cli.plan_options import PlanOptions, plan_of
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
 
@@ -37,17 +36,11 @@ EXIT_FINDINGS = 1
 EXIT_INCOMPLETE = 3
 
 
-def judging(family: str, *, plans: bool = False) -> Callable[..., int]:
-    """The function of a command that runs the checks whose codes begin with `family` (empty: all).
+def judging(family: str) -> Callable[..., int]:
+    """The function of a command that runs the checks whose codes begin with `family` (empty: all)."""
 
-    With `plans` it takes what is not applied yet, too.
-    """
-
-    @with_live_options
-    @functools.partial(with_plan_options, offered=plans)
     def judge(
         *,
-        live: LiveOptions,
         service: options.ServiceArgument = None,
         snapshot: options.SnapshotOption = None,
         demo: options.DemoOption = False,
@@ -66,13 +59,14 @@ def judging(family: str, *, plans: bool = False) -> Callable[..., int]:
         plan: PlanOptions = _NO_PLAN,
         config: options.ConfigOption = None,
         no_config: options.NoConfigOption = False,
+        live: LiveOptions,
         color: options.ColourOption = options.Colour.AUTO,
         debug: options.DebugOption = False,
     ) -> int:
         from kdiag import pipeline
 
         # The handler in kdiag.cli.main looks at the arguments itself, for it must know of --debug at any time, and
-        # kdiag.cli.app has looked at --config before the other options had values.
+        # whoever read the command line has looked at --config before the other options had values.
         del config, no_config, debug
         targets = wanted_answers(output)
         accepted = given_baseline(baseline, write_baseline, force=force)

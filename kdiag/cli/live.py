@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import enum
-import functools
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
-import click
-import typer
-from click.core import ParameterSource
-
-from kdiag.cli.completion import complete_contexts
+from kdiag.cli.declared import Option
 from kdiag.cli.options import DEFAULT_SETTLE_S
 from kdiag.errors import UsageError
 
@@ -60,7 +54,7 @@ class LiveOptions:
 
     kubeconfig: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--kubeconfig",
             metavar="FILE",
             help="How to reach the API. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
@@ -70,18 +64,18 @@ class LiveOptions:
     ] = None
     context: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--context",
             metavar="NAME",
             help="Context of the kubeconfig. Default: its current one.",
             show_default=False,
-            autocompletion=complete_contexts,
+            complete="contexts",
             rich_help_panel=CLUSTER_PANEL,
         ),
     ] = None
     settle: Annotated[
         float,
-        typer.Option(
+        Option(
             "--settle",
             metavar="SECONDS",
             min=0,
@@ -91,7 +85,7 @@ class LiveOptions:
     ] = DEFAULT_SETTLE_S
     retries: Annotated[
         int,
-        typer.Option(
+        Option(
             "--retries",
             metavar="NUMBER",
             min=0,
@@ -102,7 +96,7 @@ class LiveOptions:
     ] = DEFAULT_RETRIES
     transport: Annotated[
         TransportName,
-        typer.Option(
+        Option(
             "--transport",
             help="How commands are run on nodes. local runs them on this host, for a node that kdiag runs on.",
             rich_help_panel=NODE_PANEL,
@@ -110,7 +104,7 @@ class LiveOptions:
     ] = TransportName.SSH
     inventory: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--inventory",
             metavar="FILE",
             help="YAML file that says where nodes are: NODE: [USER@]HOST[:PORT].",
@@ -120,7 +114,7 @@ class LiveOptions:
     ] = None
     address_type: Annotated[
         AddressKind,
-        typer.Option(
+        Option(
             "--address-type",
             help="Which address of a Node object to log in at.",
             rich_help_panel=NODE_PANEL,
@@ -128,7 +122,7 @@ class LiveOptions:
     ] = AddressKind.INTERNAL_IP
     ssh_user: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--ssh-user",
             metavar="NAME",
             help="Whom to log in as. Default: as ~/.ssh/config says, or your name here.",
@@ -138,7 +132,7 @@ class LiveOptions:
     ] = None
     ssh_port: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--ssh-port",
             metavar="NUMBER",
             min=1,
@@ -150,7 +144,7 @@ class LiveOptions:
     ] = None
     ssh_key: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--ssh-key",
             metavar="FILE",
             help="Private key to log in with. Default: the agent's, and those that ssh would try.",
@@ -160,7 +154,7 @@ class LiveOptions:
     ] = None
     ssh_password_prompt: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--ssh-password-prompt",
             help="Ask once for a password, for nodes that accept no key, or for the passphrase of the key.",
             rich_help_panel=NODE_PANEL,
@@ -168,7 +162,7 @@ class LiveOptions:
     ] = False
     jump: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--jump",
             metavar="[USER@]HOST[:PORT]",
             help="Go through this host. Default: as ProxyJump in ~/.ssh/config says.",
@@ -178,7 +172,7 @@ class LiveOptions:
     ] = None
     accept_new_host_keys: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--accept-new-host-keys",
             help="Write host keys that are not known yet into known_hosts. Changed ones are never accepted.",
             rich_help_panel=NODE_PANEL,
@@ -186,7 +180,7 @@ class LiveOptions:
     ] = False
     sudo: Annotated[
         SudoUse,
-        typer.Option(
+        Option(
             "--sudo",
             help="Run commands that need root with sudo -n: if the user is not root (auto), always, or never.",
             rich_help_panel=NODE_PANEL,
@@ -194,7 +188,7 @@ class LiveOptions:
     ] = SudoUse.AUTO
     parallel: Annotated[
         int,
-        typer.Option(
+        Option(
             "--parallel",
             metavar="NUMBER",
             min=1,
@@ -205,7 +199,7 @@ class LiveOptions:
     ] = DEFAULT_PARALLEL
     node_timeout: Annotated[
         float,
-        typer.Option(
+        Option(
             "--node-timeout",
             metavar="SECONDS",
             min=0.1,
@@ -215,7 +209,7 @@ class LiveOptions:
     ] = DEFAULT_NODE_TIMEOUT_S
     deadline: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--deadline",
             metavar="SECONDS",
             min=0.1,
@@ -227,57 +221,23 @@ class LiveOptions:
 
     def given(self) -> tuple[str, ...]:
         """The options that have no meaning for a recorded cluster and were given all the same."""
-        context = click.get_current_context(silent=True)
-        configured = (
-            set() if context is None else {item.name for item in fields(self) if _is_setting(context, item.name)}
-        )
         return tuple(
             f"--{item.name.replace('_', '-')}"
             for item in fields(self)
-            if item.name not in {"settle", *configured} and getattr(self, item.name) != item.default
+            if item.name != "settle" and getattr(self, item.name) != item.default and not _is_setting(item.name)
         )
 
 
-def _is_setting(context: click.Context, parameter: str) -> bool:
+def _is_setting(parameter: str) -> bool:
     """Whether a value comes from a file or the environment: settings may stand there without being of any use."""
-    return context.get_parameter_source(parameter) is ParameterSource.DEFAULT_MAP
+    import click  # has read the command line if there are settings
+
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT_MAP
 
 
-@functools.cache
-def _live_hints() -> dict[str, Any]:
-    """Worked out once: to evaluate annotations is a good part of what starting kdiag costs."""
-    return get_type_hints(LiveOptions, include_extras=True)
-
-
-def with_live_options(function: Callable[..., int]) -> Callable[..., int]:
-    """A command that takes the options above and hands them to `function` together, as its parameter `live`.
-
-    They stand in front of `color`, the first of those that every command has at its end.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    live_hints = _live_hints()
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name == "live":
-            continue
-        if parameter.name == "color":
-            parameters += [
-                inspect.Parameter(
-                    item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=live_hints[item.name]
-                )
-                for item in fields(LiveOptions)
-            ]
-        parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
-
-    @functools.wraps(function)
-    def command(**values: Any) -> int:
-        live = LiveOptions(**{item.name: values.pop(item.name) for item in fields(LiveOptions)})
-        return function(**values, live=live)
-
-    del command.__dict__["__wrapped__"]  # or its signature would be taken for the command's
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": int}
-    command.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=int)
-    return command
+LIVE: Mapping[str, type[LiveOptions]] = {"live": LiveOptions}
+"""The group of options of a command that looks at live clusters (see Command)."""
 
 
 def gather(

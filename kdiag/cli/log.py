@@ -7,7 +7,6 @@ was read.
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -67,6 +66,7 @@ class LogWatch:
 
     def __init__(self) -> None:
         import logging
+        import threading
 
         self._logger = logging.getLogger("kdiag.gather")
         self._lock = threading.Lock()

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from kdiag.cli.app import COMMAND, PROGRAM, all_commands, built_command
+from kdiag.cli.app import COMMAND, built_command
 from kdiag.cli.command import Command
+from kdiag.cli.commands import PROGRAM, all_commands
 
 _EXIT_CODES = (
     ("0", "nothing found"),

@@ -8,13 +8,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
-
-from kdiag.cli import completion
-from kdiag.cli.formats import DIFF_FORMATS, FACTS_FORMATS, REPORT_FORMATS, TRACE_FORMATS, OutputFormat
-from kdiag.cli.output_type import OutputTarget, OutputType
+from kdiag.cli.declared import Argument, Option
+from kdiag.cli.formats import DIFF_FORMATS, FACTS_FORMATS, REPORT_FORMATS, TRACE_FORMATS, OutputFormat, OutputTarget
 
 DEFAULT_SETTLE_S = 30.0
 """How long a proxy may lag behind the API."""
@@ -38,7 +35,7 @@ class Colour(enum.StrEnum):
 
 SnapshotOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--snapshot",
         metavar="PATH",
         help="Read the recorded cluster in this directory or archive (.tar.gz) instead of the live one.",
@@ -46,17 +43,17 @@ SnapshotOption = Annotated[
     ),
 ]
 DemoOption = Annotated[
-    bool, typer.Option("--demo", help="Read the recorded cluster, with faults in it, that comes with kdiag.")
+    bool, Option("--demo", help="Read the recorded cluster, with faults in it, that comes with kdiag.")
 ]
 
 
-def _output_option(formats: Sequence[OutputFormat]) -> Any:
+def _output_option(formats: Sequence[OutputFormat]) -> Option:
     named = ", ".join(formats)
-    return typer.Option(
+    return Option(
         "--output",
         "-o",
         metavar="FORMAT[=FILE]",
-        click_type=OutputType(formats),
+        formats=formats,
         help=f"Format of the answer: {named}. With =FILE it goes there. May be repeated, one of them without a file.",
         show_default=False,
     )
@@ -68,7 +65,7 @@ DiffOutputOption = Annotated[list[OutputTarget] | None, _output_option(DIFF_FORM
 FactsOutputOption = Annotated[list[OutputTarget] | None, _output_option(FACTS_FORMATS)]
 BaselineOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--baseline",
         metavar="FILE",
         help="Findings that this file accepts are shown, and do not count.",
@@ -77,78 +74,74 @@ BaselineOption = Annotated[
 ]
 WriteBaselineOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--write-baseline",
         metavar="FILE",
         help="Write a file that accepts all findings, with reason, owner and expires to be filled in. Prints no findings.",
         show_default=False,
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Let --write-baseline replace a file.")]
+ForceOption = Annotated[bool, Option("--force", help="Let --write-baseline replace a file.")]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--config",
         metavar="FILE",
         help="Take settings from this file. Default: kdiag.toml, or [tool.kdiag] in pyproject.toml, here or above.",
         show_default=False,
     ),
 ]
-NoConfigOption = Annotated[bool, typer.Option("--no-config", help="Take no settings from files.")]
-FailOnOption = Annotated[
-    FailOn, typer.Option("--fail-on", help="Exit with 1 if a finding is at least as severe as this.")
-]
+NoConfigOption = Annotated[bool, Option("--no-config", help="Take no settings from files.")]
+FailOnOption = Annotated[FailOn, Option("--fail-on", help="Exit with 1 if a finding is at least as severe as this.")]
 SelectOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--select",
         metavar="CODE[,CODE]",
         help="Run only these checks; KD2 stands for all codes that begin so. May be repeated.",
         show_default=False,
-        autocompletion=completion.complete_codes,
+        complete="codes",
     ),
 ]
 IgnoreOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--ignore",
         metavar="CODE[,CODE]",
         help="Leave these checks out, also of those that --select names. May be repeated.",
         show_default=False,
-        autocompletion=completion.complete_codes,
+        complete="codes",
     ),
 ]
-NoNodesOption = Annotated[bool, typer.Option("--no-nodes", help="Look at nothing but the API's answers.")]
+NoNodesOption = Annotated[bool, Option("--no-nodes", help="Look at nothing but the API's answers.")]
 NodesOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--node",
         metavar="NAME",
         help="Judge only this node. May be repeated.",
         show_default=False,
-        autocompletion=completion.complete_nodes,
+        complete="nodes",
     ),
 ]
 NamespaceOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--namespace",
         "-n",
         metavar="NAME",
         help="Judge only the Services of this namespace.",
         show_default=False,
-        autocompletion=completion.complete_namespaces,
+        complete="namespaces",
     ),
 ]
 AllNamespacesOption = Annotated[
     bool,
-    typer.Option(
-        "--all-namespaces", "-A", help="Judge the Services of all namespaces, or look a NAME up in all of them."
-    ),
+    Option("--all-namespaces", "-A", help="Judge the Services of all namespaces, or look a NAME up in all of them."),
 ]
 ReservedOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--reserved",
         metavar="CIDR",
         help="A range that is taken elsewhere in your network, and must not overlap with any of the cluster's. May be repeated.",
@@ -156,15 +149,14 @@ ReservedOption = Annotated[
     ),
 ]
 ColourOption = Annotated[
-    Colour, typer.Option("--color", help="Colour the text: on a terminal unless NO_COLOR is set, always or never.")
+    Colour, Option("--color", help="Colour the text: on a terminal unless NO_COLOR is set, always or never.")
 ]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error, too.")]
+DebugOption = Annotated[bool, Option("--debug", help="Print the traceback of an error, too.")]
 ServiceArgument = Annotated[
     str | None,
-    typer.Argument(
+    Argument(
         metavar="[SERVICE]",
         help="Judge only this Service: NAME, NAMESPACE/NAME or svc/NAME. Default: all.",
-        show_default=False,
-        autocompletion=completion.complete_services,
+        complete="services",
     ),
 ]

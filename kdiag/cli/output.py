@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,8 @@ def style_for(colour: Colour) -> Style:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     width = PIPED_WIDTH
     if terminal:
+        import shutil
+
         width = min(max(shutil.get_terminal_size(fallback=(PIPED_WIDTH, 24)).columns, NARROWEST), WIDEST)
     in_colour = colour is Colour.ALWAYS or (colour is Colour.AUTO and terminal and not plain)
     return Style(width=width, colour=in_colour, cut=terminal, ascii_only=not _draws(sys.stdout.encoding))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from kdiag.cli.declared import Option
 from kdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +22,7 @@ class PlanOptions:
 
     filename: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             "--filename",
             "-f",
             metavar="PATH",
@@ -36,7 +33,7 @@ class PlanOptions:
     ] = None
     pod_cidr: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--pod-cidr",
             metavar="CIDR",
             help="Judge this range for pods that are to come. May be repeated.",
@@ -46,7 +43,7 @@ class PlanOptions:
     ] = None
     service_cidr: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--service-cidr",
             metavar="CIDR",
             help="Judge this range for Services that are to come. May be repeated.",
@@ -56,7 +53,7 @@ class PlanOptions:
     ] = None
     node_cidr: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--node-cidr",
             metavar="CIDR",
             help="Judge this range for nodes that are to come. May be repeated.",
@@ -76,35 +73,8 @@ class PlanOptions:
         return self.given and not self.filename
 
 
-def with_plan_options(function: Callable[..., int], *, offered: bool) -> Callable[..., int]:
-    """A command that takes the options above and hands them to `function` together, as its parameter `plan`.
-
-    They stand where `plan` stands. Not `offered`, the command has none of them and `plan` is empty.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    own = get_type_hints(PlanOptions, include_extras=True) if offered else {}
-    named = [item for item in fields(PlanOptions) if offered]
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name != "plan":
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-            continue
-        parameters += [
-            inspect.Parameter(
-                item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=own[item.name]
-            )
-            for item in named
-        ]
-
-    @functools.wraps(function)
-    def command(**values: Any) -> int:
-        plan = PlanOptions(**{item.name: values.pop(item.name) for item in named if item.name in values})
-        return function(**values, plan=plan)
-
-    del command.__dict__["__wrapped__"]  # or its signature would be taken for the command's
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": int}
-    command.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=int)
-    return command
+PLAN: Mapping[str, type[PlanOptions]] = {"plan": PlanOptions}
+"""The group of options of a command that takes what is not applied yet (see Command)."""
 
 
 def plan_of(given: PlanOptions, *, namespace: str | None) -> Plan:

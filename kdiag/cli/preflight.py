@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kdiag.cli.command import Command
 from kdiag.cli.judge import judging
+from kdiag.cli.live import LIVE
+from kdiag.cli.plan_options import PLAN
 
 COMMAND = Command(
     slug="preflight",
@@ -15,7 +17,8 @@ COMMAND = Command(
         "--pod-cidr, --service-cidr and --node-cidr do the same for ranges; alone, without a cluster, they are compared "
         "with each other."
     ),
-    function=judging("", plans=True),
+    function=judging(""),
+    groups={**LIVE, **PLAN},
     examples=(
         ("preflight --demo", "judge the recorded cluster that comes with kdiag"),
         ("preflight", "judge the cluster of the current context, on every node"),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from kdiag.cli import completion, options
+from kdiag.cli import options
 from kdiag.cli.answers import answer, wanted_answers
 from kdiag.cli.command import Command
+from kdiag.cli.declared import Argument, Option
 from kdiag.cli.judge import EXIT_CLEAN, EXIT_FINDINGS, EXIT_INCOMPLETE
-from kdiag.cli.live import LiveOptions, with_live_options
+from kdiag.cli.live import LIVE, LiveOptions
 from kdiag.cli.snapshots import open_wanted
 from kdiag.errors import UsageError
 
@@ -18,62 +17,60 @@ if TYPE_CHECKING:
     from kdiag.model.trace import Trace
 
 
-@with_live_options
 def trace(
     *,
-    live: LiveOptions,
     target: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="TARGET",
             help="Where the packet goes: svc/NAME, NAMESPACE/NAME, IP:PORT/PROTOCOL or NODE:NODEPORT.",
-            show_default=False,
-            autocompletion=completion.complete_targets,
+            complete="targets",
         ),
     ],
     client: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="CLIENT",
             help="Where it comes from: pod/NAME, node/NAME or external. Default: all three.",
             show_default=False,
-            autocompletion=completion.complete_clients,
+            complete="clients",
         ),
     ] = None,
     node: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--node",
             metavar="NAME",
             help="Walk the rules of this node. Default: all.",
             show_default=False,
-            autocompletion=completion.complete_nodes,
+            complete="nodes",
         ),
     ] = None,
     service_port: Annotated[
         str | None,
-        typer.Option("--port", metavar="NAME|NUMBER", help="Trace only this port of the Service.", show_default=False),
+        Option("--port", metavar="NAME|NUMBER", help="Trace only this port of the Service.", show_default=False),
     ] = None,
     snapshot: options.SnapshotOption = None,
     demo: options.DemoOption = False,
     output: options.TraceOutputOption = None,
     namespace: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--namespace",
             "-n",
             metavar="NAME",
             help="Namespace of a Service or pod that is named without one. Default: default.",
             show_default=False,
-            autocompletion=completion.complete_namespaces,
+            complete="namespaces",
         ),
     ] = None,
     all_namespaces: Annotated[
-        bool, typer.Option("--all-namespaces", "-A", help="Look a name without a namespace up in all of them.")
+        bool, Option("--all-namespaces", "-A", help="Look a name without a namespace up in all of them.")
     ] = False,
     config: options.ConfigOption = None,
     no_config: options.NoConfigOption = False,
+    live: LiveOptions,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -81,7 +78,7 @@ def trace(
     from kdiag import pipeline
     from kdiag.parse.target import parse_trace_target
 
-    del config, no_config, debug  # see kdiag.cli.app
+    del config, no_config, debug  # see kdiag.cli.judge
     targets = wanted_answers(output)
     if namespace is not None and all_namespaces:
         raise UsageError("--namespace and --all-namespaces exclude each other")
@@ -118,6 +115,7 @@ COMMAND = Command(
         "Exit codes: 0 it works everywhere, 1 it does not, 3 it cannot be told."
     ),
     function=trace,
+    groups=LIVE,
     examples=(
         ("trace svc/web --demo", "does the Service web work from everywhere, in the recorded cluster?"),
         ("trace svc/web --from pod/client --node node02 -n shop", "one way, rule by rule"),

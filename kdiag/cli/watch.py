@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from kdiag.cli import options
 from kdiag.cli.command import Command
+from kdiag.cli.declared import Option
 from kdiag.cli.judge import EXIT_INCOMPLETE, exit_code, named_codes, refuse_if_nothing_is_left
-from kdiag.cli.live import LiveOptions, gather, with_live_options
+from kdiag.cli.live import LIVE, LiveOptions, gather
 from kdiag.cli.output import emit, style_for
 
 if TYPE_CHECKING:
@@ -34,20 +33,18 @@ class WatchFormat(enum.StrEnum):
     JSON = "json"
 
 
-@with_live_options
 def watch(
     *,
-    live: LiveOptions,
     interval: Annotated[
         float,
-        typer.Option("--interval", metavar="SECONDS", min=0, help="From the start of one run to that of the next."),
+        Option("--interval", metavar="SECONDS", min=0, help="From the start of one run to that of the next."),
     ] = DEFAULT_INTERVAL_S,
     count: Annotated[
         int | None,
-        typer.Option("--count", metavar="NUMBER", min=1, help="End after so many runs.", show_default=False),
+        Option("--count", metavar="NUMBER", min=1, help="End after so many runs.", show_default=False),
     ] = None,
     output: Annotated[
-        WatchFormat, typer.Option("--output", "-o", help="Lines for people, or one JSON object a line.")
+        WatchFormat, Option("--output", "-o", help="Lines for people, or one JSON object a line.")
     ] = WatchFormat.TEXT,
     fail_on: options.FailOnOption = options.FailOn.ERROR,
     select: options.SelectOption = None,
@@ -55,6 +52,7 @@ def watch(
     no_nodes: options.NoNodesOption = False,
     node: options.NodesOption = None,
     namespace: options.NamespaceOption = None,
+    live: LiveOptions,
     color: options.ColourOption = options.Colour.AUTO,
     debug: options.DebugOption = False,
 ) -> int:
@@ -140,6 +138,7 @@ COMMAND = Command(
         "Ctrl-C ends it with a summary. Exit codes: those of preflight for the last run, 130 if there was none."
     ),
     function=watch,
+    groups=LIVE,
     examples=(
         ("watch --interval 300", "look every five minutes, and print what changes"),
         ("watch -o json --count 10", "ten times, one JSON document a line"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdiag.checks import all_checks
-from kdiag.cli.app import all_commands
+from kdiag.cli.commands import all_commands
 from kdiag.cli.docs import generated_files, main
 
 ROOT = Path(__file__).parents[2]

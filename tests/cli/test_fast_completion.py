@@ -11,7 +11,8 @@ import typer._completion_classes as typer_completion
 from click.shell_completion import ShellComplete, get_completion_class
 
 from kdiag.cli import fast_completion
-from kdiag.cli.app import COMMAND, SLUGS, built_command
+from kdiag.cli.app import COMMAND, built_command
+from kdiag.cli.commands import SLUGS
 
 
 def by_click(*typed: str) -> list[tuple[str, str]]:

@@ -4,8 +4,9 @@ import shlex
 
 import pytest
 
-from kdiag.cli.app import all_commands, built_command
+from kdiag.cli.app import built_command
 from kdiag.cli.command import Command
+from kdiag.cli.commands import all_commands
 from tests.cli.conftest import Kdiag
 
 EXAMPLES = [(command, line) for command in all_commands() for line, _ in command.examples]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kdiag.cli import live
 from kdiag.cli.app import built_command
-from kdiag.cli.live import AddressKind, LiveOptions, SudoUse, TransportName, order_of
+from kdiag.cli.command import Command
+from kdiag.cli.live import LIVE, AddressKind, LiveOptions, SudoUse, TransportName, order_of
 from kdiag.errors import UsageError
 from kdiag.gather.addressing import AddressType
 from kdiag.gather.collect import Order
@@ -117,10 +117,10 @@ def test_what_was_given() -> None:
     assert LiveOptions(ssh_user="joe", deadline=3.0).given() == ("--ssh-user", "--deadline")
 
 
-def test_only_commands_with_a_place_for_them_take_them() -> None:
+def test_they_come_as_one_value() -> None:
     def function(*, live: LiveOptions, color: str = "auto") -> int:
         return live.retries + len(color)
 
-    command: Callable[..., int] = live.with_live_options(function)
-    given = {name: item.default for name, item in LiveOptions.__dataclass_fields__.items()}
-    assert command(**{**given, "retries": 5}, color="abc") == 8
+    command = Command(slug="x", summary="", details="", function=function, groups=LIVE)
+    assert command.run({"retries": 5, "color": "abc"}) == 8
+    assert command.run({}) == LiveOptions().retries + 4

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 import pytest
 
-from kdiag.cli import main
-from kdiag.cli.app import all_commands, built_command
+from kdiag.cli import app, main
+from kdiag.cli.app import built_command
 from kdiag.cli.command import Command
+from kdiag.cli.commands import all_commands
 from kdiag.errors import KdiagError
 from tests.cli.conftest import Kdiag
 
@@ -111,14 +112,14 @@ class Failing:
 def test_errors(
     error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(main, "COMMAND", Failing(error))
+    monkeypatch.setattr(app, "COMMAND", Failing(error))
     assert main.run([]) == code
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", message)
 
 
 def test_a_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(main, "COMMAND", Failing(RecursionError("too\ndeep")))
+    monkeypatch.setattr(app, "COMMAND", Failing(RecursionError("too\ndeep")))
     assert main.run([]) == 70
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: kdiag failed: RecursionError: too\\ndeep"
@@ -130,7 +131,7 @@ def test_a_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 def test_debug_prints_the_traceback(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(main, "COMMAND", Failing(error))
+    monkeypatch.setattr(app, "COMMAND", Failing(error))
     main.run(["--debug"])
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):\n")
@@ -140,7 +141,7 @@ def test_debug_prints_the_traceback(
 def test_output_is_possible_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(main, "COMMAND", Failing(KdiagError("x")))
+    monkeypatch.setattr(app, "COMMAND", Failing(KdiagError("x")))
     main.run([])
     out.write("größer")
     out.seek(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdiag.cli.app import SLUGS
+from kdiag.cli.commands import SLUGS
 from kdiag.cli.man import man_pages
 
 MAN = Path(__file__).parents[2] / "docs/man"

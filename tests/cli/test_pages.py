@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from kdiag.cli import pages
-from kdiag.cli.app import SLUGS
+from kdiag.cli.commands import SLUGS
 from kdiag.cli.main import run
 
 NAMES = [None, *SLUGS]

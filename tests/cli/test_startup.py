@@ -31,12 +31,18 @@ HEAVY = (
 
 SNAPSHOT_ONLY = (
     *(name for name in HEAVY if name not in ("yaml", "msgspec")),
+    "click",
+    "difflib",
     "gzip",
     "hashlib",
     "importlib.resources",
     "logging",
+    "shutil",
+    "subprocess",
     "tarfile",
     "tempfile",
+    "threading",
+    "typer",
     "kdiag.gather.api",
     "kdiag.gather.collect",
     "kdiag.gather.ssh_settings",

@@ -1,0 +1,61 @@
+"""What commands declare, as typer takes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from kdiag.cli import completion
+from kdiag.cli.command import Command
+from kdiag.cli.declared import Argument, Option
+from kdiag.cli.output_type import OutputType
+
+
+def typer_function(command: Command) -> Callable[..., int]:
+    """A function with every option and argument of the command as a parameter, annotated with typer's own words."""
+
+    def function(**values: Any) -> int:
+        return command.run(values)
+
+    parameters = [item.replace(annotation=_annotation(item.annotation)) for item in _declared(command)]
+    function.__annotations__ = {item.name: item.annotation for item in parameters} | {"return": int}
+    function.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=int)
+    return function
+
+
+def _declared(command: Command) -> Iterator[inspect.Parameter]:
+    """The parameters of the command's function that are options or arguments; those of groups where the group stands."""
+    hints = get_type_hints(command.function, include_extras=True)
+    for parameter in inspect.signature(command.function).parameters.values():
+        if parameter.name in command.groups:
+            yield from _of_group(command.groups[parameter.name])
+        elif get_origin(hints[parameter.name]) is Annotated:
+            yield parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _of_group(group: type[Any]) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for item in fields(group):
+        yield inspect.Parameter(
+            item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=hints[item.name]
+        )
+
+
+def _annotation(annotation: Any) -> Any:
+    value_type, declared = get_args(annotation)
+    return Annotated[value_type, _typer_words(declared)]
+
+
+def _typer_words(declared: Option | Argument) -> Any:
+    words: Mapping[str, Any] = declared.words
+    if declared.complete is not None:
+        words = {**words, "autocompletion": getattr(completion, f"complete_{declared.complete}")}
+    if isinstance(declared, Argument):
+        return typer.Argument(**words)
+    if declared.formats is not None:
+        words = {**words, "click_type": OutputType(declared.formats)}
+    return typer.Option(*declared.names, **words)

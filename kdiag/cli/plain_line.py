@@ -1,0 +1,120 @@
+"""Command lines that click and typer need not read: to import them takes an eighth of the time of a small run.
+
+Such a line names a recorded cluster, spells options out, and no settings stand in files or in the environment. It means here
+what it means to click (tests/cli/test_plain_line.py compares the two). Everything else, above all whatever is wrong, is left
+to click: it knows what to say.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdiag.cli.command import Command
+from kdiag.cli.commands import SLUGS, command_named
+from kdiag.cli.fast_completion import read_table
+from kdiag.cli.formats import read_target
+
+_SOURCES = ("--snapshot", "--demo")
+
+
+def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
+    """The command, and the values of options and arguments that are given; None if click has to read the line.
+
+    Raises UsageError and ParseError for settings that are wrong.
+    """
+    if not arguments or arguments[0] not in SLUGS or not any(word.startswith(_SOURCES) for word in arguments):
+        return None
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        return None
+    declared = read_table()["commands"][arguments[0]]
+    command = command_named(arguments[0])
+    try:
+        values = _values(command, declared, arguments[1:])
+    except _NotPlainError:
+        return None
+    if not {"snapshot", "demo"} & values.keys() or "help" in values or "verbose" in values:
+        return None
+    from kdiag.gather.settings_file import read_settings
+
+    settings = read_settings(
+        config=values.get("config"),
+        without_files=values.get("no_config", False),
+        environment=os.environ,
+        directory=Path.cwd(),
+    )
+    return None if settings else (command, values)
+
+
+class _NotPlainError(Exception):
+    """A line that click has to read."""
+
+
+def _values(command: Command, declared: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    options = {name: option for option in declared["options"] for name in option["names"]}
+    values: dict[str, Any] = {}
+    places = iter(declared["arguments"])
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            place = next(places, None)
+            if place is None:
+                raise _NotPlainError
+            values[place["parameter"]] = _converted(command, place, word)
+            continue
+        name, equals, text = word.partition("=") if word.startswith("--") else (word, "", "")
+        option = options.get(name)
+        if option is None:
+            raise _NotPlainError
+        parameter = option["parameter"]
+        if option["type"] == "flag":
+            if equals:
+                raise _NotPlainError
+            values[parameter] = True
+            continue
+        value = _converted(command, option, text if equals else next(rest, ""))
+        if option["repeats"]:
+            values.setdefault(parameter, []).append(value)
+        else:
+            values[parameter] = value
+    if any(_default(command, place["parameter"]) is inspect.Parameter.empty for place in places):
+        raise _NotPlainError
+    return values
+
+
+def _converted(command: Command, declared: Mapping[str, Any], text: str) -> Any:
+    """The value of an option or argument. Raises _NotPlainError if it is none, or if that takes more than a look."""
+    if not text or text.startswith("-"):
+        raise _NotPlainError
+    match declared["type"]:
+        case "text":
+            return text
+        case "path" if _may_be_read(text):
+            return Path(text)
+        case "choice" if text in declared["values"]:
+            return type(_default(command, declared["parameter"]))(text)
+        case "format":
+            try:
+                return read_target(text, declared["values"])
+            except ValueError:
+                raise _NotPlainError from None
+    raise _NotPlainError
+
+
+def _may_be_read(path: str) -> bool:
+    """As click has it: what is not there is not its business."""
+    try:
+        return os.access(path, os.R_OK) or not os.path.lexists(path)
+    except ValueError:
+        return False
+
+
+def _default(command: Command, parameter: str) -> Any:
+    """inspect.Parameter.empty if there is none."""
+    for group in command.groups.values():
+        if parameter in group.__dataclass_fields__:
+            return group.__dataclass_fields__[parameter].default
+    return inspect.signature(command.function).parameters[parameter].default
