@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from kdiag.checks.evidence import from_host
 from kdiag.checks.group_words import count, listed
@@ -38,8 +39,7 @@ def run(view: View) -> Iterable[Finding]:
             yield from _left_on(view, node, node.other_proxy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Left:
+class _Left(Struct, frozen=True, kw_only=True):
     """What one dump holds of kube-proxy: its chains that have rules, by their first rule, and what leads into them."""
 
     chains: tuple[Evidence, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -13,6 +12,7 @@ from kdiag.cli import completion
 from kdiag.cli.command import Command
 from kdiag.cli.declared import Argument, Option
 from kdiag.cli.output_type import OutputType
+from kdiag.cli.values import Values
 
 
 def typer_function(command: Command) -> Callable[..., int]:
@@ -37,12 +37,10 @@ def _declared(command: Command) -> Iterator[inspect.Parameter]:
             yield parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _of_group(group: type[Any]) -> Iterator[inspect.Parameter]:
+def _of_group(group: type[Values]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
-    for item in fields(group):
-        yield inspect.Parameter(
-            item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=hints[item.name]
-        )
+    for name, default in group.defaults().items():
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
 
 
 def _annotation(annotation: Any) -> Any:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
+from kdiag.cli.values import Values
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+
+class Command(Values):
     """A command: `function` has the options as annotated parameters (see `kdiag.cli.declared`) and returns the exit code.
 
     `summary` is one line for the list of commands, `details` paragraphs for its own help, `examples` what to type (without
     the program's name) and what that does: each is a line that works as it stands, given a cluster. `groups` are parameters of
-    the function that stand for several options: dataclasses, each field of which is one.
+    the function that stand for several options: classes of which each field is one.
     """
 
     slug: str
@@ -21,11 +22,11 @@ class Command:
     details: str
     function: Callable[..., int]
     examples: tuple[tuple[str, str], ...] = ()
-    groups: Mapping[str, type[Any]] = field(default_factory=dict)
+    groups: Mapping[str, type[Values]] = MappingProxyType({})
 
     def run(self, values: Mapping[str, Any]) -> int:
         """Calls the function with the values of options and arguments, by name; one that is not there has its default."""
         own = dict(values)
         for name, group in self.groups.items():
-            own[name] = group(**{item.name: own.pop(item.name) for item in fields(group) if item.name in own})
+            own[name] = group(**{option: own.pop(option) for option in group.defaults() if option in own})
         return self.function(**own)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+from kdiag.cli.values import Values
 
 STANDARD_OUTPUT = "-"
 
@@ -54,8 +55,7 @@ DIFF_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.MARKDOWN)
 FACTS_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputTarget:
+class OutputTarget(Values):
     """One answer to give: in which format, and into which file (None: standard output)."""
 
     output_format: OutputFormat

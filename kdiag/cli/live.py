@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from kdiag.cli.declared import Option
 from kdiag.cli.options import DEFAULT_SETTLE_S
+from kdiag.cli.values import Values
 from kdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class SudoUse(enum.StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveOptions:
+class LiveOptions(Values):
     """How to get at a live cluster. Each field is an option; its default stands for not given."""
 
     kubeconfig: Annotated[
@@ -222,9 +221,9 @@ class LiveOptions:
     def given(self) -> tuple[str, ...]:
         """The options that have no meaning for a recorded cluster and were given all the same."""
         return tuple(
-            f"--{item.name.replace('_', '-')}"
-            for item in fields(self)
-            if item.name != "settle" and getattr(self, item.name) != item.default and not _is_setting(item.name)
+            f"--{name.replace('_', '-')}"
+            for name, default in self.defaults().items()
+            if name != "settle" and getattr(self, name) != default and not _is_setting(name)
         )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from kdiag.cli.declared import Option
+from kdiag.cli.values import Values
 from kdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 PLAN_PANEL = "What is not applied yet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
+class PlanOptions(Values):
     """Manifests and ranges to judge instead of what is there. Each field is an option; its default stands for not given."""
 
     filename: Annotated[
@@ -65,7 +64,7 @@ class PlanOptions:
     @property
     def given(self) -> bool:
         """Whether there is a plan at all."""
-        return any(getattr(self, item.name) for item in fields(self))
+        return any(getattr(self, name) for name in self.defaults())
 
     @property
     def ranges_alone(self) -> bool:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from kdiag.errors import UsageError
 from kdiag.gather.text_files import read_text_file
@@ -80,8 +81,7 @@ GUARDED: Mapping[str, str] = {
 """Keys that count only in a file that the user has named, and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """One value as it stands there: text, number, truth value or a tuple of texts. `origin` is for messages."""
 
     key: str

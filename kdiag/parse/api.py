@@ -9,10 +9,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
@@ -29,8 +30,7 @@ _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind(Generic[_Wire, _Model]):
+class _Kind(Struct, Generic[_Wire, _Model], frozen=True, kw_only=True):
     """How one kind is read. `plural` is its name in `ClusterState.seen`, `list_kind` the kind of its lists. `at_once` decodes
     and converts an object where that is quicker than one after the other, and may say other things of an odd one; it is
     also given what gives it the encoded object again.

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model.addresses import AddressSet
 from kdiag.parse.chain_merge import Alike, Span, beginning_at, chain_at
@@ -40,46 +41,45 @@ _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
 
 
-@dataclass(slots=True)
-class CutDump:
+class CutDump(Struct, eq=False):
     """A dump cut up. `chains` are those of Services, with their declarations in `declared` regions.
 
     `endpoints` are the chains of endpoints, or one of each form where no other dump will be compared with this one. Without
     them it is cut in part: no chain is read but those that are asked for.
     """
 
-    content: bytes = field(repr=False)
-    lines: LineNumbers | LineNumbersAfter = field(repr=False)
+    content: bytes
+    lines: LineNumbers | LineNumbersAfter
     rest: tuple[Span, ...]
-    dispatch: Mapping[Key, tuple[DispatchLine, ...]] = field(repr=False)
+    dispatch: Mapping[Key, tuple[DispatchLine, ...]]
     """The lines for each key: `placed` tells where those stand that are the same in `like`."""
-    placed: Dispatch = field(repr=False)
-    chains: Mapping[bytes, Span] = field(repr=False)
-    endpoints: EndpointForms | None = field(repr=False)
+    placed: Dispatch
+    chains: Mapping[bytes, Span]
+    endpoints: EndpointForms | None
     declared: Mapping[bytes, Span]
     regions: Mapping[bytes, Span]
     """Where the rules of each kind of chain stand together."""
     alone: bool = False
     """True if no other dump will be compared with this one: then the names of endpoints' chains are not kept."""
-    like: CutDump | None = field(default=None, repr=False)
+    like: CutDump | None = None
     """The dump of another node from which was taken over what is the same."""
-    changed: frozenset[bytes] = field(default=frozenset(), repr=False)
+    changed: frozenset[bytes] = frozenset()
     """The names of Services' chains that are not the same in both, or that lead to endpoints' chains that are not."""
-    shapes: dict[Key, object] = field(default_factory=dict, repr=False)
+    shapes: dict[Key, object] = {}
     """What was found out about a Service's rules, for dumps that are like this one."""
-    forms: ChainForms = field(default_factory=ChainForms, repr=False)
-    refusing: frozenset[Key] = field(default=frozenset(), repr=False)
+    forms: ChainForms = field(default_factory=ChainForms)
+    refusing: frozenset[Key] = frozenset()
     """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
-    crossings: Crossings = field(default_factory=Crossings, repr=False)
-    led: tuple[frozenset[Key], frozenset[bytes]] | None = field(default=None, repr=False)
+    crossings: Crossings = field(default_factory=Crossings)
+    led: tuple[frozenset[Key], frozenset[bytes]] | None = None
     """Keys, and the chains of Services that they lead to: for dumps that are like this one."""
-    _texts: dict[bytes, ChainText] = field(default_factory=dict, repr=False)
-    _by_form: dict[object, list[bytes]] = field(default_factory=dict, repr=False)
-    _come: Mapping[bytes, Span] = field(default_factory=dict, repr=False)
+    _texts: dict[bytes, ChainText] = {}
+    _by_form: dict[object, list[bytes]] = {}
+    _come: Mapping[bytes, Span] = {}
     """Where the chains of endpoints stand that are not the same in `like`."""
-    _alike: Mapping[Span, Alike] = field(default_factory=dict, repr=False)
-    _found: dict[bytes, Span | None] = field(default_factory=dict, repr=False)
-    _halves: dict[int, tuple[Span, bytes]] = field(default_factory=dict, repr=False)
+    _alike: Mapping[Span, Alike] = {}
+    _found: dict[bytes, Span | None] = {}
+    _halves: dict[int, tuple[Span, bytes]] = {}
     """The lines in the middle of a region, of its halves, and so on, and what each begins with."""
 
     @property

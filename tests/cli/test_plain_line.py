@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def with_defaults(command: Command, values: Mapping[str, Any]) -> Mapping[str, A
         if item.name not in ("live", "plan")
     }
     for group in command.groups.values():
-        defaults |= {item.name: item.default for item in fields(group)}
+        defaults |= group.defaults()
     return {**defaults, **values}
 
 

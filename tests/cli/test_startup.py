@@ -32,6 +32,7 @@ HEAVY = (
 SNAPSHOT_ONLY = (
     *(name for name in HEAVY if name not in ("yaml", "msgspec")),
     "click",
+    "dataclasses",
     "difflib",
     "gzip",
     "hashlib",
