@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
 
@@ -19,7 +20,7 @@ from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candid
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
-from kdiag.model.addresses import Family, Protocol, SocketAddress
+from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
@@ -87,6 +88,9 @@ class Outlook(Struct, frozen=True):
         return (wanted.number, self.service_port.protocol, self.affinity_s, sizes)
 
 
+Served = tuple[Service, ServicePort, ServicePortKey]
+
+
 class _Shared(Struct):
     """What is the same on many nodes: what the clients at each kind of address ought to get, by what decides it; and the
     outlooks that hang on nothing of the node."""
@@ -94,6 +98,8 @@ class _Shared(Struct):
     wants: dict[tuple[object, ...], Mapping[tuple[FrontendKind, bool], Wanted]]
     numbers: dict[tuple[object, ...], int]
     outlooks: dict[ServicePortKey, Outlook]
+    others: list[Served] | None = None
+    """The Service ports whose outlook does."""
 
 
 class PlainEndpoints:
@@ -107,7 +113,7 @@ class PlainEndpoints:
         self._known: dict[tuple[ServicePortKey, Family], Places | None] = {}
         self._nodes: dict[tuple[ServicePortKey, Family], list[str | None]] = {}
         self._shared: dict[tuple[object, ...], _Shared] = {}
-        self.served = tuple(
+        self.served: tuple[Served, ...] = tuple(
             [
                 (service, port, ServicePortKey(service=service.key, port_name=port.name, protocol=port.protocol))
                 for service in cluster.services
@@ -116,6 +122,16 @@ class PlainEndpoints:
             ]
         )
         """The Service ports that proxies serve."""
+
+    @cached_property
+    def node_ports(self) -> frozenset[tuple[Family, Protocol, int]]:
+        """The NodePorts of all Services, in each family in which a Service has a ClusterIP."""
+        return frozenset(
+            (family_of(address), port.protocol, port.node_port)
+            for service, port, _ in self.served
+            if port.node_port
+            for address in service.cluster_ips
+        )
 
     def shared(self, context: NodeContext, family: Family, *, reads_slices: bool) -> _Shared:
         """What was worked out for nodes whose proxies go by the same rules."""
@@ -158,43 +174,70 @@ class PlainEndpoints:
                     yield item, port.port
 
 
-def outlooks(
-    cluster: ClusterState,
-    context: NodeContext,
-    family: Family,
-    plain: PlainEndpoints,
-    *,
-    endpoints: bool = True,
-) -> Iterator[Outlook]:
-    """The outlook of every Service port that the node ought to serve in a family.
+class Outlooks:
+    """The outlook of every Service port that a node ought to serve in a family.
 
     Without `endpoints` these are not looked up, and every outlook is of no usual kind.
     """
-    rules = context.rules
-    at = node_port_addresses(family, context.networks[family], context.host, context.config, rules)
-    reads_slices = rules.version > (1, 18) or "endpoints" not in cluster.seen
-    shared = plain.shared(context, family, reads_slices=reads_slices)
-    for service, service_port, key in plain.served:
-        known = shared.outlooks.get(key) if endpoints else None
-        if known is not None:
-            yield known
-            continue
-        targets = addresses_of(service, service_port, family, rules, at)
+
+    def __init__(
+        self,
+        cluster: ClusterState,
+        context: NodeContext,
+        family: Family,
+        plain: PlainEndpoints,
+        *,
+        endpoints: bool = True,
+    ) -> None:
+        self._cluster = cluster
+        self._context = context
+        self._family = family
+        self._plain = plain
+        self._rules = context.rules
+        self._at = node_port_addresses(family, context.networks[family], context.host, context.config, self._rules)
+        reads_slices = self._rules.version > (1, 18) or "endpoints" not in cluster.seen
+        self._reads = endpoints and reads_slices
+        self._shared = plain.shared(context, family, reads_slices=self._reads)
+
+    @property
+    def everywhere(self) -> Mapping[ServicePortKey, Outlook]:
+        """Those that are the same on all nodes whose proxies go by the same rules, as far as they were asked for: the same
+        object on all of these."""
+        return self._shared.outlooks
+
+    def __iter__(self) -> Iterator[Outlook]:
+        for served in self._plain.served:
+            known = self._shared.outlooks.get(served[2])
+            if known is not None:
+                yield known
+            else:
+                yield from self._of(*served)
+
+    def others(self) -> Iterator[Outlook]:
+        """All but those that are the same everywhere, where all of them were asked for before."""
+        if self._shared.others is None:
+            self._shared.others = [served for served in self._plain.served if served[2] not in self._shared.outlooks]
+        for served in self._shared.others:
+            yield from self._of(*served)
+
+    def _of(self, service: Service, service_port: ServicePort, key: ServicePortKey) -> Iterator[Outlook]:
+        """The outlook of a Service port if it is offered."""
+        targets = addresses_of(service, service_port, self._family, self._rules, self._at)
         if not targets:
-            continue
+            return
         found = None
-        if reads_slices and endpoints and not service.source_ranges:
-            found = _selected(cluster, context, service, service_port, family, rules, plain, key)
+        if self._reads and not service.source_ranges:
+            found = _selected(
+                self._cluster,
+                self._context,
+                service,
+                service_port,
+                self._family,
+                self._rules,
+                self._plain,
+                key,
+            )
         chosen, near, has_any, is_plain = found or (NOWHERE, NOWHERE, False, False)
-        wants = None
-        if found is not None:
-            some, some_near = bool(chosen.at), bool(near.at)
-            policies = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
-            asked = (policies, some, some_near, has_any)
-            wants = shared.wants.get(asked)
-            if wants is None:
-                wants = _wants(service, context, family, shared.numbers, some, some_near, has_any)
-                shared.wants[asked] = wants
         outlook = Outlook(
             service_port=key,
             protocol=_SPELLED[service_port.protocol],
@@ -202,12 +245,23 @@ def outlooks(
             cluster=chosen,
             local=near,
             affinity_s=service.affinity_s,
-            wants=wants,
+            wants=self._wants(service, bool(chosen.at), bool(near.at), has_any) if found is not None else None,
             everywhere=is_plain and _is_everywhere(service, service_port),
         )
         if outlook.everywhere:
-            shared.outlooks[key] = outlook
+            self._shared.outlooks[key] = outlook
         yield outlook
+
+    def _wants(
+        self, service: Service, some: bool, some_near: bool, has_any: bool
+    ) -> Mapping[tuple[FrontendKind, bool], Wanted]:
+        policies = (service.type, service.internal_policy, service.external_policy, bool(service.external_ips))
+        asked = (policies, some, some_near, has_any)
+        wants = self._shared.wants.get(asked)
+        if wants is None:
+            wants = _wants(service, self._context, self._family, self._shared.numbers, some, some_near, has_any)
+            self._shared.wants[asked] = wants
+        return wants
 
 
 _SPELLED = {protocol: protocol.lower().encode() for protocol in Protocol}

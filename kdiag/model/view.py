@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ClusterState, Node, Pod, Service
-from kdiag.model.dataplane import DataPlane, ServicePortKey
+from kdiag.model.dataplane import DataPlane
 from kdiag.model.difference import CauseKind, Comparison, DifferenceGroup
 from kdiag.model.facts import Facts
 from kdiag.model.host import HostFacts
@@ -52,9 +52,9 @@ class NodeView(Struct, frozen=True, kw_only=True):
     expected: DataPlane | None = None
     actual: DataPlane | None = None
     comparison: Comparison | None = None
-    twins: frozenset[ServicePortKey] = frozenset()
-    """Service ports that are in neither data plane because another that is right is like them in everything: they get
-    what it gets."""
+    twins: frozenset[ObjectKey] = frozenset()
+    """Services with a port that is in neither data plane, because another that is right is like it in everything: it gets
+    what that gets."""
 
 
 class View(Struct, frozen=True, kw_only=True, dict=True):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from kdiag.expect.outlook import Outlook
-from kdiag.model.dataplane import ServicePortKey
+from kdiag.expect.outlook import Outlooks
+from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.pipeline.offers import Kind, Offer, Shape, offers_of
+from kdiag.pipeline.offers import Kind, Offer, Shape, SortedOffers
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
@@ -22,53 +23,95 @@ _MOST_MOVED = 1 << 16
 
 
 class FirstNode(Struct):
-    """What was sorted on the first of several nodes: the offers that are the same on all, and the kinds of all offers."""
+    """What was sorted on the first of several nodes, and how.
+
+    `alike` are the offers that are the same objects on all nodes (see `Outlooks.everywhere`), by kind; `others` are those
+    that were of no kind.
+    """
 
     distinctions: Distinctions
     refused: Collection[object]
-    offers: dict[ServicePortKey, tuple[Offer, ...]] = field(default_factory=dict)
+    outlooks: Outlooks | None = None
+    set_apart: tuple[Collection[ObjectKey], ...] = ()
+    """The Services that were judged by themselves or not at all, whatever they are like."""
     kinds: dict[Key, tuple[Offer, Kind]] = field(default_factory=dict)
-    _same: dict[Kind, Kind] = field(default_factory=dict)
-    """One object for kinds that are equal."""
+    alike: dict[Kind, list[Offer]] = field(default_factory=dict)
+    others: list[Offer] = field(default_factory=list)
+    claims: Counter[Key] = field(default_factory=Counter)
+    """How many offers that are the same on all nodes have each key."""
     _by_chain: dict[bytes, list[Key]] = field(default_factory=dict)
+    _by_address: dict[bytes, list[Key]] = field(default_factory=dict)
+    _by_port: dict[tuple[bytes, bytes], list[Key]] = field(default_factory=dict)
+    _numbers: dict[int, bytes] = field(default_factory=dict)
 
-    def offers_of(self, item: Outlook) -> Iterable[Offer]:
-        """The offers of a Service port; of one that is the same on all nodes, the same objects."""
-        if not item.everywhere:
-            return offers_of(item)
-        known = self.offers.get(item.service_port, ())
-        if not known or known[0].item is not item:
-            known = self.offers[item.service_port] = tuple(offers_of(item))
-        return known
+    def keep(self, found: SortedOffers, outlooks: Outlooks, set_apart: tuple[Collection[ObjectKey], ...]) -> None:
+        """Keep what was sorted on this node."""
+        self.outlooks, self.set_apart = outlooks, set_apart
+        for kind, offers in found.kinds.items():
+            self.kinds.update([(offer.key, (offer, kind)) for offer in offers])
+            alike = [offer for offer in offers if offer.item.everywhere]
+            self.alike[kind] = sorted(alike, key=lambda offer: offer.size)
+        others = [*found.apart, *(item.offer for item in found.out_of_date())]
+        self.others = [offer for offer in others if offer.item.everywhere]
+        for offers in (self.others, *self.alike.values()):
+            self.claims.update([offer.key for offer in offers])
 
-    def keep(self, offer: Offer, kind: Kind) -> None:
-        """Keep the kind that an offer of this node is of."""
-        self.kinds[offer.key] = (offer, self._same.setdefault(kind, kind))
+    def serves(
+        self,
+        cut: Cut,
+        distinctions: Distinctions,
+        refused: Collection[object],
+        outlooks: Outlooks,
+        set_apart: tuple[Collection[ObjectKey], ...],
+    ) -> bool:
+        """True if what was sorted can be taken over on another node, but for what differs there."""
+        return (
+            isinstance(cut, CutDump)
+            and cut.placed.like is not None
+            and self.outlooks is not None
+            and outlooks.everywhere is self.outlooks.everywhere
+            and (refused, set_apart) == (self.refused, self.set_apart)
+            and (distinctions.literals, distinctions.ports) == (self.distinctions.literals, self.distinctions.ports)
+            and distinctions.moved(self.distinctions).size <= _MOST_MOVED
+        )
 
-    def known_on(
-        self, cut: Cut, distinctions: Distinctions, refused: Collection[object], met: Collection[Key]
-    ) -> Mapping[Key, tuple[Offer, Kind]]:
-        """The offers of this node that have the same rules on another one, and that nothing tells apart there in another way.
-        `met` are the keys that rules for something else may meet there."""
-        here, there = distinctions, self.distinctions
-        if not isinstance(cut, CutDump) or cut.like is None or cut.placed.like is None or refused != self.refused:
-            return {}
-        if (here.literals, here.ports) != (there.literals, there.ports):
-            return {}
-        moved = here.moved(there)
-        if moved.size > _MOST_MOVED:
-            return {}
+    def keys_at(self, addresses: Collection[bytes], numbers: Collection[int]) -> Iterator[Key]:
+        """The keys of the offers that are the same on all nodes, at these addresses, given as text or as numbers."""
+        self._index()
+        for address in {*addresses, *(self._numbers[number] for number in self._numbers.keys() & numbers)}:
+            yield from self._by_address.get(address, ())
+
+    def keys_with(self, ports: Iterable[tuple[bytes, bytes]]) -> Iterator[Key]:
+        """The same by protocol and port."""
+        self._index()
+        for port in ports:
+            yield from self._by_port.get(port, ())
+
+    def _index(self) -> None:
+        if not self._by_address:
+            for offers in self.alike.values():
+                for offer in offers:
+                    self._by_address.setdefault(offer.key[0], []).append(offer.key)
+                    self._by_port.setdefault(offer.key[1:], []).append(offer.key)
+                    self._numbers[int(offer.targets[0].address)] = offer.key[0]
+
+    def differing_on(self, cut: CutDump, distinctions: Distinctions, met: Collection[Key]) -> set[Key]:
+        """The keys of the offers of this node that have other rules on another one, or that something tells apart there in
+        another way. `met` are the keys that rules for something else may meet there."""
+        moved = distinctions.moved(self.distinctions)
         values = frozenset([value for low, high in moved.ranges for value in range(low, high + 1)])
         differing = {*met, *cut.placed.changed}
+        by_chain = self._keys_by_chain(cut.like) if cut.like is not None else {}
         for name in cut.changed:
-            differing.update(self._keys_by_chain(cut.like).get(name, ()))
-        return {
-            key: known
-            for key, known in self.kinds.items()
-            if key not in differing
-            and known[0].spot[0] not in values
-            and values.isdisjoint(known[0].item.cluster.addresses)
-        }
+            differing.update(by_chain.get(name, ()))
+        differing.update(
+            [
+                key
+                for key, (offer, _) in self.kinds.items()
+                if offer.spot[0] in values or not values.isdisjoint(offer.item.cluster.addresses)
+            ]
+        )
+        return differing
 
     def _keys_by_chain(self, cut: CutDump) -> Mapping[bytes, list[Key]]:
         """The keys of the offers that each chain of this node's dump serves."""

@@ -162,7 +162,7 @@ def _services_judged(view: View) -> int:
         for behaviour in node.expected.behaviours.values()
         if behaviour.service_port is not None
     }
-    judged |= {port.service for node in view.nodes for port in node.twins}
+    judged = judged.union(*[node.twins for node in view.nodes])
     return len(judged)
 
 

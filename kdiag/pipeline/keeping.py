@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet
-from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, ServicePortKey
+from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane
 from kdiag.model.view import NodeView
 from kdiag.planes.interface import NodeEvidence
 
@@ -21,23 +21,20 @@ def without_ways(view: NodeView) -> NodeView:
     return replace(view, actual=_with(view.actual, bare))
 
 
-def for_checks(view: NodeView, evidence: NodeEvidence, ports: Iterable[ServicePortKey]) -> NodeView:
+def for_checks(view: NodeView, evidence: NodeEvidence) -> NodeView:
     """The view of a judged node with no more than checks look at.
 
     Of what is expected that is whose an address is, and of what is there, for which clients it was seen. Of large dumps the
-    rules that belong to no Service, and some of each kind that do: as `evidence` has them, not all that were walked. Service
-    ports become the objects of `ports`, which all nodes share.
+    rules that belong to no Service, and some of each kind that do: as `evidence` has them, not all that were walked.
     """
     if view.comparison is None:
         return view
-    shared = {port: port for port in ports}
     return replace(
         view,
         rulesets=evidence.rulesets,
         nft=evidence.nft,
         expected=_with(view.expected, lambda item: replace(item, cases=())),
         actual=_with(view.actual, _seen_for),
-        twins=frozenset([shared.get(port, port) for port in view.twins]),
     )
 
 

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from kdiag.compare import compare
 from kdiag.expect.dataplane import NodeContext, Spot, detector_of, expected_data_plane
-from kdiag.expect.frontends import is_served
 from kdiag.expect.outlook import PlainEndpoints
 from kdiag.gather.no_login import no_login_reason
-from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
+from kdiag.model.addresses import Address, Family, Network
 from kdiag.model.cluster import ClusterState
 from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, ServicePortKey
 from kdiag.model.difference import Comparison, Condition
@@ -32,7 +31,7 @@ from kdiag.pipeline.outdated import out_of_date
 from kdiag.pipeline.proxy_wanted import wanted_config
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
 from kdiag.pipeline.trust import Trust, trust_in
-from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends, twin_ports
+from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends, twin_services
 from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
 from kdiag.planes.leftovers import leftovers
@@ -83,7 +82,7 @@ class _Judged(Struct, frozen=True, kw_only=True):
     rulesets: tuple[Ruleset, ...] = ()
     nft: NftRuleset | None = None
     """What was walked of the evidence's."""
-    twins: frozenset[ServicePortKey] = frozenset()
+    twins: frozenset[ObjectKey] = frozenset()
     known: frozenset[Frontend] = frozenset()
     """What is expected and was not walked, being of a kind that is right on another node."""
     unlike: Mapping[Family, Collection[Spot]] = {}
@@ -263,7 +262,7 @@ def _compare(
             networks=context.networks,
             version=context.version,
             local_ranges=_local_ranges(context),
-            node_ports=_node_ports(cluster),
+            node_ports=(given.plain or PlainEndpoints(cluster)).node_ports,
             settled=_settled(expected, earlier, given.young),
             known=frozenset(known),
         ),
@@ -294,7 +293,7 @@ def _compare(
         gaps=(*cached_gaps(whole, cached), *reading.gaps, *contradiction_gaps(expected)),
         rulesets=evidence.rulesets,
         nft=evidence.nft,
-        twins=twin_ports(families),
+        twins=twin_services(families),
         known=frozenset(known),
         unlike=late.unlike,
     )
@@ -344,18 +343,6 @@ def _local_ranges(context: NodeContext) -> dict[Family, Network]:
         if network is not None:
             found[family] = network
     return found
-
-
-def _node_ports(cluster: ClusterState) -> frozenset[tuple[Family, Protocol, int]]:
-    """In each family those of the Services that have a ClusterIP in it."""
-    return frozenset(
-        (family_of(address), item.protocol, item.node_port)
-        for service in cluster.services
-        if is_served(service)
-        for item in service.ports
-        if item.node_port
-        for address in service.cluster_ips
-    )
 
 
 def _node_local_addresses(host: HostFacts) -> frozenset[Address]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,11 @@ class Offer(Struct):
     targets: list[ServiceAddress]
     keys: Sequence[Key]
     """Those of all offers of the port."""
+
+    @property
+    def size(self) -> int:
+        """How many endpoints there are for Cluster policies."""
+        return len(self.item.cluster.addresses)
 
 
 class Outdated(Struct):
@@ -92,6 +98,10 @@ class SortedOffers(Struct):
     outdated: dict[Kind, list[Outdated]] = field(default_factory=dict)
     known: dict[Kind, Walked] = field(default_factory=dict)
     """Kinds that were walked on a node like this one (`kdiag.pipeline.likeness`) and are right: they are not walked again."""
+    claims: Counter[Key] = field(default_factory=Counter)
+    """How many offers have each key."""
+    stray: set[Key] = field(default_factory=set)
+    """The keys of rules that no Service explains."""
 
     def walked(self) -> Iterator[Offer]:
         """One offer of each kind, and those that are judged by themselves."""
@@ -168,18 +178,25 @@ class SortedOffers(Struct):
                 parted = True
         return parted
 
-    def excerpt(self) -> tuple[set[bytes], set[Key], set[Key]]:
-        """The chains and the keys of the rules that packets to what is walked may meet, and of all that no Service explains;
-        and the keys of what is not walked."""
-        keys = {offer.key for offer in self.walked()}
-        claimed = keys | {offer.key for offer in self.not_walked()}
-        without = claimed - keys
-        keys |= self.cut.dispatch.keys() - claimed
+    def excerpt(self) -> tuple[set[bytes], set[Key]]:
+        """The chains and the keys of the rules that packets to what is walked may meet, and of all that no Service explains.
+
+        Of kinds that are known there is one in each chain: that nothing is in it would be a fault.
+        """
+        known = {offer.key for offer in self.known_firsts()}
+        keys = {offer.key for offer in self.walked()} - known
+        shown = {line.form[:2] for key in keys for line in self.cut.dispatch.get(key, ())}
+        for key in sorted(known):
+            forms = {line.form[:2] for line in self.cut.dispatch.get(key, ())}
+            if not forms <= shown:
+                shown |= forms
+                keys.add(key)
+        keys |= self.stray
         chains = self.cut.reached(keys)
         if self.cut.endpoints is not None:
-            chains |= self.cut.chains.keys() - self.cut.reached(claimed, endpoints=False)
+            chains |= self.cut.chains.keys() - self.cut.reached(self.claims.keys(), endpoints=False)
             chains |= set(self.cut.endpoints.odd)
-        return chains, keys, without
+        return chains, keys
 
 
 def _key(item: Outlook, target: ServiceAddress) -> Key:

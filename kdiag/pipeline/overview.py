@@ -159,7 +159,7 @@ def _unjudged(view: View, services: Sequence[Service], places: _Places) -> Itera
                 reasons.setdefault(_NOT_TOLD, set()).add(label)
         planned = node.expected.behaviours.values() if node.expected is not None else ()
         known = {item.service_port.service for item in planned if item.service_port is not None}
-        known |= {port.service for port in node.twins}
+        known |= node.twins
         missing = {label for key, label in names.items() if key not in known}
         if missing:
             reasons.setdefault(_NOT_EXPECTED, set()).update(missing)

@@ -5,17 +5,17 @@ See `kdiag.pipeline.twins` for what that is good for.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from kdiag.expect.outlook import Outlook, Places
+from kdiag.expect.outlook import Outlook, Outlooks, Places
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.dataplane import FrontendKind
 from kdiag.model.objects import ObjectKey
+from kdiag.parse.api_fields import ipv4_numbers
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText, Sent
@@ -45,84 +45,109 @@ class Sorter:
         self.met, self.refused = set(found.met), found.refused
         self.first = first
         self.known: Mapping[Key, tuple[Offer, Kind]] = {}
+        self.differing: Collection[Key] = ()
 
     def sort(
         self,
-        sorted_offers: SortedOffers,
-        items: Iterable[Outlook],
+        found: SortedOffers,
+        outlooks: Outlooks,
         *,
+        doubtful: Collection[ObjectKey],
         alone: Collection[ObjectKey],
         moving: Collection[ObjectKey],
         only: Collection[ObjectKey] | None,
     ) -> None:
-        """Put each offer where it belongs. Of Services that are `moving` none is `outdated`."""
-        offers = [
-            offer for item in items for offer in (offers_of(item) if self.first is None else self.first.offers_of(item))
-        ]
-        claims = Counter([offer.key for offer in offers])
-        node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
-        for offer in offers:
-            if offer.key[0] and offer.key[1:] in node_ports:
-                self.met |= {offer.key, (b"", *offer.key[1:])}
-        self.met |= self._named(offers, claims)
-        if only is not None and isinstance(self.cut, CutDump):
-            mine = [offer.key for offer in offers if offer.item.service_port.service in only]
-            self.met.update(self.cut.refusals_behind(mine))
-        if self.first is not None:
-            self.known = self.first.known_on(self.cut, self.distinctions, self.refused, self.met)
-        shown: set[object] = set()
+        """Put each offer where it belongs. `doubtful` Services have none; of those that are `moving` none is `outdated`."""
+        first, set_apart = self.first, (doubtful, alone)
+        if first is not None and not first.serves(self.cut, self.distinctions, self.refused, outlooks, set_apart):
+            first = None
+        items = outlooks if first is None else outlooks.others()
+        offers = [offer for item in items if item.service_port.service not in doubtful for offer in offers_of(item)]
+        found.claims.update([offer.key for offer in offers])
+        if first is not None:
+            offers += first.others
+            found.claims.update(first.claims)
+        found.stray = self.cut.dispatch.keys() - found.claims.keys()
+        stray = {key[0] for key in found.stray}
+        self._meet(offers, stray)
+        if only is not None:
+            self._sort_few(found, offers, only)
+            return
+        if first is not None:
+            offers += self._take_over(found, first, stray)
+        taken_over = {kind: len(ofkind) for kind, ofkind in found.kinds.items()}
         for offer in offers:
             service = offer.item.service_port.service
-            if only is not None:
-                asked = service in only or offer.key in self.met
-                # One for each table or map: that nothing is in it would be a fault.
-                found = {line.form[0] for line in self.cut.dispatch.get(offer.key, ())}
-                asked = asked or not found <= shown
-                if asked:
-                    shown |= found
-                (sorted_offers.apart if asked else sorted_offers.left_out).append(offer)
-                continue
-            usual = service not in alone and claims[offer.key] == 1
+            usual = service not in alone and found.claims[offer.key] == 1
             kind = self.kind(offer) if usual else None
             outdated = self._outdated(offer) if usual and kind is None and service not in moving else None
             if kind is not None:
-                sorted_offers.kinds.setdefault(kind, []).append(offer)
+                found.kinds.setdefault(kind, []).append(offer)
             elif outdated is not None:
-                sorted_offers.outdated.setdefault(outdated[0], []).append(outdated[1])
+                found.outdated.setdefault(outdated[0], []).append(outdated[1])
             else:
-                sorted_offers.apart.append(offer)
-        for unknown in sorted_offers.outdated.keys() - sorted_offers.kinds.keys():
-            sorted_offers.apart += [item.offer for item in sorted_offers.outdated.pop(unknown)]
-        for ofkind in sorted_offers.kinds.values():
-            # The one with the fewest endpoints is walked.
-            least = min(range(len(ofkind)), key=lambda index: len(ofkind[index].item.cluster.addresses))
+                found.apart.append(offer)
+        for unknown in found.outdated.keys() - found.kinds.keys():
+            found.apart += [item.offer for item in found.outdated.pop(unknown)]
+        for kind, ofkind in found.kinds.items():
+            # The one with the fewest endpoints is walked: of those taken over it is in front.
+            new = range(max(taken_over.get(kind, 0), 1), len(ofkind))
+            least = min((0, *new), key=lambda index: ofkind[index].size)
             ofkind[0], ofkind[least] = ofkind[least], ofkind[0]
+        if self.first is not None and self.first.distinctions is self.distinctions:
+            self.first.keep(found, outlooks, set_apart)
 
-    def _named(self, offers: Iterable[Offer], claims: Mapping[Key, int]) -> set[Key]:
-        """The keys that some rule names that is no Service's, and those with an address of which something is there that no
-        Service explains."""
-        stray = {key[0] for key in self.cut.dispatch if key not in claims}
+    def _sort_few(self, found: SortedOffers, offers: Iterable[Offer], only: Collection[ObjectKey]) -> None:
+        """Judge the offers of a few Services by themselves, and leave out the others."""
+        if isinstance(self.cut, CutDump):
+            mine = [offer.key for offer in offers if offer.item.service_port.service in only]
+            self.met.update(self.cut.refusals_behind(mine))
+        shown: set[object] = set()
+        for offer in offers:
+            asked = offer.item.service_port.service in only or offer.key in self.met
+            # One for each table or map: that nothing is in it would be a fault.
+            forms = {line.form[0] for line in self.cut.dispatch.get(offer.key, ())}
+            asked = asked or not forms <= shown
+            if asked:
+                shown |= forms
+            (found.apart if asked else found.left_out).append(offer)
+
+    def _take_over(self, found: SortedOffers, first: FirstNode, stray: Collection[bytes]) -> list[Offer]:
+        """Put each offer that is the same on all nodes where it is on the first one; those that differ are left over."""
+        if not isinstance(self.cut, CutDump):
+            return []
+        node_ports = [key[1:] for key in self.cut.dispatch if not key[0]]
+        self.met.update(first.keys_with(node_ports))
+        self.met.update(first.keys_at(stray, self.distinctions.named))
+        differing = first.differing_on(self.cut, self.distinctions, self.met)
+        for kind, offers in first.alike.items():
+            same = [offer for offer in offers if offer.key not in differing]
+            if same:
+                found.kinds[kind] = same
+        self.known, self.differing = first.kinds, differing
+        left_over = [first.kinds[key][0] for key in sorted(differing & first.kinds.keys())]
+        return [offer for offer in left_over if offer.item.everywhere]
+
+    def _meet(self, offers: Iterable[Offer], stray: Collection[bytes]) -> None:
+        """Add the keys of offers that rules for something else may meet: those that some rule names that is no Service's,
+        those at `stray` addresses, and those with the port of a NodePort."""
+        node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
         addresses, ports = self.distinctions.named, self.distinctions.named_ports
-        found = set()
         for offer in offers:
             first = offer.targets[0]
             if offer.key[0]:
+                if offer.key[1:] in node_ports:
+                    self.met |= {offer.key, (b"", *offer.key[1:])}
                 named = offer.key[0] in stray or int(first.address) in addresses
             else:
                 named = first.port in ports
             if named:
-                found.add(offer.key)
-        return found
+                self.met.add(offer.key)
 
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
-        known = self.known.get(offer.key)
-        if known is not None and is_same(known[0], offer):
-            return known[1]
-        kind = self._kind(offer)
-        if kind is not None and self.first is not None and self.first.distinctions is self.distinctions:
-            self.first.keep(offer, kind)
-        return kind
+        known = self.known.get(offer.key) if offer.key not in self.differing else None
+        return known[1] if known is not None and is_same(known[0], offer) else self._kind(offer)
 
     def _kind(self, offer: Offer) -> Kind | None:
         item, key = offer.item, offer.key
@@ -172,14 +197,13 @@ class Sorter:
             return None
         chain, text = choosing[0]
         names = _named_places(self.cut, chain, text, item.protocol)
-        if names is None:
+        if names is None or text.sent is None:
             return None
         asked = item.cluster.pairs
         if {address for address, _ in asked - names.keys()} & {address for address, _ in names.keys() - asked}:
             return None  # At another port: that is told in another way.
         addresses, ports = zip(*names, strict=True)
-        at = b"\n".join(sorted(self._place(address, port) for address, port in names))
-        rules = replace(item, cluster=Places(addresses, ports, at))
+        rules = replace(item, cluster=Places(addresses, ports, b"\n".join(sorted(text.sent.places.split(b"\n")))))
         kind = self.kind(Offer(offer.key, offer.spot, rules, offer.targets, offer.keys))
         return (kind, Outdated(offer, rules, chain, names, wanted.to_cluster)) if kind is not None else None
 
@@ -299,12 +323,13 @@ def _named_places(cut: CutDump, chain: bytes, text: ChainText, protocol: bytes) 
     names = text.form.listed(cut.endpoint_names(chain))
     if names is None or text.sent is None or text.sent.protocol != protocol:
         return None
-    found: dict[tuple[int, int], bytes] = {}
-    for name, place in zip(names, text.sent.places.decode().split("\n"), strict=True):
-        address, _, port = place.rpartition(":")
-        try:
-            found[int(ip_address(address.strip("[]"))), int(port)] = name
-        except ValueError:
-            return None
-    alone = len({address for address, _ in found}) == len(names)
+    addresses, _, ports = zip(*[place.rpartition(":") for place in text.sent.places.decode().split("\n")], strict=True)
+    try:
+        numbers = ipv4_numbers("\n".join(addresses), len(addresses)) or [
+            int(ip_address(address.strip("[]"))) for address in addresses
+        ]
+        found = dict(zip(zip(numbers, map(int, ports), strict=True), names, strict=True))
+    except ValueError:
+        return None
+    alone = len(set(numbers)) == len(names)
     return found if alone and all(port <= _LAST_PORT for _, port in found) else None

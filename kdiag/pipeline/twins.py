@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from kdiag.expect.dataplane import NodeContext, Spot, detector_of, spot_of_frontend
-from kdiag.expect.outlook import PlainEndpoints, outlooks
+from kdiag.expect.outlook import Outlooks, PlainEndpoints
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.cluster import ClusterState
-from kdiag.model.dataplane import DataPlane, Frontend, ServicePortKey
+from kdiag.model.dataplane import DataPlane, Frontend
 from kdiag.model.difference import Comparison
 from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyMode
@@ -78,12 +78,14 @@ def sort_offers(
         first = alike.first_of(cut, distinctions) if alike is not None and only is None else None
         sorter = Sorter(cut, distinctions, network.local, first)
         offers = SortedOffers(family, cut, source)
-        known = (
-            item
-            for item in outlooks(cluster, context, family, plain, endpoints=only is None)
-            if item.service_port.service not in doubtful
+        sorter.sort(
+            offers,
+            Outlooks(cluster, context, family, plain, endpoints=only is None),
+            doubtful=doubtful,
+            alone=alone,
+            moving=moving,
+            only=only,
         )
-        sorter.sort(offers, known, alone=alone, moving=moving, only=only)
         if alike is not None and only is None and isinstance(cut, CutDump):
             likeness = likeness_of(evidence, context, cut, source, distinctions)
             offers.known = alike.walked_on(likeness) if likeness is not None else {}
@@ -140,12 +142,16 @@ def narrowed(evidence: NodeEvidence, families: Iterable[SortedOffers]) -> NodeEv
         elif offers is None:
             rulesets.append(whole_of(cut, ruleset))
         else:
-            chains, keys, _ = offers.excerpt()
+            chains, keys = offers.excerpt()
             # Of a dump that was cut in part it is known only now whether it is as it ought to be.
             rulesets.append(excerpt_of(cut, ruleset, chains, keys) if cut.forms.whole else whole_of(cut, ruleset))
     nft = evidence.nft
     if nft is not None and evidence.nft_cut is not None:
-        mine = {offers.family: offers.excerpt() for offers in families if offers.source == nft.source}
+        mine = {}
+        for offers in families:
+            if offers.source == nft.source:
+                chains, keys = offers.excerpt()
+                mine[offers.family] = (chains, keys, offers.claims.keys() - keys)
         nft = nft_excerpt(evidence.nft_cut, nft.source, mine) if mine else whole_nft(evidence.nft_cut, nft.source)
     return replace(evidence, rulesets=tuple(rulesets), nft=nft)
 
@@ -178,8 +184,8 @@ def twin_frontends(families: Iterable[SortedOffers], actual: DataPlane) -> int:
     )
 
 
-def twin_ports(families: Iterable[SortedOffers]) -> frozenset[ServicePortKey]:
-    """The Service ports of which something was not walked, being like another."""
+def twin_services(families: Iterable[SortedOffers]) -> frozenset[ObjectKey]:
+    """The Services of which something was not walked, being like another."""
     return frozenset(
-        offer.item.service_port for offers in families for offer in (*offers.twins(), *offers.known_firsts())
+        offer.item.service_port.service for offers in families for offer in (*offers.twins(), *offers.known_firsts())
     )

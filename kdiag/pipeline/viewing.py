@@ -162,7 +162,7 @@ def build_view(
             came_and_went=came_and_went,
         )
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
-        found = replace(found, view=without_ways(found.view) if in_detail else for_checks(found.view, evidence, labels))
+        found = replace(found, view=without_ways(found.view) if in_detail else for_checks(found.view, evidence))
         # Without any rules, all that is missing of them has the reason that is said already.
         if name in told and not evidence.rulesets:
             return replace(found, gaps=tuple(gap for gap in found.gaps if not gap.subject.endswith("rules")))
