@@ -27,10 +27,10 @@ POLICY_ENGINES = (
 )
 """How the chains of programs that enforce network policies begin; kube-router's are those of k3s too."""
 
-WEAVE_DEFAULT = re.compile(r"-A FORWARD -o weave -j (?:DROP|REJECT)\b")
+WEAVE_DEFAULT = r"-A FORWARD -o weave -j (?:DROP|REJECT)\b"
 """What Weave Net drops when no policy of its chains has let it through."""
 
-SPOOFING = re.compile(r"-A \S+ -s \S+ ! -i \S+ -j (?:DROP|REJECT)\b")
+SPOOFING = r"-A \S+ -s \S+ ! -i \S+ -j (?:DROP|REJECT)\b"
 """A rule against packets that pretend to come from a network behind an interface and come in by another one."""
 
 MILD = frozenset({Symptom.MASQUERADE_NEEDLESS, Symptom.AFFINITY, Symptom.UNBALANCED, Symptom.NOT_REFUSED})
@@ -76,7 +76,7 @@ def _engine(group: DifferenceGroup) -> str | None:
     rule = _rule(group)
     if rule.table == "nat":
         return None
-    if WEAVE_DEFAULT.match(rule.text):
+    if re.match(WEAVE_DEFAULT, rule.text):
         return "Weave Net"
     return next((engine for beginning, engine in POLICY_ENGINES if rule.chain.startswith(beginning)), None)
 
@@ -94,7 +94,7 @@ def _severity(bundle: Bundle) -> Severity:
     traffic in a rule of their own, which may stand before kube-proxy's. Info too for a rule against spoofed sources: nobody
     who really has such an address comes in that way.
     """
-    if SPOOFING.match(_rule(bundle.groups[0]).text):
+    if re.match(SPOOFING, _rule(bundle.groups[0]).text):
         return Severity.INFO
     symptoms = {item.symptom for item in bundle.differences}
     if symptoms == {Symptom.NOT_REFUSED}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -347,7 +346,7 @@ def _local_ranges(context: NodeContext) -> dict[Family, Network]:
 
 def _node_local_addresses(host: HostFacts) -> frozenset[Address]:
     """The ClusterIPs that a node-local DNS cache answers for: its interface has them."""
-    return frozenset(item.address for item in host.addresses or () if fnmatchcase(item.interface, "nodelocaldns*"))
+    return frozenset(item.address for item in host.addresses or () if item.interface.startswith("nodelocaldns"))
 
 
 def _without(plane: DataPlane, addresses: frozenset[Address]) -> DataPlane:

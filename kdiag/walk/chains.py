@@ -95,16 +95,15 @@ class ChainWalker:
     def _chain(self, chains: Chains, table: str, name: str, flow: Flow, accepted: list[Flow], depth: int) -> list[Flow]:
         """Walk one chain. Returns the flows that fall off its end or RETURN; accepted ones go to `accepted`."""
         chain = chains.chain(table, name)
-        if chain is None or depth > MAX_DEPTH or (table, name) in self._entered:
+        entered, key = self._entered, (table, name)
+        if chain is None or depth > MAX_DEPTH or key in entered:
             self._end(flow, Verdict.UNKNOWN)
             return []
-        self._entered.add((table, name))
+        entered.add(key)
         fallen: list[Flow] = []
         flows = [flow]
         ends = _Ends(chains, table, depth, [], fallen, accepted)
         for compiled in chain.candidates(flow.destination, flow.port):
-            if compiled.inert:
-                continue
             if self._steps > self._max_steps:
                 for current in flows:
                     self._end(current, Verdict.UNKNOWN)
@@ -116,7 +115,7 @@ class ChainWalker:
             flows = ends.remaining
             if not flows:
                 break
-        self._entered.discard((table, name))
+        entered.discard(key)
         fallen.extend(flows)
         return fallen
 
@@ -298,6 +297,10 @@ class ChainWalker:
         """Do what a rule says, in order; what no action ends goes on to the next rule."""
         for action in actions:
             match action:
+                case Jump(chain=name, goto=goto):
+                    returned = self._chain(ends.chains, ends.table, name, flow, ends.accepted, ends.depth + 1)
+                    (ends.fallen if goto else ends.remaining).extend(returned)
+                    return
                 case Accept():
                     ends.accepted.append(flow)
                     return
@@ -309,10 +312,6 @@ class ChainWalker:
                     return
                 case Reject():
                     self._end(flow, Verdict.REJECT)
-                    return
-                case Jump(chain=name, goto=goto):
-                    returned = self._chain(ends.chains, ends.table, name, flow, ends.accepted, ends.depth + 1)
-                    (ends.fallen if goto else ends.remaining).extend(returned)
                     return
                 case Translate(place=place):
                     found = place(flow, self._primary(flow))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kdiag.model.addresses import AddressSet
+from kdiag.model.addresses import AddressSet, Family
 from kdiag.model.dataplane import Effect, Met
 from kdiag.model.rules import Chain, NetworkMatch, Rule, Ruleset
 from kdiag.walk import targets
@@ -147,11 +147,10 @@ class IptablesSpace:
         if self.ruleset.hides_interfaces and decides and not rule.chain.startswith("KUBE-"):
             # A listing without -v does not print -i and -o: such a rule may be narrower than it looks.
             meaning.tests.append(cannot_tell)
-        everything = AddressSet.everything(family)
-        sources = _addresses(rule.source, everything)
+        sources = _addresses(rule.source, family)
         if meaning.sources is not None:
             sources = meaning.sources if sources is None else sources & meaning.sources
-        destinations = _addresses(rule.destination, everything)
+        destinations = _addresses(rule.destination, family)
         actions = self._actions(rule, around)
         return CompiledRule(
             met=self.met(rule),
@@ -239,10 +238,10 @@ def _templated(flow: Flow) -> bool:
     return True
 
 
-def _addresses(match: NetworkMatch | None, everything: AddressSet) -> AddressSet | None:
+def _addresses(match: NetworkMatch | None, family: Family) -> AddressSet | None:
     if match is None:
         return None
-    chosen = AddressSet.of(everything.family, match.networks)
+    chosen = AddressSet.of(family, match.networks)
     return chosen.complement() if match.negated else chosen
 
 

@@ -81,7 +81,8 @@ def _order(rule: CompiledRule) -> int:
 
 
 def index_chain(rules: Sequence[CompiledRule], policy: str | None, end: Met | None) -> CompiledChain:
-    """A chain with its index."""
+    """A chain with its index. Inert rules are left out."""
+    rules = [item for item in rules if not item.inert]
     if len(rules) < INDEXED_FROM:
         return CompiledChain(tuple(rules), policy, end, None, {}, ())
     by_destination: dict[int, list[CompiledRule]] = {}

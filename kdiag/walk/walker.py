@@ -7,7 +7,9 @@ a virtual server takes goes out through OUTPUT and POSTROUTING (ip_vs_nat_send_o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
 
 from kdiag.model.dataplane import ClientSet, Frontend, Position
 from kdiag.walk.chains import ChainWalker, Leaf
@@ -23,6 +25,17 @@ CONNTRACK_PRIORITY = -200
 TRACKING_HOOKS = frozenset({"PREROUTING", "OUTPUT"})
 
 
+class _Base(Struct, frozen=True, eq=False):
+    """A base chain that does something. `tracked` says whether connection tracking comes before it, `passages` where its passages
+    are kept, if they are."""
+
+    hooked: Hooked
+    chains: Chains
+    chain: CompiledChain
+    tracked: bool
+    passages: Passages | None
+
+
 class Walker(ChainWalker):
     """Walks packets through the rules of one family on one node."""
 
@@ -31,6 +44,7 @@ class Walker(ChainWalker):
         self._ways_out: dict[int, tuple[bool, frozenset[str] | None]] = {}
         self._walks = 0
         self._passages: Passages | None = None
+        self._bases: dict[str, tuple[_Base, ...]] = {}
 
     def walk(self, frontend: Frontend, clients: Iterable[ClientSet]) -> list[Leaf]:
         """Every end of the packets that these clients send to the frontend. The weights of one client's leaves that
@@ -41,6 +55,7 @@ class Walker(ChainWalker):
         if self._walks == 2:
             # For a single walk it is not worth while.
             self._passages = passages_of(self.program.spaces, self.program.around)
+            self._bases = {}
         for client in clients:
             flow = Flow(
                 family=frontend.family,
@@ -105,60 +120,70 @@ class Walker(ChainWalker):
 
     def _through(self, hook: str, flows: list[Flow], *, nat: bool = True) -> list[Flow]:
         """The flows that pass the hook's base chains; those that end there become leaves."""
-        for hooked, chains in self.program.bases.get(hook, ()):
-            self._hook, self._kind = hook, hooked.kind
-            if hooked.priority > CONNTRACK_PRIORITY or hook not in TRACKING_HOOKS:
+        known = self._bases.get(hook)
+        for base in self._find_bases(hook) if known is None else known:
+            kind = base.hooked.kind
+            self._hook, self._kind = hook, kind
+            if base.tracked:
                 for flow in flows:
                     flow.seen = True
-            base = chains.chain(hooked.table, hooked.chain)
-            if base is None or (not base.rules and base.policy == "ACCEPT"):
+            if kind == "nat" and not nat:
                 continue
-            if hooked.kind == "nat" and not nat:
-                continue
-            passages = self._passages if is_behind_nat(hooked) else None
+            passages = base.passages
             passing: list[Flow] = []
             for flow in flows:
-                if hooked.kind == "nat" and not self._asks_nat(flow):
+                if kind == "nat" and not self._asks_nat(flow):
                     passing.append(flow)
                 elif passages is not None:
-                    passing += self._pass_alike(passages, hooked, chains, base, flow)
+                    passing += self._pass_alike(passages, base, flow)
                 else:
-                    passing += self._pass_base(hooked, chains, base, flow)
-            flows = self._sent_by_virtual_servers(passing) if hooked.kind == "ipvs" else passing
+                    passing += self._pass_base(base, flow)
+            flows = self._sent_by_virtual_servers(passing) if kind == "ipvs" else passing
         for flow in flows:
             flow.seen = True
         return flows
 
-    def _pass_base(self, hooked: Hooked, chains: Chains, base: CompiledChain, flow: Flow) -> list[Flow]:
+    def _find_bases(self, hook: str) -> Iterator[_Base]:
+        """The base chains at a hook. Each is made ready when packets come to it: rules are numbered in this order."""
+        found = []
+        for hooked, chains in self.program.bases.get(hook, ()):
+            chain = chains.chain(hooked.table, hooked.chain)
+            if chain is not None and (chain.rules or chain.policy != "ACCEPT"):
+                tracked = hooked.priority > CONNTRACK_PRIORITY or hook not in TRACKING_HOOKS
+                base = _Base(hooked, chains, chain, tracked, self._passages if is_behind_nat(hooked) else None)
+                found.append(base)
+                yield base
+        self._bases[hook] = tuple(found)
+
+    def _pass_base(self, base: _Base, flow: Flow) -> list[Flow]:
         """What comes out of a base chain."""
         accepted: list[Flow] = []
         passing: list[Flow] = []
-        for rest in self._chain(chains, hooked.table, hooked.chain, flow, accepted, 0):
-            if base.policy == "DROP":
-                if base.end is not None:
-                    self._pass(rest, base.end, 0)
+        hooked, chain = base.hooked, base.chain
+        for rest in self._chain(base.chains, hooked.table, hooked.chain, flow, accepted, 0):
+            if chain.policy == "DROP":
+                if chain.end is not None:
+                    self._pass(rest, chain.end, 0)
                 self._end(rest, Verdict.DROP)
             else:
                 passing.append(rest)
         return passing + accepted
 
-    def _pass_alike(
-        self, passages: Passages, hooked: Hooked, chains: Chains, base: CompiledChain, flow: Flow
-    ) -> list[Flow]:
+    def _pass_alike(self, passages: Passages, base: _Base, flow: Flow) -> list[Flow]:
         """What comes out of a base chain, as it did for packets like these before."""
-        key = passages.key(hooked, flow)
+        key = passages.key(base.hooked, flow)
         known = passages.known(key)
         if known is not None and self._steps + known.steps <= self._max_steps:
             self._steps += known.steps
-            known.repeat(flow, hooked)
+            known.repeat(flow, base.hooked)
             if known.end is None:
                 return [flow]
             self._leaf(flow, known.end)
             return []
         if not passages.is_new(key):
-            return self._pass_base(hooked, chains, base, flow)
+            return self._pass_base(base, flow)
         before, steps, ends = Before.of(flow), self._steps, len(self._leaves)
-        passing = self._pass_base(hooked, chains, base, flow)
+        passing = self._pass_base(base, flow)
         passages.remember(key, passage_of(before, flow, passing, self._leaves[ends:], self._steps - steps))
         return passing
 

@@ -149,7 +149,7 @@ class TestChains:
     )
     def test_rules_that_change_nothing_are_known(self, line: str, inert: bool) -> None:
         chain = _chain(f"filter -A FORWARD {line}", "filter", "FORWARD")
-        assert [item.inert for item in chain.rules] == [inert]
+        assert bool(chain.rules) is not inert
 
 
 @pytest.mark.parametrize(
