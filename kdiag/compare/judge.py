@@ -238,6 +238,8 @@ class _Subject:
 
 
 def _together(parts: Sequence[ClientSet]) -> ClientSet:
+    if len(parts) == 1:
+        return parts[0]
     addresses = AddressSet.union([part.addresses for part in parts])
     interfaces: set[str] = set()
     for part in parts:
@@ -265,6 +267,8 @@ SOME = {
 
 def _who(position: Position, clients: AddressSet, everybody: AddressSet) -> str:
     """The clients in words, shortest of "all", "all but" and a list."""
+    if clients == everybody:
+        return ALL[position]
     spared = everybody - clients
     if not spared:
         return ALL[position]
