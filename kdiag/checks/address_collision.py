@@ -65,16 +65,20 @@ def external_addresses(service: Service) -> Iterator[tuple[str, Address]]:
 
 
 def _cluster_ip_claims(state: ClusterState) -> Mapping[Address, list[_Claim]]:
-    claims: dict[Address, list[_Claim]] = {}
+    """Who claims each cluster IP that more than one Service has."""
+    owners: dict[Address, list[Service]] = {}
     for service in allocated_services(state):
         for address in dict.fromkeys(service.cluster_ips):
-            claims.setdefault(address, []).append(_Claim(service=service, field="cluster IP"))
-    return claims
+            owners.setdefault(address, []).append(service)
+    return {
+        address: [_Claim(service=service, field="cluster IP") for service in services]
+        for address, services in owners.items()
+        if len(services) > 1
+    }
 
 
 def _cluster_ips(view: View) -> Iterator[Finding]:
-    before = _cluster_ip_claims(view.before)
-    after = _cluster_ip_claims(view.cluster)
+    before, after = view.of_both(_cluster_ip_claims)
     for address in sorted(after, key=_address_order):
         claims = _in_both(after[address], before.get(address, []))
         if len(claims) > 1:
@@ -95,8 +99,7 @@ def _node_port_claims(state: ClusterState) -> Mapping[tuple[Protocol, int], list
 
 
 def _node_ports(view: View) -> Iterator[Finding]:
-    before = _node_port_claims(view.before)
-    after = _node_port_claims(view.cluster)
+    before, after = view.of_both(_node_port_claims)
     for protocol, port in sorted(after):
         claims = _in_both(after[protocol, port], before.get((protocol, port), []))
         if len(claims) > 1:
@@ -117,8 +120,7 @@ def _external_claims(state: ClusterState) -> Mapping[_External, list[_Claim]]:
 
 
 def _shared_external(view: View) -> Iterator[Finding]:
-    before = _external_claims(view.before)
-    after = _external_claims(view.cluster)
+    before, after = view.of_both(_external_claims)
     for key in sorted(after, key=lambda item: (_address_order(item[0]), item[1], item[2])):
         claims = _in_both(after[key], before.get(key, []))
         if len({claim.service.key for claim in claims}) > 1:

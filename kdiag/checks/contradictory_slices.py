@@ -20,8 +20,8 @@ Place = tuple[Address, int, str, Protocol]
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service."""
-    earlier = _contradictions(view.before)
-    for key, (service, places) in _contradictions(view.cluster).items():
+    earlier, found = view.of_both(_contradictions)
+    for key, (service, places) in found.items():
         lasting = {place: seen for place, seen in places.items() if key in earlier and place in earlier[key][1]}
         if lasting:
             yield _finding(view, service, lasting)
@@ -32,9 +32,9 @@ def _contradictions(
 ) -> dict[ObjectKey, tuple[Service, dict[Place, list[tuple[EndpointSlice, Endpoint]]]]]:
     out: dict[ObjectKey, tuple[Service, dict[Place, list[tuple[EndpointSlice, Endpoint]]]]] = {}
     for service in sorted(state.services, key=lambda item: item.key):
-        slices = slices_of(state, service)
-        if service.headless or not is_served(service) or sum(len(item.endpoints) for item in slices) < 2:
+        if service.headless or not is_served(service):
             continue
+        slices = slices_of(state, service)
         if _are_plain(slices):
             continue
         places: dict[Place, list[tuple[EndpointSlice, Endpoint]]] = {}
@@ -53,15 +53,13 @@ def _contradictions(
 
 def _are_plain(slices: Sequence[EndpointSlice]) -> bool:
     """True if each address is named once, so that nothing can be said of it twice."""
-    seen: set[tuple[Family | None, int]] = set()
-    total = 0
+    named: dict[Family | None, list[int]] = {}
     for item in slices:
         ready = item.ready
         if ready is None:
             return False
-        seen.update([(item.family, number) for number in ready.numbers])
-        total += len(ready.numbers)
-    return len(seen) == total
+        named.setdefault(item.family, []).extend(ready.numbers)
+    return all(len(set(numbers)) == len(numbers) for numbers in named.values())
 
 
 def _claim(endpoint: Endpoint) -> tuple[bool, bool, bool, str | None]:

@@ -16,8 +16,7 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per address that is shared in both readings of the API."""
-    before = _shared(view.before)
-    after = _shared(view.cluster)
+    before, after = view.of_both(_shared)
     for address in sorted(after, key=lambda item: (item.version, int(item))):
         pods = [pod for key, pod in sorted(after[address].items()) if key in before.get(address, {})]
         if len(pods) > 1:

@@ -38,11 +38,9 @@ class HalfServed:
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service."""
     terminating = uses_terminating(view)
-    earlier = _half_served(view.before, terminating=terminating)
+    earlier, found = view.of_both(lambda state: _half_served(state, terminating=terminating))
     out = {
-        key: _half(view, item)
-        for key, item in _half_served(view.cluster, terminating=terminating).items()
-        if key in earlier and earlier[key].family is item.family
+        key: _half(view, item) for key, item in found.items() if key in earlier and earlier[key].family is item.family
     }
     for item in shortages_by(view, Lack.FAMILY):
         out[item.service.key] = _wrong(view, item.service, item.ports)

@@ -42,8 +42,8 @@ def run(view: View) -> Iterable[Finding]:
     overrides = frozenset(
         node.config.hostname_override for node in view.nodes if node.config and node.config.hostname_override
     )
-    earlier = _homeless(view.before, overrides, terminating=terminating)
-    for key, item in _homeless(view.cluster, overrides, terminating=terminating).items():
+    earlier, found = view.of_both(lambda state: _homeless(state, overrides, terminating=terminating))
+    for key, item in found.items():
         if key in earlier:
             yield _finding(view, item)
 

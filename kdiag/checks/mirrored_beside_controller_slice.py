@@ -16,8 +16,8 @@ from kdiag.model.view import View
 
 def run(view: View) -> Iterable[Finding]:
     """One finding per Service."""
-    earlier = _left_over(view.before)
-    for key, (service, slices) in _left_over(view.cluster).items():
+    earlier, found = view.of_both(_left_over)
+    for key, (service, slices) in found.items():
         if key in earlier:
             yield _finding(view, service, slices)
 

@@ -198,11 +198,15 @@ def shortages(view: View) -> tuple[Shortage, ...]:
 
     Where the API was read twice, only what held at both times.
     """
+    return view.once(_lasting_shortages)
+
+
+def _lasting_shortages(view: View) -> tuple[Shortage, ...]:
     terminating = uses_terminating(view)
-    found = _shortages(view.cluster, terminating=terminating)
-    if view.before is view.cluster:
+    earlier, found = view.of_both(lambda state: _shortages(state, terminating=terminating))
+    if earlier is found:
         return found
-    settled = {item.service.key for item in _shortages(view.before, terminating=terminating)}
+    settled = {item.service.key for item in earlier}
     return tuple(item for item in found if item.service.key in settled)
 
 

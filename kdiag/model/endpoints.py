@@ -187,7 +187,10 @@ class EndpointSlice(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def family(self) -> Family | None:
         """The family of its addresses; None for FQDN."""
-        return {"IPv4": Family.IPV4, "IPv6": Family.IPV6}.get(self.address_type)
+        return _FAMILIES.get(self.address_type)
+
+
+_FAMILIES = {str(family): family for family in Family}
 
 
 class LegacyEndpoints(Struct, frozen=True, kw_only=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from msgspec import Struct, field
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kdiag.model.ipvs import IpvsTable
     from kdiag.model.nft import NftRuleset
     from kdiag.model.plan import Plan
+
+_T = TypeVar("_T")
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -83,6 +85,21 @@ class View(Struct, frozen=True, kw_only=True, dict=True):
     def node_by_name(self) -> Mapping[str, NodeView]:
         """Node views by node name."""
         return {node.name: node for node in self.nodes}
+
+    def of_both(self, read: Callable[[ClusterState], _T]) -> tuple[_T, _T]:
+        """What `read` makes of the earlier and of the later reading of the API; of one reading it is made once."""
+        later = read(self.cluster)
+        return (later if self.before is self.cluster else read(self.before)), later
+
+    def once(self, work: Callable[[View], _T]) -> _T:
+        """What `work` makes of this view: worked out once, whoever asks."""
+        if work not in self._worked_out:
+            self._worked_out[work] = work(self)
+        return cast("_T", self._worked_out[work])
+
+    @cached_property
+    def _worked_out(self) -> dict[Callable[[View], object], object]:
+        return {}
 
     def groups(self, cause: CauseKind) -> tuple[DifferenceGroup, ...]:
         """All difference groups of one cause, by node."""
