@@ -13,8 +13,9 @@ class Values:
     """
 
     def __init__(self, **given: Any) -> None:
-        if not given.keys() <= self.__annotations__.keys():
-            raise TypeError(f"{type(self).__name__} has no {', '.join(given.keys() - self.__annotations__.keys())}")
+        unknown = given.keys() - type(self).__annotations__.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         vars(self).update(given)
 
     @classmethod
@@ -23,7 +24,7 @@ class Values:
         return {name: vars(cls)[name] for name in cls.__annotations__ if name in vars(cls)}
 
     def _fields(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__annotations__)
+        return tuple(getattr(self, name) for name in type(self).__annotations__)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Values) and type(self) is type(other) and self._fields() == other._fields()

@@ -22,7 +22,7 @@ from kdiag.cli.fast_completion import read_table
 from kdiag.errors import KdiagError
 from tests.cli.conftest import Kdiag
 
-RECORDED = ("preflight", "check-cidrs", "check-rules", "check-endpoints", "check-nodes", "trace", "flags")
+RECORDED = ("preflight", "trace", "flags")
 WORDS = ("shop/web", "text", "json=x.json", "jsn", "warning", "never", "", "-", "5", "/")
 
 
