@@ -34,4 +34,4 @@ def test_they_are_equal_by_value() -> None:
 
 def test_what_is_no_field_is_refused() -> None:
     with pytest.raises(TypeError, match="Pair has no fourth, third"):
-        Pair(first="a", third=3, fourth=4)
+        Pair(first="a", third=3, fourth=4)  # type: ignore[call-arg]
