@@ -100,14 +100,13 @@ def expected_data_plane(
     leave out.
     """
     behaviours: dict[Frontend, Behaviour] = {}
-    served = [service for service in cluster.services if is_served(service)]
     for family, network in context.networks.items():
         rules = context.rules
         at = node_port_addresses(family, network, context.host, context.config, rules)
         left_out = without.get(family, _NOTHING) if without is not None else _NOTHING
         offered: list[tuple[Service, ServicePort, tuple[ServiceAddress, ...]]] = []
-        for service in served:
-            if service.key in left_out.services:
+        for service in cluster.services:
+            if service.key in left_out.services or not is_served(service):
                 continue
             for service_port in service.ports:
                 if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:

@@ -43,14 +43,15 @@ def addresses_of(
     node_ports_at: Iterable[Address],
 ) -> tuple[ServiceAddress, ...]:
     """Every address of a Service port in one family. A family without a ClusterIP has no address at all."""
-    cluster_ips = service.cluster_ips
-    if len(cluster_ips) != 1 or family_of(cluster_ips[0]) is not family:
-        cluster_ips = tuple([address for address in cluster_ips if family_of(address) is family])
+    cluster_ips, kind, port = service.cluster_ips, FrontendKind.CLUSTER_IP, service_port.port
+    has_others = service.external_ips or service.ingress or service_port.node_port
+    if len(cluster_ips) == 1 and not has_others and family_of(cluster_ips[0]) is family:
+        return (ServiceAddress(kind=kind, address=cluster_ips[0], port=port),)  # As most in a large cluster.
     found = [
-        ServiceAddress(kind=FrontendKind.CLUSTER_IP, address=address, port=service_port.port) for address in cluster_ips
+        ServiceAddress(kind=kind, address=address, port=port) for address in cluster_ips if family_of(address) is family
     ]
-    if not found or not (len(found) > 1 or service.external_ips or service.ingress or service_port.node_port):
-        return tuple(found)  # With one address, as most have in a large cluster.
+    if not found:
+        return ()
     found += [
         ServiceAddress(kind=FrontendKind.EXTERNAL_IP, address=address, port=service_port.port)
         for address in service.external_ips

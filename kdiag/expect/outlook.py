@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
 
@@ -82,10 +82,11 @@ class Outlook(Struct, frozen=True):
         if self.wants is None:
             return None
         wanted = self.wants[kind, is_local]
-        sizes: tuple[object, ...] = (min(len(self.cluster.addresses), 2),)
+        has_several = len(self.cluster.addresses) > 1
+        found = (wanted.number, self.service_port.protocol, self.affinity_s, bool(self.cluster.at), has_several)
         if wanted.tells_local:
-            sizes = (*sizes, min(len(self.local.addresses), 2), _overlap(self.cluster, self.local))
-        return (wanted.number, self.service_port.protocol, self.affinity_s, sizes)
+            return (*found, min(len(self.local.addresses), 2), _overlap(self.cluster, self.local))
+        return found
 
 
 Served = tuple[Service, ServicePort, ServicePortKey]
@@ -164,14 +165,16 @@ class PlainEndpoints:
 
     def _with_port(
         self, key: ServicePortKey, service_port: ServicePort, family: Family
-    ) -> Iterator[tuple[EndpointSlice, int]]:
+    ) -> list[tuple[EndpointSlice, int]]:
         """The slices of a family that have the port, and its number in each, as often as it is there."""
-        for item in self.cluster.slices_by_service.get(key.service, ()):
-            if item.family is not family or not IGNORED_LABELS.isdisjoint(item.meta.labels):
-                continue
-            for port in item.ports:
-                if port.name == service_port.name and port.protocol is service_port.protocol and port.port is not None:
-                    yield item, port.port
+        name, protocol = service_port.name, service_port.protocol
+        return [
+            (item, port.port)
+            for item in self.cluster.slices_by_service.get(key.service, ())
+            if item.family is family and IGNORED_LABELS.isdisjoint(item.meta.labels)
+            for port in item.ports
+            if port.name == name and port.protocol is protocol and port.port is not None
+        ]
 
 
 class Outlooks:
@@ -348,46 +351,42 @@ def _selected(
 
 def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
     """The endpoints of slices with one port each; None if there is more to them."""
-    numbers: list[int] = []
-    texts: list[str] = []
+    addresses: list[int] = []
     ports: list[int] = []
+    lines: list[str] = []
     last: EndpointSlice | None = None
     for item, port in slices:
         ready = item.ready
         if ready is None or item is last:
             return None
         last = item
-        numbers += ready.numbers
-        texts.append(ready.text)
-        ports += [port] * len(ready.numbers)
-    addresses = tuple(numbers)
+        numbers = ready.numbers
+        if numbers:
+            addresses += numbers
+            ports += [port] * len(numbers)
+            start, between, end = _around(port, family)
+            lines += (start + ready.text.replace("\n", between) + end).split("\n")
     if len(set(addresses)) < len(addresses):
         return None
-    return Places(addresses, tuple(ports), _at(texts, ports, family))
-
-
-def _at(texts: list[str], ports: list[int], family: Family) -> bytes:
-    """Addresses (one a line in any of the texts) and ports as text, one a line, sorted."""
-    if not ports:
-        return b""
-    joined = "\n".join([text for text in texts if text])
-    start, ending = ("[", "]:") if family is Family.IPV6 else ("", ":")
-    if ports.count(ports[0]) == len(ports):
-        ending = f"{ending}{ports[0]}"
-        lines = (start + joined.replace("\n", f"{ending}\n{start}") + ending).split("\n")
-    else:
-        lines = [f"{start}{text}{ending}{port}" for text, port in zip(joined.split("\n"), ports, strict=True)]
     lines.sort()
-    return "\n".join(lines).encode()
+    return Places(tuple(addresses), tuple(ports), "\n".join(lines).encode())
+
+
+@lru_cache(64)
+def _around(port: int, family: Family) -> tuple[str, str, str]:
+    """What stands in front of addresses in a list of endpoints, between, and behind."""
+    start, end = ("[", f"]:{port}") if family is Family.IPV6 else ("", f":{port}")
+    return start, f"{end}\n{start}", end
 
 
 def _some(places: Places, indexes: list[int], family: Family) -> Places:
     if not indexes:
         return NOWHERE
-    addresses = [places.addresses[index] for index in indexes]
-    ports = [places.ports[index] for index in indexes]
+    addresses = tuple([places.addresses[index] for index in indexes])
+    ports = tuple([places.ports[index] for index in indexes])
     make = IPv4Address if family is Family.IPV4 else IPv6Address
-    return Places(tuple(addresses), tuple(ports), _at([str(make(item)) for item in addresses], ports, family))
+    lines = [SocketAddress(make(address), port) for address, port in zip(addresses, ports, strict=True)]
+    return Places(addresses, ports, b"\n".join(sorted(str(line).encode() for line in lines)))
 
 
 def _places(candidates: Candidates) -> Places:

@@ -87,6 +87,21 @@ def socket_address(family: Family, number: int, port: int) -> SocketAddress:
     return SocketAddress(_address(family, number), port)
 
 
+def address_text(family: Family, number: int) -> bytes:
+    """An address by its number, as text."""
+    if family is Family.IPV4:  # Many have the same first three octets.
+        return _first_octets(number >> 8) + _OCTETS[number & 255]
+    return str(ipaddress.IPv6Address(number)).encode()
+
+
+@lru_cache(maxsize=4096)
+def _first_octets(number: int) -> bytes:
+    return b"%d.%d.%d." % (number >> 16, number >> 8 & 255, number & 255)
+
+
+_OCTETS = [b"%d" % number for number in range(256)]
+
+
 Range = tuple[int, int]
 
 

@@ -21,6 +21,7 @@ class TrafficPolicy(enum.StrEnum):
 
     CLUSTER = "Cluster"
     LOCAL = "Local"
+    __hash__ = str.__hash__
 
 
 class ServicePort(Struct, frozen=True, kw_only=True, gc=False):

@@ -149,8 +149,9 @@ class EndpointSlice(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def ready(self) -> ReadyEndpoints | None:
         """Its endpoints, if all are of its family and nothing is said of them but that they are ready and where."""
-        if isinstance(self.endpoints, LazyEndpoints) and self.endpoints.ready is not None:
-            return self.endpoints.ready
+        ready = self.endpoints.ready if isinstance(self.endpoints, LazyEndpoints) else None
+        if ready is not None:
+            return ready
         family = self.family
         if family is None:
             return None

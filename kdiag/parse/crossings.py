@@ -30,7 +30,8 @@ def crossings(
     an endpoint goes on to the filter table, where addresses without endpoints are refused: those with `refusing` keys, or
     whatever their port if an address alone may decide.
     """
-    met = {key for key in dispatch if key[0] and (b"", *key[1:]) in dispatch}
+    node_ports = {key[1:] for key in dispatch if not key[0]}
+    met = {key for key in dispatch if key[0] and key[1:] in node_ports}
     met |= {(b"", *key[1:]) for key in met}
     if not refusing or endpoints is None:
         return Crossings(frozenset(met))

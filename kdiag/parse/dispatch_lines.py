@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from kdiag.parse.chain_merge import Span
 from kdiag.parse.iptables_forms import COMMENT, ENDPOINT_KIND, LINK
@@ -26,38 +29,79 @@ _DISPATCHED = re.compile(
 
 # As most lines are: nothing else in them than where to, and a comment.
 _USUAL = re.compile(
-    rb"-A KUBE-SERVICES -d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp)(?:"
-    + COMMENT.pattern
-    + rb")? -m \2 --dport (\d+) -j (KUBE-(?:SVC|EXT)-[A-Z2-7]{16})"
+    rb"(?m:^)-A [A-Z-]++ (?:-d ([0-9a-f.:]++)/(?:32|128) )?+-p (tcp|udp|sctp)"
+    rb'(?: -m comment --comment "[^"\\\n]*+")?+ -m \2 --dport (\d++) -j (KUBE-(?:SVC|EXT)-[A-Z2-7]{16})(?:\n|\Z)'
 )
 
+Read = tuple[Key, bytes, tuple[bytes, ...]]
+"""The key of a dispatch line, what is left of it without the key and comments, and the Services' chains that it names."""
 
-class DispatchLine(NamedTuple):
-    """A rule of a dispatch chain: where it stands, and what is left of it without the key and comments.
 
-    `behind` counts the rules of the rest that stand before it in its chain. `links` are the Services' chains that it
-    names, in `text` each is `\\3`.
+class LineForm(NamedTuple):
+    """All of a dispatch line but where it stands and what is a Service's own.
+
+    `behind` counts the rules of the rest that stand before it in its chain. In `text` stands `\\2` for the key and `\\3` for the
+    name of a Service's chain.
     """
 
-    span: Span
     table: bytes
     chain: bytes
     behind: int
     text: bytes
+
+
+class DispatchLine(Struct, frozen=True):
+    """A rule of a dispatch chain: where it stands, its form, and the Services' chains that it names."""
+
+    span: Span
+    form: LineForm
     links: tuple[bytes, ...]
 
     @property
-    def form(self) -> tuple[object, ...]:
-        """All of it but where it stands and the names."""
-        return self[1:5]
+    def table(self) -> bytes:
+        """The table that it stands in."""
+        return self.form.table
+
+    @property
+    def place(self) -> tuple[bytes, bytes]:
+        """The table and the chain that it stands in."""
+        return self.form[:2]
 
 
-def read_line(raw: bytes, without_address: bool) -> tuple[Key, bytes, tuple[bytes, ...]] | None:
-    """Key, text and links of a dispatch line; None if it is for no address of a Service."""
+def read_lines(content: bytes, region: Span, *, without_address: bool) -> Iterator[tuple[int, Read | None]]:
+    """The lines of a region of one dispatch chain: where each ends, and what is in it; None if it is for no address of a
+    Service."""
+    position, stop = region
+    for usual in _USUAL.finditer(content, position, stop):
+        start, end = usual.span()
+        if position < start:
+            yield from _one_by_one(content, (position, start), without_address=without_address)
+        yield end, _usual_line(usual, without_address)
+        position = end
+    yield from _one_by_one(content, (position, stop), without_address=without_address)
+
+
+def _one_by_one(content: bytes, region: Span, *, without_address: bool) -> Iterator[tuple[int, Read | None]]:
+    start, stop = region
+    while start < stop:
+        end = content.index(b"\n", start) + 1
+        yield end, read_line(content[start : end - 1], without_address)
+        start = end
+
+
+def _usual_line(usual: re.Match[bytes], without_address: bool) -> Read | None:
+    address, protocol, port, link = usual.groups(b"")
+    return ((address, protocol, port), _USUAL_TEXT, (link,)) if address or without_address else None
+
+
+_USUAL_TEXT = b"\2 -j \3"
+
+
+def read_line(raw: bytes, without_address: bool) -> Read | None:
+    """What is in a dispatch line; None if it is for no address of a Service."""
     usual = _USUAL.fullmatch(raw)
     if usual is not None:
-        address, protocol, port, link = usual.groups()
-        return (address, protocol, port), b"\2 -j \3", (link,)
+        return _usual_line(usual, without_address)
     plain = COMMENT.sub(b"", raw)
     found = _DISPATCHED.fullmatch(plain)
     if found is None or not (found[2] is not None or without_address) or ENDPOINT_KIND in plain:

@@ -11,9 +11,10 @@ from itertools import accumulate, count, pairwise
 from operator import add
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, read_line
+from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, LineForm, read_line, read_lines
 
 ChainName = tuple[bytes, bytes]
 """A table, and a chain in it."""
@@ -54,11 +55,11 @@ class Dispatch(Struct):
 
     def _moved(self, line: DispatchLine) -> DispatchLine | None:
         """A line of the other dump where it stands here; None if it does not."""
-        places, (start, end) = self._places.get((line.table, line.chain)), line.span
+        places, (start, end) = self._places.get(line.place), line.span
         if self.like is None or places is None:
             return None
         place = places.starts.get(self.like.content[start : end - 1])
-        return line._replace(span=(place, place + end - start)) if place is not None else None
+        return replace(line, span=(place, place + end - start)) if place is not None else None
 
     def by_form(self) -> Mapping[object, list[Key]]:
         """The keys whose lines are not taken over from another dump, by the form of these lines."""
@@ -81,10 +82,7 @@ class Dispatch(Struct):
     def keeps_order(self, key: Key) -> bool:
         """True if the lines for a key that are taken from the other dump follow each other here as they do there."""
         lines = self.at(key)
-        return all(
-            one.span < other.span or (one.table, one.chain) != (other.table, other.chain)
-            for one, other in pairwise(lines)
-        )
+        return all(one.span < other.span or one.place != other.place for one, other in pairwise(lines))
 
     def places(self, name: ChainName, known: Places | None = None) -> Places | None:
         """The lines of a chain; None if one stands there twice. Those `known` from elsewhere need not be read."""
@@ -104,7 +102,7 @@ class Dispatch(Struct):
             self._doubled = [
                 key
                 for key, lines in self.lines.items()
-                if len(lines) > 1 and len({(line.table, line.chain) for line in lines}) < len(lines)
+                if len(lines) > 1 and len({line.place for line in lines}) < len(lines)
             ]
         return self._doubled
 
@@ -116,23 +114,31 @@ def read_dispatch(content: bytes, regions: Mapping[ChainName, Span], like: Dispa
         if found is not None:
             return found
     found = Dispatch(content, regions)
-    lines: dict[Key, list[DispatchLine]] = {}
-    for name, (start, stop) in regions.items():
-        behind, first, without_address = 0, start, DISPATCH[name]
-        for raw in content[start:stop].split(b"\n")[:-1]:
-            end = start + len(raw) + 1
-            read = read_line(raw, without_address)
+    several: dict[Key, list[DispatchLine]] = {}
+    for name, region in regions.items():
+        start, stop = region
+        behind, first = 0, start
+        forms: dict[tuple[int, bytes], LineForm] = {}
+        for end, read in read_lines(content, region, without_address=DISPATCH[name]):
             if read is None:
                 behind += 1
                 found.taken.append((first, start))
                 first = end
             else:
-                found.orderly = found.orderly and not behind
                 key, text, links = read
-                lines.setdefault(key, []).append(DispatchLine((start, end), *name, behind, text, links))
+                form = forms.get((behind, text))
+                if form is None:
+                    form = forms[behind, text] = LineForm(*name, behind, text)
+                line = DispatchLine((start, end), form, links)
+                if key in found.lines:
+                    several.setdefault(key, [*found.lines[key]]).append(line)
+                else:
+                    found.lines[key] = (line,)
+                found.orderly = found.orderly and not behind
             start = end
         found.taken.append((first, stop))
-    found.lines = {key: tuple(mine) for key, mine in lines.items()}
+    for key, lines in several.items():
+        found.lines[key] = tuple(lines)
     return found
 
 
@@ -154,7 +160,8 @@ def _read_after(content: bytes, regions: Mapping[ChainName, Span], like: Dispatc
                 return None
             key, text, links = read
             start = places.starts[raw]
-            come.setdefault(key, []).append(DispatchLine((start, start + len(raw) + 1), *name, 0, text, links))
+            line = DispatchLine((start, start + len(raw) + 1), LineForm(*name, 0, text), links)
+            come.setdefault(key, []).append(line)
         reads = [read_line(raw, DISPATCH[name]) for raw in known.starts.keys() - places.starts.keys()]
         gone += [read[0] for read in reads if read is not None]
         if places.starts:
@@ -164,7 +171,7 @@ def _read_after(content: bytes, regions: Mapping[ChainName, Span], like: Dispatc
     order = {name: position for position, name in enumerate(regions)}
     for key in sorted(changed):
         mine = [*found.at(key), *come.get(key, ())]
-        found.lines[key] = tuple(sorted(mine, key=lambda line: (order[line.table, line.chain], line.span)))
+        found.lines[key] = tuple(sorted(mine, key=lambda line: (order[line.place], line.span)))
         if not mine:
             del found.lines[key]
     found.changed = frozenset(changed)

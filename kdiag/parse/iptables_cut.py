@@ -11,7 +11,7 @@ stand together. A dump of another order is not cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 
@@ -24,12 +24,13 @@ from kdiag.parse.dump_tables import complement, has_returns, tables_of
 from kdiag.parse.endpoint_forms import EndpointForms
 from kdiag.parse.iptables_forms import ENDPOINT_KIND, LINK, ChainForms, ChainText
 from kdiag.parse.iptables_regions import (
+    Chains,
     add_endpoint_chains,
+    add_service_chains,
     find_regions,
     is_pure,
     largest_regions,
     read_declarations,
-    service_chains,
 )
 from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
 
@@ -112,6 +113,11 @@ class CutDump(Struct, eq=False):
             )
         return found
 
+    @property
+    def text_of(self) -> Callable[[bytes], ChainText | None]:
+        """What `text` is, quicker where all chains are read."""
+        return self.text if self.endpoints is None else self._texts.get
+
     def read_all(self) -> Mapping[bytes, ChainText]:
         """All chains of Services taken apart, by name."""
         for name in sorted(self.chains.keys() - self._texts.keys()) if self._texts else self.chains:
@@ -133,7 +139,7 @@ class CutDump(Struct, eq=False):
 
     def texts(self) -> tuple[bytes, ...]:
         """All rules that packets may meet, with what is a Service's own taken out."""
-        lines = {line.text for found in self.dispatch.values() for line in found}
+        lines = {line.form.text for found in self.dispatch.values() for line in found}
         shared = self.reached_texts()
         forms = [form for form, _ in self.endpoints.found] if self.endpoints is not None else []
         rest = b"\n".join(line for line in self.rest_text().split(b"\n") if line.startswith(b"-A "))
@@ -173,6 +179,7 @@ class CutDump(Struct, eq=False):
         found: set[bytes] = set()
         new = [*LINK.findall(rest), *looked_up]
         behind = set(_ENDPOINT_NAME.findall(rest)) if endpoints else set()
+        text_of = self.text_of
         while new or behind:
             # In the order in which they are named: each is read but once.
             new = [name for name in dict.fromkeys(new) if name not in found]
@@ -182,7 +189,7 @@ class CutDump(Struct, eq=False):
                     behind.update(self.endpoint_names(name) if name in self.chains else ())
             added = {ENDPOINT_KIND + name for name in behind} - found
             found |= added
-            texts = [text for text in map(self.text, new) if text is not None]
+            texts = [text for text in map(text_of, new) if text is not None]
             new = [link for text in texts for link in text.links]
             if self.endpoints is None:
                 # Whether the chains of endpoints lead on has not been looked at.
@@ -320,8 +327,11 @@ def cut_dump(
     """Cut up a complete dump of `iptables-save`; None if it is not of the form that can be.
 
     `in_part` leaves the chains of Services and endpoints unread until somebody asks for one: for a few Services. What is
-    the same in `like`, the dump of another node that was cut up as a whole and not `alone`, is not read again.
+    the same in `like`, the dump of another node that was cut up as a whole and not `alone`, is not read again; of a dump
+    that is cut in part, nothing is looked for there.
     """
+    if in_part:
+        like = None
     if not content.endswith(b"\n"):
         return None
     most = largest_regions(content)
@@ -333,10 +343,8 @@ def cut_dump(
         return None
     dispatch = read_dispatch(content, regions.dispatched, like.placed if like is not None else None)
     taken = [*regions.declared.values(), *regions.rules.values(), *dispatch.taken]
-    found = service_chains(content, regions.rules, like)
     where = regions.rules.get(ENDPOINT_KIND)
-    if found is None:
-        return None
+    found = Chains(ChainForms(like.forms if like is not None else None), keep_names=not alone)
     lines: LineNumbers | LineNumbersAfter = LineNumbers(content)
     if in_part:
         if where is not None and not is_pure(
@@ -344,6 +352,8 @@ def cut_dump(
         ):
             return None
     elif not add_endpoint_chains(found, content, where, like):
+        return None
+    if not add_service_chains(found, content, regions.rules, like):
         return None
     if not read_declarations(found, content, regions.declared, like):
         return None
@@ -365,7 +375,7 @@ def cut_dump(
         alone=alone,
         like=like,
         changed=frozenset(found.changed),
-        forms=ChainForms(like.forms if like is not None else None),
+        forms=found.forms,
         refusing=_refusing(dispatch, like),
         _texts=found.texts,
         _come=found.places,
@@ -374,8 +384,6 @@ def cut_dump(
     # A table ends once: what stands behind its end and before the next belongs to none.
     if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
         return None
-    if not in_part:
-        cut.read_all()
     cut.crossings = _crossings(cut, found.come)
     if alone and cut.endpoints is not None:
         # Where each endpoint's chain sends packets to is in the texts: memory is better spent on what follows.
@@ -387,7 +395,7 @@ def _refusing(dispatch: Dispatch, like: CutDump | None) -> frozenset[Key]:
     """The keys with rules in the filter table."""
     taken_over = like.refusing - dispatch.changed if like is not None and dispatch.like is not None else frozenset()
     keys = dispatch.changed & dispatch.lines.keys() if dispatch.like is not None else dispatch.lines
-    return taken_over.union([key for key in keys if any(line.table == b"filter" for line in dispatch.lines[key])])
+    return taken_over.union([key for key in keys for line in dispatch.lines[key] if line.form.table == b"filter"])
 
 
 def _crossings(cut: CutDump, come: EndpointForms | None) -> Crossings:

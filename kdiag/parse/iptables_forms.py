@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from kdiag.parse.dispatch_lines import Key
     from kdiag.parse.endpoint_forms import EndpointForms
 
-COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]|\\.)*+"|[^"\s]++)')
+COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]++|\\.)*+"|[^"\s]++)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
-# The usual first rule of a chain: what is in front of the key, the key, and where to.
-_FIRST = re.compile(
-    rb"((?:! -[si] \S++ )?+)-d ([0-9a-f.:]++)/(?:32|128) -p (tcp|udp|sctp)"
-    rb'(?: -m comment --comment "[^"\\\n]*+")?+ -m \3 --dport (\d++)( -j [A-Z-]++)'
+CHAIN = re.compile(
+    rb"-A (KUBE-[A-Z]++-[A-Z2-7]{16}) (?:((?:! -[si] \S++ )?+)-d ([0-9a-f.:]++)/(?:32|128) -p (tcp|udp|sctp)"
+    rb'(?: -m comment --comment "[^"\\\n]*+")?+ -m \4 --dport (\d++)( -j [A-Z-]++)\n|[^\n]*+\n)'
+    rb"((?:-A \1 [^\n]*+\n)*+)"
 )
+"""The lines of one chain: its name; of its first rule, if that is the usual one, what is in front of the key, the key, and where
+to; and the other rules."""
 LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
 ENDPOINT_KIND = b"KUBE-SEP-"
@@ -58,7 +60,7 @@ class ChainForm(Struct, frozen=True):
         return lists.pop() if len(lists) == 1 else None
 
 
-class Sent(NamedTuple):
+class Sent(Struct, frozen=True):
     """Where the chains of some endpoints send packets to, one place a line in their order (`10.244.1.5:8080`), and the form
     of these chains."""
 
@@ -92,6 +94,7 @@ class _Usual(NamedTuple):
     layout: struct.Struct
     others: tuple[bytes, ...]
     form: ChainForm
+    kind: bytes
 
 
 class ChainForms:
@@ -99,7 +102,7 @@ class ChainForms:
 
     def __init__(self, like: ChainForms | None = None) -> None:
         self._known: dict[bytes, ChainForm] = dict(like._known) if like is not None else {}
-        self._usual: dict[tuple[int, int, bytes], _Usual] = dict(like._usual) if like is not None else {}
+        self._usual: dict[tuple[bytes, int, bytes, bytes], _Usual] = dict(like._usual) if like is not None else {}
         self._numbers: dict[object, int] = dict(like._numbers) if like is not None else {}
 
     @property
@@ -119,27 +122,43 @@ class ChainForms:
 
         `endpoints` are the chains of endpoints in the same dump, if they were read.
         """
-        start, rest = len(b"-A ") + len(name) + 1, block.index(b"\n") + 1
-        head, keys = _without_keys(block[start : rest - 1])
-        size = (start, len(block) - rest, head)
+        found = CHAIN.match(block)
+        if found is not None and endpoints is not None:
+            return self.read_found(found, endpoints, keep_names=keep_names)
+        return self._read_any(name, block, endpoints, keep_names=keep_names)
+
+    def read_found(self, found: re.Match[bytes], endpoints: EndpointForms, *, keep_names: bool) -> ChainText:
+        """The same of what CHAIN found."""
+        name, before, address, protocol, port, after, others = found.groups()
+        if before is None:
+            return self._read_any(name, found[0], endpoints, keep_names=keep_names)
+        kind = name[:-HASH_LENGTH]
+        size = (kind, len(others), before, after)
         usual = self._usual.get(size)
-        if usual is not None and endpoints is not None:
-            parts = usual.layout.unpack_from(block, rest)
+        if usual is not None:
+            parts = usual.layout.unpack(others)
             names = parts[1::2]
-            same = parts[::2] == usual.others and block.count(b"\n", rest) == len(names)
+            same = parts[::2] == usual.others and others.count(b"\n") == len(names)
             sent = endpoints.sent_to(names) if same else None
             # There are chains of all these names, so they are names.
             if sent is not None:
-                return _text(usual.form, names if keep_names else (), [], keys, name, sent)
+                keys = ((address, protocol, port),)
+                return ChainText(usual.form, names if keep_names else (), (), keys, usual.kind, sent)
+        text = self._read_any(name, found[0], endpoints, keep_names=keep_names)
+        if text.form.regular and len(text.form.runs) == 1:
+            start = len(b"-A ") + len(name) + 1
+            lines = tuple([line[start:-HASH_LENGTH] for line in others[:-1].split(b"\n")])
+            if _is_usual(before + after, lines):
+                layout = [f"{start}x{len(line)}s{HASH_LENGTH}sx" for line in lines]
+                self._usual[size] = _Usual(struct.Struct("".join(layout)), lines, text.form, kind)
+        return text
+
+    def _read_any(self, name: bytes, block: bytes, endpoints: EndpointForms | None, *, keep_names: bool) -> ChainText:
         form, names, links, keys = self._taken_apart(name, block)
-        if form.regular and len(form.runs) == 1:
-            others = tuple([line[start:-HASH_LENGTH] for line in block[rest:-1].split(b"\n")])
-            if _is_usual(head, others):
-                lines = [f"{start}x{len(line)}s{HASH_LENGTH}sx" for line in others]
-                self._usual[size] = _Usual(struct.Struct("".join(lines)), others, form)
         listed = form.listed(names)
         sent = endpoints.sent_to(listed) if endpoints is not None and listed is not None else None
-        return _text(form, names if keep_names else (), links, keys, name, sent)
+        kept = names if keep_names else ()
+        return ChainText(form, kept, tuple(links), tuple(keys), name[:-HASH_LENGTH], sent)
 
     def _taken_apart(self, name: bytes, block: bytes) -> tuple[ChainForm, tuple[bytes, ...], list[bytes], list[Key]]:
         """The form of any chain, the hashes in the names of endpoints' chains, the names of others, and the keys."""
@@ -163,16 +182,6 @@ class ChainForms:
         return known, tuple([part[:HASH_LENGTH] for part in parts]), links, keys
 
 
-def _without_keys(rule: bytes) -> tuple[bytes, list[Key]]:
-    """A rule without comments and keys, and these keys."""
-    usual = _FIRST.fullmatch(rule)
-    if usual is not None:
-        before, address, protocol, port, after = usual.groups()
-        return before + b"\2" + after, [(address, protocol, port)]
-    rule = COMMENT.sub(b"", rule)
-    return _KEY.sub(b"\2", rule), _KEY.findall(rule)
-
-
 def _is_usual(head: bytes, others: Iterable[bytes]) -> bool:
     """True if nothing of a Service's own is in a rule, nor in others that each end where the hash of an endpoint begins."""
     return not (LINK.search(head) or ENDPOINT_KIND in head) and all(
@@ -183,12 +192,6 @@ def _is_usual(head: bytes, others: Iterable[bytes]) -> bool:
         and not _KEY.search(line)
         for line in others
     )
-
-
-def _text(
-    form: ChainForm, names: tuple[bytes, ...], links: list[bytes], keys: list[Key], chain: bytes, sent: Sent | None
-) -> ChainText:
-    return ChainText(form, names, tuple(links), tuple(keys), chain[:-HASH_LENGTH], sent)
 
 
 def _chain_form(text: bytes) -> tuple[tuple[tuple[str, bytes, bool], ...], tuple[tuple[int, ...], ...], bool]:

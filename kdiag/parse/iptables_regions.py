@@ -19,7 +19,7 @@ from kdiag.parse.declarations import Declared, declared_alike, declares_only
 from kdiag.parse.dispatch_lines import DISPATCH
 from kdiag.parse.dispatch_regions import ChainName
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
-from kdiag.parse.iptables_forms import ENDPOINT_KIND, ChainText
+from kdiag.parse.iptables_forms import CHAIN, ENDPOINT_KIND, ChainForms, ChainText
 
 if TYPE_CHECKING:
     from kdiag.parse.iptables_cut import CutDump
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
 """The largest first: what is found needs not be searched for the others."""
 
-_BLOCK = re.compile(rb"-A (KUBE-[A-Z]+-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
 _HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
 _SHORT_BYTES = 4_000
 _BYTES_A_CHANGE = 4_000
@@ -35,16 +34,20 @@ _BYTES_A_CHANGE = 4_000
 
 
 class Chains(Struct):
-    """The chains of Services, where each stands, in order of the dump, and what is known of them from another dump; and
-    those of endpoints. `changed` are the names of chains that are not as in that dump, or that lead to such; `come` are the
-    endpoints' chains that are not, and `places` where they stand, if the others are taken from there. `alike` are the regions that were compared."""
+    """The chains of Services, where each stands, in order of the dump, and what is in them; and those of endpoints, without
+    which no chain is read. `changed` are the names of chains that are not as in another dump, or that lead to such; `come` are the
+    endpoints' chains that are not, and `places` where they stand, if the others are taken from there; `differing` are the hashes in
+    the names of endpoints' chains that are not there as in the other dump. `alike` are the regions that were compared."""
 
+    forms: ChainForms
+    keep_names: bool = True
     spans: dict[bytes, Span] = field(default_factory=dict)
     texts: dict[bytes, ChainText] = field(default_factory=dict)
     endpoints: EndpointForms | None = None
     changed: set[bytes] = field(default_factory=set)
     come: EndpointForms | None = None
     places: dict[bytes, Span] = field(default_factory=dict)
+    differing: set[bytes] = field(default_factory=set)
     alike: dict[bytes, Alike] = field(default_factory=dict)
 
 
@@ -143,9 +146,8 @@ def without(spans: list[Span], region: Span) -> list[Span]:
     return [(start, end) for start, end in parts if start < end]
 
 
-def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump | None) -> Chains | None:
-    """All but the endpoints; None unless chains of one kind follow each other without a line left."""
-    found = Chains()
+def add_service_chains(found: Chains, content: bytes, regions: Mapping[bytes, Span], like: CutDump | None) -> bool:
+    """Add all but the endpoints, which were read before. False unless chains of one kind follow each other without a line left."""
     known = [(span, name) for name, span in like.chains.items()] if like is not None else []
     for kind in sorted(SERVICE_KINDS, key=lambda kind: regions.get(kind, (0, 0))):
         region = regions.get(kind)
@@ -153,25 +155,25 @@ def service_chains(content: bytes, regions: Mapping[bytes, Span], like: CutDump 
         if like is not None and alike is not None:
             found.alike[kind] = alike
             if not _add_merged(found, known, alike, content, kind):
-                return None
+                return False
             continue
-        new: dict[bytes, Span] = {}
-        if region is not None and not _add_chains(content, region, kind, new):
-            return None
-        found.spans.update(new)
-        if like is not None:
-            found.changed.update(new)
-            if kind in like.regions:
-                found.changed.update([name for _, name in known if name.startswith(kind)])
+        if region is not None and not _add_chains(found, content, region, kind):
+            return False
+        if like is not None and kind in like.regions:
+            found.changed.update([name for _, name in known if name.startswith(kind)])
     if like is not None:
-        found.texts = dict(like.read_all())
+        found.changed.update(found.texts)
+        new, found.texts = found.texts, dict(like.read_all())
         for name in found.changed:
             found.texts.pop(name, None)
-    return found
+        found.texts.update(new)
+        if found.endpoints is not None and found.differing:
+            _send_again(found, found.endpoints)
+    return True
 
 
 def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like: CutDump | None) -> bool:
-    """Read the chains of endpoints. False if they are not in order or lead on to others."""
+    """Add the chains of endpoints. False if they are not in order or lead on to others."""
     alike = None
     if region is not None and like is not None and like.endpoints is not None:
         alike = _alike(like, ENDPOINT_KIND, content, region)
@@ -181,7 +183,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     if like is None or like.endpoints is None or alike is None or places is None:
         found.endpoints = endpoint_forms(content, region)
         if like is not None and like.endpoints is not None and found.endpoints is not None:
-            _send_again(found, found.endpoints, {*like.endpoints.names(), *found.endpoints.names()})
+            found.differing = {*like.endpoints.names(), *found.endpoints.names()}
         return found.endpoints is not None
     found.places = places
     gone = _HASH.findall(b"".join([like.content[start:end] for (start, end), _ in alike.pairs]))
@@ -190,7 +192,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
     if new is None:
         return False
     found.endpoints, found.come = like.endpoints.changed(gone, new), new
-    _send_again(found, found.endpoints, {*gone, *new.names()})
+    found.differing = {*gone, *new.names()}
     return True
 
 
@@ -210,10 +212,10 @@ def read_declarations(found: Chains, content: bytes, declared: Mapping[bytes, Sp
     return True
 
 
-def _send_again(found: Chains, endpoints: EndpointForms, changed: set[bytes]) -> None:
-    """Find out again where chains send packets to whose endpoints' chains changed, by the hash in the names of these."""
+def _send_again(found: Chains, endpoints: EndpointForms) -> None:
+    """Find out again where chains of another dump send packets to whose endpoints' chains are not the same."""
     for name, text in found.texts.items():
-        if not changed.isdisjoint(text.endpoints):
+        if not found.differing.isdisjoint(text.endpoints):
             listed = text.form.listed(text.endpoints)
             found.texts[name] = replace(text, sent=None if listed is None else endpoints.sent_to(listed))
             found.changed.add(name)
@@ -242,12 +244,8 @@ def _add_merged(found: Chains, chains: list[tuple[Span, bytes]], alike: Alike, c
         # A chain must not stand in two places.
         if len(spans) < count:
             return False
-        if come[0] < come[1]:
-            new: dict[bytes, Span] = {}
-            if not _add_chains(content, come, kind, new) or not spans.keys().isdisjoint(new):
-                return False
-            spans.update(new)
-            found.changed.update(new)
+        if come[0] < come[1] and not _add_chains(found, content, come, kind):
+            return False
         position = bisect_left(chains, ((gone[1],),), following)
         found.changed.update([name for _, name in chains[following:position]])
         there, here = gone[1], come[1]
@@ -275,12 +273,16 @@ def _places_of_new(content: bytes, alike: Alike) -> dict[bytes, Span] | None:
     return found
 
 
-def _add_chains(content: bytes, region: Span, kind: bytes, chains: dict[bytes, Span]) -> bool:
-    """Note where each chain of a region stands. False unless chains of the kind follow each other without a line left."""
-    position = region[0]
-    for found in _BLOCK.finditer(content, *region):
-        if found.start() != position or found[1] in chains or not found[1].startswith(kind):
+def _add_chains(chains: Chains, content: bytes, region: Span, kind: bytes) -> bool:
+    """Note where each chain of a region stands, and read it. False unless chains of the kind follow each other without a line left."""
+    position, endpoints = region[0], chains.endpoints
+    for found in CHAIN.finditer(content, *region):
+        name = found[1]
+        start, end = span = found.span()
+        if start != position or name in chains.spans or not name.startswith(kind):
             return False
-        position = found.end()
-        chains[found[1]] = found.span()
+        position = end
+        chains.spans[name] = span
+        if endpoints is not None:
+            chains.texts[name] = chains.forms.read_found(found, endpoints, keep_names=chains.keep_names)
     return position == region[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -116,6 +116,11 @@ class CutTable:
     def text(self, name: bytes) -> ChainText | None:
         """A chain of a Service taken apart; None if there is none of this name."""
         return self.texts_read.get(name)
+
+    @property
+    def text_of(self) -> Callable[[bytes], ChainText | None]:
+        """What `text` is."""
+        return self.texts_read.get
 
     def texts(self) -> tuple[bytes, ...]:
         """All rules that packets may meet, with what is a Service's own taken out."""

@@ -13,8 +13,8 @@ from kdiag.compare.telling import TellingRules
 from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
-from kdiag.model.addresses import Family
-from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, FrontendKind, Position
+from kdiag.model.addresses import Family, address_text, family_of
+from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, Position
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.planes.interface import sends_on
@@ -63,12 +63,18 @@ class Outdated(Struct):
     clients: Collection[tuple[Position, bool]]
 
 
-class Shape(Struct, frozen=True):
+class RulesForm(Struct, frozen=True, cache_hash=True):
     """What the rules of an offer are like, but for names, addresses and ports: the lines for its address and the chains
-    that these lead to, with the API's endpoints. `names` are those of the chains."""
+    that these lead to."""
 
     lines: tuple[object, ...]
     chains: tuple[object, ...]
+
+
+class Shape(Struct, frozen=True):
+    """The form of an offer's rules, with the API's endpoints; `names` are those of the chains."""
+
+    form: RulesForm
     cluster: Places
     local: Places
     names: tuple[bytes, ...]
@@ -199,24 +205,25 @@ class SortedOffers(Struct):
         return chains, keys
 
 
-def _key(item: Outlook, target: ServiceAddress) -> Key:
-    address = b"" if target.kind is FrontendKind.NODE_PORT else str(target.address).encode()
-    return (address, item.protocol, b"%d" % target.port)
+def _key_and_spot(item: Outlook, target: ServiceAddress) -> tuple[Key, Spot]:
+    spot = spot_of(target, item.service_port.protocol)
+    address = b"" if spot[0] is None else address_text(family_of(target.address), spot[0])
+    return (address, item.protocol, b"%d" % target.port), spot
 
 
 def offers_of(item: Outlook) -> Iterable[Offer]:
     """What a Service port is offered at: NodePorts of one number are one offer."""
     if len(item.targets) == 1:  # As most have.
         (target,) = item.targets
-        key = _key(item, target)
-        return (Offer(key, spot_of(target, item.service_port.protocol), item, [target], (key,)),)
+        key, spot = _key_and_spot(item, target)
+        return (Offer(key, spot, item, [target], (key,)),)
     found: dict[Key, Offer] = {}
     keys: list[Key] = []
     for target in item.targets:
-        key = _key(item, target)
+        key, spot = _key_and_spot(item, target)
         if key in found:
             found[key].targets.append(target)
         else:
-            found[key] = Offer(key, spot_of(target, item.service_port.protocol), item, [target], keys)
+            found[key] = Offer(key, spot, item, [target], keys)
             keys.append(key)
     return found.values()

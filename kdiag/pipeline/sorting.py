@@ -6,13 +6,13 @@ See `kdiag.pipeline.twins` for what that is good for.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from kdiag.expect.outlook import Outlook, Outlooks, Places
-from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.addresses import AddressSet, Family, address_text
 from kdiag.model.dataplane import FrontendKind
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.api_fields import ipv4_numbers
@@ -20,7 +20,7 @@ from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText, Sent
 from kdiag.pipeline.first_node import FirstNode, is_same
-from kdiag.pipeline.offers import Kind, Offer, Outdated, Shape, SortedOffers, offers_of
+from kdiag.pipeline.offers import Kind, Offer, Outdated, RulesForm, Shape, SortedOffers, offers_of
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
@@ -40,9 +40,15 @@ class Sorter:
         self.local = local
         self.distinctions = distinctions
         self.family = distinctions.family
+        self.marked, self.text_of = cut.marked, cut.text_of
+        self.like = cut.like if isinstance(cut, CutDump) else None
+        self.shapes = cut.shapes if isinstance(cut, CutDump) and cut.is_first else None
         self.changed = cut.changed if isinstance(cut, CutDump) else frozenset()
         found = cut.crossings
         self.met, self.refused = set(found.met), found.refused
+        self.local_classes = distinctions.of_set(local)
+        self._usual: dict[tuple[object, ...], RulesForm] = {}
+        self._kinds: dict[tuple[object, ...], Kind] = {}
         self.first = first
         self.known: Mapping[Key, tuple[Offer, Kind]] = {}
         self.differing: Collection[Key] = ()
@@ -78,7 +84,7 @@ class Sorter:
         taken_over = {kind: len(ofkind) for kind, ofkind in found.kinds.items()}
         for offer in offers:
             service = offer.item.service_port.service
-            usual = service not in alone and found.claims[offer.key] == 1
+            usual = found.claims[offer.key] == 1 and service not in alone
             kind = self.kind(offer) if usual else None
             outdated = self._outdated(offer) if usual and kind is None and service not in moving else None
             if kind is not None:
@@ -91,8 +97,9 @@ class Sorter:
             found.apart += [item.offer for item in found.outdated.pop(unknown)]
         for kind, ofkind in found.kinds.items():
             # The one with the fewest endpoints is walked: of those taken over it is in front.
-            new = range(max(taken_over.get(kind, 0), 1), len(ofkind))
-            least = min((0, *new), key=lambda index: ofkind[index].size)
+            places = [0, *range(max(taken_over.get(kind, 0), 1), len(ofkind))]
+            sizes = [ofkind[place].size for place in places]
+            least = places[sizes.index(min(sizes))]
             ofkind[0], ofkind[least] = ofkind[least], ofkind[0]
         if self.first is not None and self.first.distinctions is self.distinctions:
             self.first.keep(found, outlooks, set_apart)
@@ -134,13 +141,13 @@ class Sorter:
         node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
         addresses, ports = self.distinctions.named, self.distinctions.named_ports
         for offer in offers:
-            first = offer.targets[0]
-            if offer.key[0]:
+            number, _, port = offer.spot
+            if number is not None:
                 if offer.key[1:] in node_ports:
                     self.met |= {offer.key, (b"", *offer.key[1:])}
-                named = offer.key[0] in stray or int(first.address) in addresses
+                named = offer.key[0] in stray or number in addresses
             else:
-                named = first.port in ports
+                named = port in ports
             if named:
                 self.met.add(offer.key)
 
@@ -150,20 +157,14 @@ class Sorter:
         return known[1] if known is not None and is_same(known[0], offer) else self._kind(offer)
 
     def _kind(self, offer: Offer) -> Kind | None:
-        item, key = offer.item, offer.key
-        first = offer.targets[0]
+        item, first, value = offer.item, offer.targets[0], offer.spot[0]
         kind = first.kind
-        if kind is not FrontendKind.NODE_PORT and len(offer.targets) > 1:
+        if offer.key in self.met or (value is not None and len(offer.targets) > 1):
             return None
-        value = int(first.address)
-        is_local = kind is FrontendKind.NODE_PORT or self._is_local(value)
-        alike = item.alike(kind, is_local=is_local)
-        if alike is None:
-            return None
-        if key in self.met:
-            return None
-        shape = self._shape(offer)
-        if shape is None or (
+        address = len(offer.targets) if value is None else self.distinctions.of_address(value)
+        alike = item.alike(kind, is_local=value is None or address in self.local_classes)
+        form = self._form(offer) if alike is not None else None
+        if form is None or (
             self.refused
             and any(
                 (item.protocol, place) in self.refused
@@ -172,9 +173,12 @@ class Sorter:
             )
         ):
             return None
-        classes = (self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol))
-        address = len(offer.targets) if kind is FrontendKind.NODE_PORT else self.distinctions.of_address(value)
-        return Kind((kind, address, self.distinctions.of_port(first.port), alike, shape.lines, shape.chains, classes))
+        classes = self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol)
+        parts = (kind, address, self.distinctions.of_port(first.port), alike, form, classes)
+        known = self._kinds.get(parts)
+        if known is None:
+            known = self._kinds[parts] = Kind(parts)
+        return known
 
     def _outdated(self, offer: Offer) -> tuple[Kind, Outdated] | None:
         """The kind that an offer is of, but for its endpoints. None where that is not enough to tell what its rules do, or
@@ -209,29 +213,51 @@ class Sorter:
 
     def _place(self, address: int, port: int) -> bytes:
         form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
-        return form % (self._text_of(address), port)
-
-    def _text_of(self, address: int) -> bytes:
-        return str(IPv6Address(address) if self.family is Family.IPV6 else IPv4Address(address)).encode()
+        return form % (address_text(self.family, address), port)
 
     def _is_local(self, value: int) -> bool:
         return any(low <= value <= high for low, high in self.local.ranges)
 
-    def _shape(self, offer: Offer) -> Shape | None:
-        """The shape of an offer's rules; None if they are not of the usual form. What is the same on the first node is not
-        worked out again."""
-        like = self.cut.like if isinstance(self.cut, CutDump) else None
+    def _form(self, offer: Offer) -> RulesForm | None:
+        """The form of an offer's rules; None if it is not a usual one. What is the same on the first node is not worked out
+        again."""
+        like = self.like
         known = like.shapes.get(offer.key) if like is not None else None
         if like is not None and isinstance(known, Shape) and self._still_has(offer, known, like):
-            return known
+            return known.form
+        found = self._usual_form(offer) or self._any_form(offer)
+        if found is None:
+            return None
+        form, names = found
+        if self.shapes is not None:
+            self.shapes[offer.key] = Shape(form, offer.item.cluster, offer.item.local, names)
+        return form
+
+    def _usual_form(self, offer: Offer) -> tuple[RulesForm, tuple[bytes, ...]] | None:
+        """The form of an offer's rules if they are as most are, and the names of the chains; None if they are not: one line, and
+        one chain with the endpoints for Cluster policies, where none is Local."""
+        item, found = offer.item, self.cut.dispatch.get(offer.key, ())
+        if len(found) != 1 or len(found[0].links) != 1 or len(offer.keys) != 1:
+            return None
+        (line,) = found
+        text = self.text_of(line.links[0])
+        if text is None or text.links or text.keys != offer.keys or not text.form.regular:
+            return None
+        sent, wanted = text.sent, item.cluster.at
+        if sent is None or not wanted or item.local.at or sent.places != wanted or sent.protocol != item.protocol:
+            return None
+        asked = (line.form, text.kind, text.form.number, sent.form)
+        form = self._usual.get(asked)
+        if form is None:
+            chain = (text.kind, text.form.number, (), (0,), (sent.form, True, False))
+            form = self._usual[asked] = RulesForm(((line.form, (0,)),), (chain,))
+        return form, line.links
+
+    def _any_form(self, offer: Offer) -> tuple[RulesForm, tuple[bytes, ...]] | None:
+        """The form of any rules, and the names of the chains; None if they are not of the usual form."""
         lines, numbers = self._lines(offer)
         chains = self._chains(offer, numbers)
-        if chains is None:
-            return None
-        shape = Shape(lines, chains, offer.item.cluster, offer.item.local, tuple(numbers))
-        if isinstance(self.cut, CutDump) and self.cut.is_first:
-            self.cut.shapes[offer.key] = shape
-        return shape
+        return (RulesForm(lines, chains), tuple(numbers)) if chains is not None else None
 
     def _still_has(self, offer: Offer, known: Shape, like: CutDump) -> bool:
         """True if the rules and the endpoints of an offer are those that it had where its shape was worked out."""
@@ -239,15 +265,13 @@ class Sorter:
         if item.cluster is not known.cluster or item.local is not known.local:
             return False
         lines, others = self.cut.dispatch.get(key, ()), like.dispatch.get(key, ())
-        if [line[1:] for line in lines] != [line[1:] for line in others]:
+        if [(line.form, line.links) for line in lines] != [(line.form, line.links) for line in others]:
             return False
         return self.changed.isdisjoint(known.names)
 
     def _lines(self, offer: Offer) -> tuple[tuple[object, ...], dict[bytes, int]]:
         """The form of the lines for an offer's address, and the chains that they name, numbered."""
         found = self.cut.dispatch.get(offer.key, ())
-        if len(found) == 1 and len(found[0].links) == 1:  # As most are.
-            return ((found[0].form, (0,)),), {found[0].links[0]: 0}
         numbers: dict[bytes, int] = {}
         lines = [(line.form, tuple([numbers.setdefault(name, len(numbers)) for name in line.links])) for line in found]
         return tuple(lines), numbers
@@ -256,7 +280,7 @@ class Sorter:
         """The chains that are reached from these, in the order in which they are named; each that is new gets a number."""
         queue = list(numbers)
         for name in queue:  # grows while it is read
-            text = self.cut.text(name)
+            text = self.text_of(name)
             for link in text.links if text is not None else ():
                 if link not in numbers:
                     numbers[link] = len(numbers)
@@ -266,18 +290,11 @@ class Sorter:
     def _chains(self, offer: Offer, numbers: dict[bytes, int]) -> tuple[object, ...] | None:
         """The chains that are reached, and whose endpoints are in each."""
         found: list[object] = []
-        item, keys = offer.item, offer.keys
         for _, text in self._behind(numbers):
-            if text is None or not text.form.regular:
+            chain = _chain(offer, text, numbers) if text is not None else None
+            if chain is None:
                 return None
-            endpoints = _endpoints(item, text.sent) if text.sent is not None else None
-            if endpoints is None:
-                return None
-            try:
-                mine = tuple([keys.index(key) for key in text.keys])
-            except ValueError:
-                return None  # It is about an address that the port does not have.
-            found.append((text.kind, text.form.number, tuple([numbers[link] for link in text.links]), mine, endpoints))
+            found.append(chain)
         return tuple(found)
 
     def _classes_of(self, places: Places, protocol: bytes) -> object:
@@ -285,7 +302,7 @@ class Sorter:
         if not places.at:
             return ()
         distinctions = self.distinctions
-        marked = self.cut.marked.get(protocol)
+        marked = self.marked.get(protocol)
         if marked is not None and not marked.isdisjoint(places.listed):
             return frozenset(
                 (
@@ -302,6 +319,19 @@ class Sorter:
             (distinctions.of_address(address), distinctions.of_port(port))
             for address, port in zip(places.addresses, places.ports, strict=True)
         )
+
+
+def _chain(offer: Offer, text: ChainText, numbers: Mapping[bytes, int]) -> tuple[object, ...] | None:
+    """What a chain is like, and whose endpoints are in it; None if it is not of the usual form."""
+    endpoints = _endpoints(offer.item, text.sent) if text.sent is not None and text.form.regular else None
+    if endpoints is None:
+        return None
+    try:
+        mine = tuple([offer.keys.index(key) for key in text.keys])
+    except ValueError:
+        return None  # It is about an address that the port does not have.
+    links = tuple([numbers[link] for link in text.links]) if text.links else ()
+    return text.kind, text.form.number, links, mine, endpoints
 
 
 def _endpoints(item: Outlook, sent: Sent) -> tuple[bytes, bool, bool] | None:

@@ -72,6 +72,7 @@ class Distinctions:
                 told += [AddressSet.span(self.family, low, top), AddressSet.span(self.family, high, top)]
         known: Numbers = {} if numbers is None else numbers
         self._starts, self._classes = _stretches([item.ranges for item in told], _ways(network), known)
+        self._alone = {number: frozenset((number,)) for number in self._classes}
         named = [pair for text in texts for pair in _port_literals(text)]
         named += [pair for item, _ in read for member in item.members for pair in _port_literals(member.encode())]
         self.named_ports = frozenset(low for low, high in named if low == high)
@@ -97,7 +98,7 @@ class Distinctions:
         """The classes of some addresses."""
         low = bisect_right(self._starts, min(addresses))
         if bisect_right(self._starts, max(addresses)) == low:
-            return frozenset((self._classes[low - 1],))
+            return self._alone[self._classes[low - 1]]
         return frozenset([self._classes[bisect_right(self._starts, address) - 1] for address in addresses])
 
     def of_set(self, addresses: AddressSet) -> frozenset[int]:

@@ -7,7 +7,7 @@ import ipaddress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kdiag.model.addresses import AddressSet, Family, parse_address
+from kdiag.model.addresses import Address, AddressSet, Family, address_text, family_of, parse_address
 
 TOP = (1 << Family.IPV4.bits) - 1
 # Both ends of the family are met, and in between there is room for gaps.
@@ -68,3 +68,11 @@ def test_an_address_is_what_the_standard_library_takes_for_one(text: str) -> Non
         expected = None
     assert parse_address(text) == expected
     assert parse_address(f" [{text}%eth0] ") == expected
+
+
+@given(st.ip_addresses())
+@example(ipaddress.ip_address("0.0.0.0"))
+@example(ipaddress.ip_address("255.255.255.255"))
+@example(ipaddress.ip_address("::ffff:10.0.0.1"))
+def test_text_is_made_of_a_number_as_the_standard_library_does(address: Address) -> None:
+    assert address_text(family_of(address), int(address)) == str(address).encode()

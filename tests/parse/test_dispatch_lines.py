@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kdiag.parse import dispatch_lines
-from kdiag.parse.dispatch_lines import DISPATCH, read_line
+from kdiag.parse.dispatch_lines import DISPATCH, read_line, read_lines
 from tests.corpus_fixtures import cluster
 
 CLUSTERS = ("v1.20.2-iptables-legacy", "v1.36.2-iptables-nft", "dual-v1.36.2-iptables-nft")
@@ -28,6 +28,28 @@ def test_usual_lines_are_read_like_any(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dispatch_lines, "_USUAL", re.compile(rb"(?!)"))
     assert quick == {raw: read_line(raw, False) for raw in lines}
     assert sum(found is not None for found in quick.values()) > 20
+
+
+@pytest.mark.parametrize("without_address", [True, False])
+def test_lines_that_follow_each_other_are_read_like_each_of_them(without_address: bool) -> None:
+    lines = [
+        b"-d 10.96.0.1/32 -p tcp -m tcp --dport 443 -j KUBE-SVC-NPX46M4PTMTKRN6Y",
+        b'-d 10.96.0.2/32 -p tcp -m comment --comment "of \\"two\\"" -m tcp --dport 443 -j KUBE-SVC-NPX46M4PTMTKRN6Y',
+        b"-p udp -m udp --dport 30053 -j KUBE-EXT-NPX46M4PTMTKRN6Y",
+        b"-d 10.96.0.3/32 -p tcp -m tcp --dport 443 -j KUBE-SVC-NPX46M4PTMTKRN6YX",
+        b'-d 10.96.0.4/32 -p tcp -m comment --comment "-A KUBE-SERVICES -d 10.96.0.5/32" -m tcp --dport 1 -j REJECT',
+        b'-d 10.96.0.6/32 -p udp -m comment --comment "usual" -m udp --dport 53 -j KUBE-SVC-NPX46M4PTMTKRN6Y',
+        b"-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS",
+    ]
+    raws = [b"-A KUBE-SERVICES " + line for line in lines]
+    before = b":KUBE-SERVICES - [0:0]\n"
+    text = b"\n".join([before[:-1], *raws, b"COMMIT", b""])
+    start, ends = len(before), [len(before)]
+    for raw in raws:
+        ends.append(ends[-1] + len(raw) + 1)
+    found = list(read_lines(text, (start, ends[-1]), without_address=without_address))
+    assert found == list(zip(ends[1:], [read_line(raw, without_address) for raw in raws], strict=True))
+    assert sum(read is not None for _, read in found) == 6 - (not without_address)
 
 
 @pytest.mark.parametrize(
