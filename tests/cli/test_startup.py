@@ -179,17 +179,14 @@ def test_rules_of_one_mode_need_nothing_of_the_others(iptables_cluster: Path) ->
     assert not modules & {"kdiag.checks.range_overlap", "kdiag.cli.preflight", "kdiag.cli.trace", "kdiag.render.text"}
 
 
-def test_yaml_is_for_clusters_with_some_that_people_wrote(iptables_cluster: Path, tmp_path: Path) -> None:
-    edited = tmp_path / "edited"
-    shutil.copytree(iptables_cluster, edited)
-    _, modules = imported("check-rules", "--snapshot", str(edited), "-o", "json", exit_code=3)
-    assert "yaml" not in modules
-    config_maps = edited / "cluster" / "kube-system-configmaps.json"
-    written = config_maps.read_text()
-    assert "mode: iptables\\n" in written
-    config_maps.write_text(written.replace("mode: iptables\\n", "mode: iptables # as ever\\n"))
-    _, modules = imported("check-rules", "--snapshot", str(edited), "-o", "json", exit_code=3)
+def test_yaml_is_for_clusters_that_have_some(iptables_cluster: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(iptables_cluster, bare)
+    _, modules = imported("check-rules", "--snapshot", str(bare), "-o", "json", exit_code=3)
     assert "yaml" in modules
+    (bare / "cluster" / "kube-system-configmaps.json").write_text('{"kind": "ConfigMapList", "items": []}')
+    _, modules = imported("check-rules", "--snapshot", str(bare), "-o", "json", exit_code=3)
+    assert "yaml" not in modules
 
 
 def test_other_modes_are_imported_where_they_are(tmp_path: Path) -> None:
