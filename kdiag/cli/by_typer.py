@@ -10,9 +10,8 @@ import typer
 
 from kdiag.cli import completion
 from kdiag.cli.command import Command
-from kdiag.cli.declared import Argument, Option
+from kdiag.cli.declared import Argument, Option, OptionGroup
 from kdiag.cli.output_type import OutputType
-from kdiag.cli.values import Values
 
 
 def typer_function(command: Command) -> Callable[..., int]:
@@ -37,9 +36,9 @@ def _declared(command: Command) -> Iterator[inspect.Parameter]:
             yield parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _of_group(group: type[Values]) -> Iterator[inspect.Parameter]:
+def _of_group(group: OptionGroup) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
-    for name, default in group.defaults().items():
+    for name, default in group._field_defaults.items():
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
 
 

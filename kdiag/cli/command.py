@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from kdiag.cli.values import Values
+from kdiag.cli.declared import OptionGroup
 
 
-class Command(Values):
+class Command(NamedTuple):
     """A command: `function` has the options as annotated parameters (see `kdiag.cli.declared`) and returns the exit code.
 
     `summary` is one line for the list of commands, `details` paragraphs for its own help, `examples` what to type (without
@@ -22,11 +22,11 @@ class Command(Values):
     details: str
     function: Callable[..., int]
     examples: tuple[tuple[str, str], ...] = ()
-    groups: Mapping[str, type[Values]] = MappingProxyType({})
+    groups: Mapping[str, OptionGroup] = MappingProxyType({})
 
     def run(self, values: Mapping[str, Any]) -> int:
         """Calls the function with the values of options and arguments, by name; one that is not there has its default."""
         own = dict(values)
         for name, group in self.groups.items():
-            own[name] = group(**{option: own.pop(option) for option in group.defaults() if option in own})
+            own[name] = group(**{option: own.pop(option) for option in group._field_defaults if option in own})
         return self.function(**own)

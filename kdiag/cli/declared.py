@@ -45,3 +45,7 @@ class Argument:
     def __init__(self, *, metavar: str, help: str, complete: str | None = None) -> None:
         self.complete = complete
         self.words: dict[str, Any] = {"help": help, "metavar": metavar, "show_default": False}
+
+
+OptionGroup = type[Any]
+"""A NamedTuple of options that several commands have: each field is one, annotated like a parameter, and has a default."""

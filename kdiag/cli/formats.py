@@ -8,8 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 from pathlib import Path
-
-from kdiag.cli.values import Values
+from typing import NamedTuple
 
 STANDARD_OUTPUT = "-"
 
@@ -55,7 +54,7 @@ DIFF_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.MARKDOWN)
 FACTS_FORMATS = (OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML)
 
 
-class OutputTarget(Values):
+class OutputTarget(NamedTuple):
     """One answer to give: in which format, and into which file (None: standard output)."""
 
     output_format: OutputFormat

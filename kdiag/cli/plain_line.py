@@ -115,6 +115,6 @@ def _may_be_read(path: str) -> bool:
 def _default(command: Command, parameter: str) -> Any:
     """inspect.Parameter.empty if there is none."""
     for group in command.groups.values():
-        if parameter in group.defaults():
-            return group.defaults()[parameter]
+        if parameter in group._field_defaults:
+            return group._field_defaults[parameter]
     return inspect.signature(command.function).parameters[parameter].default

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from kdiag.cli.declared import Option
-from kdiag.cli.values import Values
+from kdiag.cli.declared import Option, OptionGroup
 from kdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 PLAN_PANEL = "What is not applied yet"
 
 
-class PlanOptions(Values):
+class PlanOptions(NamedTuple):
     """Manifests and ranges to judge instead of what is there. Each field is an option; its default stands for not given."""
 
     filename: Annotated[
@@ -64,7 +63,7 @@ class PlanOptions(Values):
     @property
     def given(self) -> bool:
         """Whether there is a plan at all."""
-        return any(getattr(self, name) for name in self.defaults())
+        return any(getattr(self, name) for name in self._field_defaults)
 
     @property
     def ranges_alone(self) -> bool:
@@ -72,7 +71,7 @@ class PlanOptions(Values):
         return self.given and not self.filename
 
 
-PLAN: Mapping[str, type[PlanOptions]] = {"plan": PlanOptions}
+PLAN: Mapping[str, OptionGroup] = {"plan": PlanOptions}
 """The group of options of a command that takes what is not applied yet (see Command)."""
 
 

@@ -66,8 +66,9 @@ def _mapping(text: str) -> Mapping[str, Any]:
     # Most of the libraries that kdiag starts with are smaller than this one, and many clusters have no such document.
     import yaml
 
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -44,7 +44,7 @@ def test_defaults_are_those_of_the_order() -> None:
 @pytest.mark.parametrize("command", LIVE_COMMANDS)
 def test_every_command_has_them_under_their_headings(command: str) -> None:
     parameters = {item.name: item for item in built_command(command).params}
-    for name in LiveOptions.defaults():
+    for name in LiveOptions._field_defaults:
         assert getattr(parameters[name], "rich_help_panel", "") in (live.CLUSTER_PANEL, live.NODE_PANEL)
     assert getattr(parameters["color"], "rich_help_panel", "") is None
 

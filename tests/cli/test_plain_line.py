@@ -47,7 +47,7 @@ def with_defaults(command: Command, values: Mapping[str, Any]) -> Mapping[str, A
         if item.name not in ("live", "plan")
     }
     for group in command.groups.values():
-        defaults |= group.defaults()
+        defaults |= group._field_defaults
     return {**defaults, **values}
 
 
