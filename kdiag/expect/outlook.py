@@ -18,7 +18,7 @@ from kdiag.expect.behaviour import ways
 from kdiag.expect.dataplane import NodeContext, detector_of, zones_of
 from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candidates_of
 from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
-from kdiag.expect.selection import ProxyRules, Selection, select, uses_local_externally, uses_local_internally
+from kdiag.expect.selection import Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
 from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
@@ -209,37 +209,28 @@ class Outlooks:
         return self._shared.outlooks
 
     def __iter__(self) -> Iterator[Outlook]:
-        for served in self._plain.served:
-            known = self._shared.outlooks.get(served[2])
-            if known is not None:
-                yield known
-            else:
-                yield from self._of(*served)
+        for service, service_port, key in self._plain.served:
+            found = self._shared.outlooks.get(key) or self._of(service, service_port, key)
+            if found is not None:
+                yield found
 
     def others(self) -> Iterator[Outlook]:
         """All but those that are the same everywhere, where all of them were asked for before."""
         if self._shared.others is None:
             self._shared.others = [served for served in self._plain.served if served[2] not in self._shared.outlooks]
-        for served in self._shared.others:
-            yield from self._of(*served)
+        for service, service_port, key in self._shared.others:
+            found = self._of(service, service_port, key)
+            if found is not None:
+                yield found
 
-    def _of(self, service: Service, service_port: ServicePort, key: ServicePortKey) -> Iterator[Outlook]:
-        """The outlook of a Service port if it is offered."""
+    def _of(self, service: Service, service_port: ServicePort, key: ServicePortKey) -> Outlook | None:
+        """The outlook of a Service port; None if it is not offered."""
         targets = addresses_of(service, service_port, self._family, self._rules, self._at)
         if not targets:
-            return
+            return None
         found = None
         if self._reads and not service.source_ranges:
-            found = _selected(
-                self._cluster,
-                self._context,
-                service,
-                service_port,
-                self._family,
-                self._rules,
-                self._plain,
-                key,
-            )
+            found = self._selected(service, service_port, key)
         chosen, near, has_any, is_plain = found or (NOWHERE, NOWHERE, False, False)
         outlook = Outlook(
             service_port=key,
@@ -253,7 +244,29 @@ class Outlooks:
         )
         if outlook.everywhere:
             self._shared.outlooks[key] = outlook
-        yield outlook
+        return outlook
+
+    def _selected(
+        self, service: Service, service_port: ServicePort, key: ServicePortKey
+    ) -> tuple[Places, Places, bool, bool] | None:
+        """The endpoints for Cluster and for Local policies, whether any is usable, and whether they are the same on all nodes
+        but for where they are; None if there are several answers."""
+        rules, family, node_name = self._rules, self._family, self._context.node_name
+        known = self._plain.of(key, service_port, family)
+        is_local = TrafficPolicy.LOCAL in (service.internal_policy, service.external_policy)
+        inside = is_local and uses_local_internally(service, rules)
+        wants_local = inside or (is_local and uses_local_externally(service, rules.version))
+        if known is not None and not (inside and rules.version <= (1, 23)):
+            near = self._plain.near(key, service_port, family, node_name) if wants_local else NOWHERE
+            return known, near, bool(known.at), True
+        selections: set[Selection] = set()
+        for candidates in candidates_of(self._cluster, service, service_port, family, rules.version, node_name):
+            selections |= {select(candidates, service, zone) for zone in zones_of(rules, candidates)}
+        if len(selections) != 1:
+            return None
+        selection = selections.pop()
+        near = _places(selection.local) if wants_local else NOWHERE
+        return _places(selection.cluster), near, selection.has_any, False
 
     def _wants(
         self, service: Service, some: bool, some_near: bool, has_any: bool
@@ -319,34 +332,6 @@ def _wants(
         number = numbers.setdefault(tuple(wanted), len(numbers))
         found[kind, is_local] = Wanted(number, _LOCAL in wanted, frozenset(to_cluster))
     return found
-
-
-def _selected(
-    cluster: ClusterState,
-    context: NodeContext,
-    service: Service,
-    service_port: ServicePort,
-    family: Family,
-    rules: ProxyRules,
-    plain: PlainEndpoints,
-    key: ServicePortKey,
-) -> tuple[Places, Places, bool, bool] | None:
-    """The endpoints for Cluster and for Local policies, whether any is usable, and whether they are the same on all nodes but
-    for where they are; None if there are several answers."""
-    inside = uses_local_internally(service, rules)
-    wants_local = inside or uses_local_externally(service, rules.version)
-    known = plain.of(key, service_port, family)
-    if known is not None and not (inside and rules.version <= (1, 23)):
-        near = plain.near(key, service_port, family, context.node_name) if wants_local else NOWHERE
-        return known, near, bool(known.at), True
-    selections: set[Selection] = set()
-    for candidates in candidates_of(cluster, service, service_port, family, rules.version, context.node_name):
-        selections |= {select(candidates, service, zone) for zone in zones_of(rules, candidates)}
-    if len(selections) != 1:
-        return None
-    selection = selections.pop()
-    near = _places(selection.local) if wants_local else NOWHERE
-    return _places(selection.cluster), near, selection.has_any, False
 
 
 def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:

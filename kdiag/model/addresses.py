@@ -38,7 +38,15 @@ class Protocol(enum.StrEnum):
 
 def family_of(item: Address | Network) -> Family:
     """The family of an address or a network."""
-    return Family.IPV4 if item.version == 4 else Family.IPV6
+    return _FAMILIES[type(item)]
+
+
+_FAMILIES = {
+    ipaddress.IPv4Address: Family.IPV4,
+    ipaddress.IPv4Network: Family.IPV4,
+    ipaddress.IPv6Address: Family.IPV6,
+    ipaddress.IPv6Network: Family.IPV6,
+}
 
 
 @lru_cache(maxsize=65536)

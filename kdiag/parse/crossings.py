@@ -52,16 +52,18 @@ def crossings(
             met.update(key for address in known for key in keys[address])
             asked |= {place for place in places.values() if _address(place) in known}
         else:
-            by_place = {b"%b:%b" % (spelled[key], key[2]): key for key in mine if key[0]}
+            by_place = {
+                b"%b:%b" % (spelled[key], key[2]): key
+                for key in mine
+                if key[0] and endpoints.may_have_port(form, key[2])
+            }
             asked |= set(by_place).intersection(places.values()) if by_place else set()
             met |= {by_place[place] for place in asked}
-        # There is hardly ever one that is asked for.
-        by_port = {b":" + key[2]: key for key in mine if not key[0]}
-        for size in {len(port) for port in by_port}:
-            ports = by_port.keys() & endpoints.endings(form, size)
-            if ports:
-                met |= {by_port[port] for port in ports}
-                asked |= {place for place in places.values() if place[-size:] in ports}
+        by_port = {key[2]: key for key in mine if not key[0] and endpoints.may_have_port(form, key[2])}
+        if by_port:
+            found = {place for place in places.values() if place[place.rindex(b":") + 1 :] in by_port}
+            met |= {by_port[place[place.rindex(b":") + 1 :]] for place in found}
+            asked |= found
         refused |= {(protocol, place) for place in asked}
     return Crossings(frozenset(met), frozenset(refused))
 

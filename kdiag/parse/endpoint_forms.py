@@ -25,15 +25,16 @@ class EndpointForms(Struct):
 
     found: Mapping[Form, Mapping[bytes, bytes]] = field(default_factory=dict)
     odd: tuple[bytes, ...] = ()
-    _endings: dict[tuple[Form, int], frozenset[bytes]] = field(default_factory=dict)
+    _endings: dict[Form, frozenset[bytes]] = field(default_factory=dict)
 
-    def endings(self, form: Form, size: int) -> frozenset[bytes]:
-        """The last bytes of all places of a form: there are few ports."""
-        known = self._endings.get((form, size))
+    def may_have_port(self, form: Form, port: bytes) -> bool:
+        """False if no place of a form has this port: there are few."""
+        known = self._endings.get(form)
         if known is None:
-            known = frozenset(map(itemgetter(slice(-size, None)), self.found[form].values()))
-            self._endings[form, size] = known
-        return known
+            longest = set(map(itemgetter(slice(-_PORT_BYTES, None)), self.found[form].values()))
+            endings = [ending[start:] for ending in longest for start in range(len(ending))]
+            known = self._endings[form] = frozenset(endings)
+        return len(port) >= _PORT_BYTES or b":" + port in known
 
     def names(self) -> Iterator[bytes]:
         """The hashes in the names of all chains."""
@@ -100,8 +101,8 @@ class _Changed(Mapping[bytes, bytes]):
 
 # One rule masquerades what the endpoint sends to itself, the other translates. What else stands in them makes the form.
 _ENDPOINT = re.compile(
-    rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*?) -j KUBE-MARK-MASQ\n"
-    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*?) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
+    rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*) -j KUBE-MARK-MASQ\n"
+    rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
 )
 # The name of a chain; address, protocol unless it is tcp, and place if it has nothing else in it, as most have in a large
 # cluster; or else what stands behind its name.
@@ -114,6 +115,7 @@ _CHAIN = re.compile(
 )
 _GROUPS = _CHAIN.groups + 1
 _USUAL = (b"", b"tcp")
+_PORT_BYTES = len(b":65535")
 _PIECE_BYTES = 500_000
 """How much is read at once: it is made into many small objects, most of which live no longer than the piece is read."""
 
