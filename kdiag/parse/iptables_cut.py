@@ -39,6 +39,7 @@ _PART_BYTES = 1 << 16
 _MOST_KNOWN = 1 << 14
 _SENT_TO = re.compile(rb"--to-destination ([^ \n]+)")
 _PLACE = re.compile(rb"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+")
+_ODD_LINE = re.compile(rb"(?m)^(?!-A |[:*#]|COMMIT$|$)")
 _ENDPOINT_NAME = re.compile(rb"KUBE-SEP-([A-Z2-7]{16})")
 
 
@@ -381,8 +382,10 @@ def cut_dump(
         _come=found.places,
         _alike={alike.new: alike for alike in found.alike.values()},
     )
-    # A table ends once: what stands behind its end and before the next belongs to none.
-    if cut.rest_text().count(b"\nCOMMIT\n") != len(tables):
+    rest = cut.rest_text()
+    # A table ends once: what stands behind its end and before the next belongs to none. And whatever else stands there, such as
+    # rules with counters (`[5:300] -A …`), is not looked for in what packets may meet.
+    if rest.count(b"\nCOMMIT\n") != len(tables) or _ODD_LINE.search(rest):
         return None
     cut.crossings = _crossings(cut, found.come)
     if alone and cut.endpoints is not None:

@@ -27,6 +27,7 @@ _LITERAL = {
 # `80`, `80:90`, `80-90`, `80:`, `:90`.
 _PORTS = re.compile(rb"(?<![0-9A-Za-z.])(\d{1,5})?([:-])?(?<=[0-9:-])(\d{1,5})?(?![0-9A-Za-z.])")
 _LAST_PORT = 65535
+_MASK_DIGITS = 3
 
 
 Numbers = dict[tuple[int, str | None], int]
@@ -140,7 +141,9 @@ def _literals(text: bytes, family: Family) -> Iterable[tuple[int, int]]:
 
 
 def _mask_bits(text: str, family: Family) -> int | None:
-    return min(int(text), family.bits) if text.isdigit() else mask_length(text)
+    if not text.isdigit():
+        return mask_length(text)
+    return min(int(text), family.bits) if len(text) <= _MASK_DIGITS else family.bits
 
 
 def _port_literals(text: bytes) -> Iterable[tuple[int, int]]:
