@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from kdiag.parse.chain_merge import Span
 
@@ -18,7 +19,7 @@ def tables_of(content: bytes, chains: list[Span]) -> dict[bytes, Span] | None:
         return None
     found: dict[bytes, Span] = {}
     starts = [start for span in around for start in _table_starts(content, span)]
-    for start, following in zip(starts, [*starts[1:], len(content)], strict=True):
+    for start, following in pairwise([*starts, len(content)]):
         begin = content.index(b"\n", start) + 1
         end = content.rfind(b"\nCOMMIT\n", begin - 1, following) + 1
         table = content[start + 1 : begin - 1]
