@@ -60,6 +60,8 @@ class NodeInput(Struct, frozen=True, kw_only=True):
     """True if the API changed after the node was read."""
     came_and_went: bool = False
     """True if Services may have been made and deleted between the two readings of the API."""
+    in_detail: bool = False
+    """True if the ways of what is wrong are looked at later: then it is walked."""
     plain: PlainEndpoints | None = None
     alike: AlikeNodes | None = None
     """What is known of nodes that were judged before."""
@@ -211,7 +213,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         given.plain or PlainEndpoints(cluster),
         doubtful=trust.doubtful,
         alone={service.key for service in cluster.services if cached.intersection(service.cluster_ips)},
-        moving=given.may_differ,
+        moving=cluster.service_by_key.keys() if given.in_detail else given.may_differ,
         only=given.only,
         alike=given.alike,
     )

@@ -160,6 +160,7 @@ def build_view(
             # Which Services went together with what changed lately nothing tells but an earlier reading.
             outrun=bool(young) and not two_readings,
             came_and_went=came_and_went,
+            in_detail=in_detail,
         )
         found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
         found = replace(found, view=without_ways(found.view) if in_detail else for_checks(found.view, evidence))

@@ -110,6 +110,16 @@ def test_what_is_out_of_date_is_not_walked(cutting: list[SortedOffers]) -> None:
     assert told(snapshot, cutting) == {"three-eps", "lb-open", "lb-pending"}
 
 
+def test_it_is_walked_where_its_way_is_shown(cutting: list[SortedOffers]) -> None:
+    snapshot, scope = out_of_date(cluster("v1.36.2-iptables-nft")), Scope(nodes=(NODE,), with_overview=True)
+    report = diagnose(snapshot, scope)
+    assert cutting
+    with uncut():
+        assert report == diagnose(snapshot, scope)
+    assert report.overview is not None
+    assert [item.service for item in report.overview.traces] == ["default/lb-open", "default/lb-pending", "default/three-eps"]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
