@@ -79,14 +79,27 @@ def moved_between(before: ClusterState, cluster: ClusterState) -> frozenset[Obje
 
 def may_differ(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey]:
     """Services of which two readings may say different things: that came or were written between them, or with an object of
-    which no resource version tells that it was not."""
+    which no resource version tells that it was not. A recording may have been edited by hand: what it says counts, too."""
     if before is cluster:
         return frozenset()
     earlier = before.written
     return frozenset(
         key
         for key, objects in cluster.written.items()
-        if objects != earlier.get(key) or not all(version for _, _, version in objects)
+        if objects != earlier.get(key)
+        or not all(version for _, _, version in objects)
+        or not _say_the_same(before, cluster, key)
+    )
+
+
+def _say_the_same(before: ClusterState, cluster: ClusterState, key: ObjectKey) -> bool:
+    """True if two readings show a Service alike, and all of its endpoints as ready ones that are the same."""
+    mine, others = (state.slices_by_service.get(key, ()) for state in (before, cluster))
+    return (
+        before.service_by_key[key] == cluster.service_by_key[key]
+        and before.endpoints_by_service.get(key) == cluster.endpoints_by_service.get(key)
+        and all(item.ready is not None for item in mine)
+        and [(item.ready, item.ports) for item in mine] == [(item.ready, item.ports) for item in others]
     )
 
 

@@ -126,7 +126,9 @@ def build_view(
     alike = AlikeNodes() if first_cuts is not None else None
     two_readings = before is not cluster
     changes = last_changes(cluster)
-    moved, unlike = moved_between(before, cluster), may_differ(before, cluster)
+    moved = moved_between(before, cluster)
+    # Where few Services are asked about, nothing is told without a walk.
+    unlike = may_differ(before, cluster) if not in_part else frozenset()
     came_and_went = services_may_have_passed(before, cluster)
     rounds, round_gaps = later_rounds(snapshot, settle_s)
     gaps += round_gaps

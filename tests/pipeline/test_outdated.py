@@ -62,7 +62,8 @@ def changed(slices: dict[str, Any], chance: random.Random) -> None:
                 chance.choice(item["ports"])["port"] = number
             case _:
                 chance.choice(endpoints)["addresses"] = [new]
-        item["metadata"]["resourceVersion"] += "1"
+        # Who edits a recording by hand may leave it.
+        item["metadata"]["resourceVersion"] += chance.choice(["1", ""])
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -117,7 +118,11 @@ def test_it_is_walked_where_its_way_is_shown(cutting: list[SortedOffers]) -> Non
     with uncut():
         assert report == diagnose(snapshot, scope)
     assert report.overview is not None
-    assert [item.service for item in report.overview.traces] == ["default/lb-open", "default/lb-pending", "default/three-eps"]
+    assert [item.service for item in report.overview.traces] == [
+        "default/lb-open",
+        "default/lb-pending",
+        "default/three-eps",
+    ]
 
 
 @pytest.mark.parametrize(
