@@ -196,7 +196,8 @@ def _rows() -> list[Any]:
 @cache
 def _view(change: str) -> View:
     base = cluster(CLUSTER)
-    return build_view(variant(base, node="node01", probe="iptables-save", edit=EDITS[change]) if change else base)[0]
+    changed = variant(base, node="node01", probe="iptables-save", edit=EDITS[change]) if change else base
+    return build_view(changed, every_port=True)[0]
 
 
 @pytest.mark.parametrize(("row", "note"), _rows())
@@ -275,7 +276,7 @@ def test_node_ports_without_usable_endpoint_end_as_measured(with_kubelet: bool) 
     snapshot = cluster(CLUSTER)
     if with_kubelet:
         snapshot = variant(snapshot, node="node02", probe="iptables-save", edit=_with_kubelet_rules)
-    view = build_view(snapshot)[0]
+    view = build_view(snapshot, every_port=True)[0]
     node = view.node_by_name["node02"]
     address, client = parse_address("192.168.56.12"), parse_address("192.168.56.1")
     assert address is not None

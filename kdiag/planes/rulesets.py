@@ -31,7 +31,7 @@ TABLE_FORMS = ("save-{table}", "save-c-{table}", "S-{table}", "Lnv-{table}", "Ln
 TABLES = ("nat", "filter", "mangle", "raw")
 
 
-LARGE_BYTES = 100_000
+LARGE_BYTES = 10_000
 """From this size on a dump is cut up (`kdiag.parse.iptables_cut`) and only an excerpt is read at first."""
 
 

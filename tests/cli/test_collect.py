@@ -65,9 +65,10 @@ def test_rounds_are_told(kdiag: Kdiag, double: DoubleFactory, nodes: NodesFactor
     server, machines = double(), nodes()
 
     def change(node: str, times: int) -> None:
-        for item in server.items("/apis/discovery.k8s.io/v1/endpointslices"):
-            if item["metadata"]["name"].startswith("local-cluster-"):
-                item["endpoints"] = []
+        with server.edited("/apis/discovery.k8s.io/v1/endpointslices") as items:
+            for item in items:
+                if item["metadata"]["name"].startswith("local-cluster-"):
+                    item["endpoints"] = []
 
     machines.on_run = change
     outcome = kdiag("collect", "-o", str(tmp_path / "stored"), "--retries", "1", *options(server, tmp_path))

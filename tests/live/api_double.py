@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import gzip
 import json
 import threading
@@ -144,7 +145,12 @@ class ApiDouble:
     @contextlib.contextmanager
     def edited(self, path: str) -> Iterator[list[dict[str, Any]]]:
         """The items of a list, to be changed in place: as `RealApi.edited` gives them."""
-        yield self.items(path)
+        items = self.items(path)
+        before = copy.deepcopy(items)
+        yield items
+        for item in items:
+            if item not in before:
+                item["metadata"]["resourceVersion"] = str(int(item["metadata"]["resourceVersion"]) + 1)
 
     def items(self, path: str) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = self.lists[path]["items"]

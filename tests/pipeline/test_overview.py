@@ -89,7 +89,7 @@ def test_what_a_check_that_was_left_out_would_have_told_is_no_verdict() -> None:
 
 
 def test_services_that_no_verdict_is_possible_on() -> None:
-    view, _ = build_view(open_snapshot(None, demo=True), nodes=())
+    view, _ = build_view(open_snapshot(None, demo=True), nodes=(), every_port=True)
     keys = [
         ServicePortKey(service=ObjectKey(namespace="default", name=name), port_name="", protocol=Protocol.TCP)
         for name in ("web", "gone")

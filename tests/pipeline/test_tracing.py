@@ -23,7 +23,7 @@ BASE = "v1.36.2-iptables-nft"
 
 @cache
 def view(name: str = BASE, *, broken: bool = False) -> View:
-    return build_view(fault(name) if broken else cluster(name))[0]
+    return build_view(fault(name) if broken else cluster(name), every_port=True)[0]
 
 
 def asked(
@@ -141,7 +141,7 @@ def test_a_pending_service_has_no_address_yet() -> None:
             if item["metadata"]["name"] == "local-cluster":
                 item["spec"] |= {"clusterIP": "", "clusterIPs": []}
 
-    state = build_view(variant_api(cluster(BASE), "services", pending), nodes=("node01",))[0]
+    state = build_view(variant_api(cluster(BASE), "services", pending), nodes=("node01",), every_port=True)[0]
     with pytest.raises(TargetError, match=r"no address of its own \(ClusterIP\)"):
         asked("svc/local-cluster", over=state)
 
@@ -175,13 +175,13 @@ def test_a_pod_that_runs_nowhere_is_no_client() -> None:
             if item["metadata"]["name"] == "pending-noip":
                 item["spec"].pop("nodeName")
 
-    state = build_view(variant_api(cluster(BASE), "pods", unbind), nodes=("node01",))[0]
+    state = build_view(variant_api(cluster(BASE), "pods", unbind), nodes=("node01",), every_port=True)[0]
     with pytest.raises(TargetError, match="runs on no node yet"):
         asked("svc/local-cluster", client="pod/pending-noip", over=state)
 
 
 def test_a_node_that_was_not_read() -> None:
-    state = build_view(cluster(BASE), nodes=("node01",))[0]
+    state = build_view(cluster(BASE), nodes=("node01",), every_port=True)[0]
     found = asked("svc/local-cluster", client="node/node02", over=state)
     assert verdicts(found) == []
     assert found.walk is None
@@ -212,7 +212,7 @@ def test_a_rule_for_one_client_names_it() -> None:
             "-A FORWARD -m conntrack", "-A FORWARD -s 10.244.1.77/32 -j DROP\n-A FORWARD -m conntrack", 1
         ),
     )
-    found = asked("svc/local-cluster", node="node01", over=build_view(snapshot, nodes=("node01",))[0])
+    found = asked("svc/local-cluster", node="node01", over=build_view(snapshot, nodes=("node01",), every_port=True)[0])
     (bad,) = [item for item in found.verdicts if item.ok is False]
     assert bad.actual == "dropped (pods with the address 10.244.1.77)"
     assert found.walk is not None
@@ -227,7 +227,7 @@ def test_an_address_that_only_rules_know() -> None:
             items=[item for item in listed["items"] if item["metadata"]["name"] != "local-cluster"]
         ),
     )
-    found = asked("10.101.67.139:80", over=build_view(snapshot, nodes=("node01",))[0])
+    found = asked("10.101.67.139:80", over=build_view(snapshot, nodes=("node01",), every_port=True)[0])
     assert {(item.ok, item.expected, item.actual) for item in found.verdicts} == {
         (False, "no Service has this address", "DNAT to 10.244.1.3:80")
     }
@@ -244,7 +244,7 @@ def test_what_cannot_be_told_is_neither_yes_nor_no() -> None:
             "-A FORWARD -m conntrack", "-A FORWARD -m set --match-set x src -j DROP\n-A FORWARD -m conntrack", 1
         ),
     )
-    found = asked("svc/local-cluster", node="node01", over=build_view(snapshot, nodes=("node01",))[0])
+    found = asked("svc/local-cluster", node="node01", over=build_view(snapshot, nodes=("node01",), every_port=True)[0])
     assert {(str(item.frontend.position), item.ok) for item in found.verdicts} == {
         ("pod", None),
         ("external", None),
@@ -258,7 +258,7 @@ def test_what_cannot_be_told_is_neither_yes_nor_no() -> None:
 def test_without_the_filter_table_a_refused_service_is_not_called_broken() -> None:
     snapshot = cluster("v1.20.2-iptables-nft")
     probes = {name: item for name, item in snapshot.nodes["node01"].items() if name != "iptables-save"}
-    state = build_view(structs.replace(snapshot, nodes={"node01": probes}), nodes=("node01",))[0]
+    state = build_view(structs.replace(snapshot, nodes={"node01": probes}), nodes=("node01",), every_port=True)[0]
     found = asked("svc/no-eps", over=state, node="node01")
     assert {item.ok for item in found.verdicts} == {True}
 
@@ -279,7 +279,9 @@ def test_contradictory_slices_leave_a_service_open() -> None:
             item["conditions"]["ready"] = False
         listed["items"].append(other)
 
-    state, gaps = build_view(variant_api(cluster(BASE), "endpointslices-v1", contradict), nodes=("node01",))
+    state, gaps = build_view(
+        variant_api(cluster(BASE), "endpointslices-v1", contradict), nodes=("node01",), every_port=True
+    )
     assert [(gap.subject, gap.reason) for gap in gaps if gap.subject.startswith("cannot tell")] == [
         ("cannot tell: default/three-eps", "its EndpointSlices contradict each other about too many endpoints")
     ]
