@@ -18,11 +18,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 
+import kdiag
 from bench.entries import api, digest, gather, rules, startup
-from bench.measure import Row
+from bench.measure import PYTHON, Row, run
 from bench.rig import Rig
 
 ENTRIES: tuple[tuple[tuple[str, ...], Callable[[Rig], Iterator[Row]]], ...] = (
@@ -79,10 +79,9 @@ def main() -> int:
 
 def _compile() -> None:
     """Compile the modules that are measured: a fresh clone has not, and its first process would be measured doing so."""
-    for name in ("kdiag", "kubernetes", "paramiko"):
-        found = find_spec(name)
-        for place in (found.submodule_search_locations or ()) if found is not None else ():
-            compileall.compile_dir(place, quiet=2, workers=0)
+    for place in kdiag.__path__:
+        compileall.compile_dir(place, quiet=2, workers=0)
+    run((PYTHON, "-c", "import kubernetes, paramiko, tabulate, typer, yaml"))
 
 
 def _line(row: Row) -> str:
