@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from kdiag.expect.outlook import Outlook, Outlooks, Places
 from kdiag.model.addresses import AddressSet, Family, address_text
-from kdiag.model.dataplane import FrontendKind
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.api_fields import ipv4_numbers
 from kdiag.parse.dispatch_lines import Key
@@ -37,7 +36,6 @@ class Sorter:
 
     def __init__(self, cut: Cut, distinctions: Distinctions, local: AddressSet, first: FirstNode | None = None) -> None:
         self.cut = cut
-        self.local = local
         self.distinctions = distinctions
         self.family = distinctions.family
         self.marked, self.text_of = cut.marked, cut.text_of
@@ -74,13 +72,12 @@ class Sorter:
             offers += first.others
             found.claims.update(first.claims)
         found.stray = self.cut.dispatch.keys() - found.claims.keys()
-        stray = {key[0] for key in found.stray}
-        self._meet(offers, stray)
+        self._meet(offers, found.stray, first)
         if only is not None:
             self._sort_few(found, offers, only)
             return
         if first is not None:
-            offers += self._take_over(found, first, stray)
+            offers += self._take_over(found, first)
         taken_over = {kind: len(ofkind) for kind, ofkind in found.kinds.items()}
         for offer in offers:
             service = offer.item.service_port.service
@@ -119,13 +116,10 @@ class Sorter:
                 shown |= forms
             (found.apart if asked else found.left_out).append(offer)
 
-    def _take_over(self, found: SortedOffers, first: FirstNode, stray: Collection[bytes]) -> list[Offer]:
+    def _take_over(self, found: SortedOffers, first: FirstNode) -> list[Offer]:
         """Put each offer that is the same on all nodes where it is on the first one; those that differ are left over."""
         if not isinstance(self.cut, CutDump):
             return []
-        node_ports = [key[1:] for key in self.cut.dispatch if not key[0]]
-        self.met.update(first.keys_with(node_ports))
-        self.met.update(first.keys_at(stray, self.distinctions.named))
         differing = first.differing_on(self.cut, self.distinctions, self.met)
         for kind, offers in first.alike.items():
             same = [offer for offer in offers if offer.key not in differing]
@@ -135,9 +129,11 @@ class Sorter:
         left_over = [first.kinds[key][0] for key in sorted(differing & first.kinds.keys())]
         return [offer for offer in left_over if offer.item.everywhere]
 
-    def _meet(self, offers: Iterable[Offer], stray: Collection[bytes]) -> None:
-        """Add the keys of offers that rules for something else may meet: those that some rule names that is no Service's,
-        those at `stray` addresses, and those with the port of a NodePort."""
+    def _meet(self, offers: Iterable[Offer], unexplained: Iterable[Key], first: FirstNode | None) -> None:
+        """Add the keys of these offers, and of those of the first node, that rules for something else may meet: those that some
+        rule names that is no Service's, those at an address of which something is there that no Service explains, and those
+        with the port of a NodePort, with that."""
+        stray = {key[0] for key in unexplained}
         node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
         addresses, ports = self.distinctions.named, self.distinctions.named_ports
         for offer in offers:
@@ -150,6 +146,10 @@ class Sorter:
                 named = port in ports
             if named:
                 self.met.add(offer.key)
+        if first is not None:
+            for key in first.keys_with(node_ports):
+                self.met |= {key, (b"", *key[1:])}
+            self.met.update(first.keys_at(stray, addresses))
 
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
@@ -161,8 +161,9 @@ class Sorter:
         kind = first.kind
         if offer.key in self.met or (value is not None and len(offer.targets) > 1):
             return None
-        address = len(offer.targets) if value is None else self.distinctions.of_address(value)
-        alike = item.alike(kind, is_local=value is None or address in self.local_classes)
+        at = self._class_at(value)
+        address = len(offer.targets) if at is None else at
+        alike = item.alike(kind, is_local=self._is_local(at))
         form = self._form(offer) if alike is not None else None
         if form is None or (
             self.refused
@@ -186,8 +187,7 @@ class Sorter:
         item, first = offer.item, offer.targets[0]
         if not isinstance(self.cut, CutDump) or item.wants is None or not item.cluster.at:
             return None
-        is_local = first.kind is FrontendKind.NODE_PORT or self._is_local(int(first.address))
-        wanted = item.wants[first.kind, is_local]
+        wanted = item.wants[first.kind, self._is_local(self._class_at(offer.spot[0]))]
         if wanted.tells_local:
             return None
         _, numbers = self._lines(offer)
@@ -215,8 +215,13 @@ class Sorter:
         form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
         return form % (address_text(self.family, address), port)
 
-    def _is_local(self, value: int) -> bool:
-        return any(low <= value <= high for low, high in self.local.ranges)
+    def _class_at(self, address: int | None) -> int | None:
+        """The class of an offer's address; None for a NodePort's."""
+        return None if address is None else self.distinctions.of_address(address)
+
+    def _is_local(self, class_at: int | None) -> bool:
+        """True for the node's own addresses, where NodePorts are: no class has others, too."""
+        return class_at is None or class_at in self.local_classes
 
     def _form(self, offer: Offer) -> RulesForm | None:
         """The form of an offer's rules; None if it is not a usual one. What is the same on the first node is not worked out
