@@ -32,7 +32,7 @@ PREFIX = "KDIAG_"
 CONFIG_VARIABLE = "KDIAG_CONFIG"
 
 _REPOSITORY_MARKS = (".git", ".hg", ".svn", ".jj")
-_SERVICE_LINK = re.compile(r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_.*)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_.*)?)?)$")
+_SERVICE_LINK = r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_.*)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_.*)?)?)$"
 """What Kubernetes puts into the environment of pods for a Service called kdiag or kdiag-something."""
 
 
@@ -235,7 +235,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Setting]:
         key = known.get(variable)
         if key is not None:
             out[key] = Setting(key=key, value=_split(key, environment[variable]), origin=variable)
-        elif not _SERVICE_LINK.search(variable.removeprefix(PREFIX)):
+        elif not re.search(_SERVICE_LINK, variable.removeprefix(PREFIX)):
             near = did_you_mean(variable.removeprefix(PREFIX), [key.upper() for key in KEYS])
             if near:
                 raise UsageError(

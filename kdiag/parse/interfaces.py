@@ -11,9 +11,10 @@ from kdiag.model.addresses import parse_address
 from kdiag.model.host import Interface, InterfaceAddress
 from kdiag.model.snapshot import Recording
 
-_HEADER = re.compile(r"^\d+:\s+([^:@\s]+)(?:@\S+)?:\s+<([^>]*)>(.*)$")
-_MASTER = re.compile(r"\bmaster (\S+)")
-_ADDRESS = re.compile(r"^\s+inet6?\s+([0-9A-Fa-f.:]+)(?:\s+peer\s+\S+?)?(?:/(\d{1,3}))?\s(?:.*\s)?scope\s+(\S+)")
+# Compiled where they are needed: most nodes print JSON.
+_HEADER = r"^\d+:\s+([^:@\s]+)(?:@\S+)?:\s+<([^>]*)>(.*)$"
+_MASTER = r"\bmaster (\S+)"
+_ADDRESS = r"^\s+inet6?\s+([0-9A-Fa-f.:]+)(?:\s+peer\s+\S+?)?(?:/(\d{1,3}))?\s(?:.*\s)?scope\s+(\S+)"
 
 Addressing = tuple[tuple[Interface, ...], tuple[InterfaceAddress, ...]]
 
@@ -83,13 +84,13 @@ def _from_text(text: str) -> Addressing:
     interfaces: list[Interface] = []
     addresses: list[InterfaceAddress] = []
     for line in text.split("\n"):
-        header = _HEADER.match(line)
+        header = re.match(_HEADER, line)
         if header is not None:
-            master = _MASTER.search(header.group(3))
+            master = re.search(_MASTER, header.group(3))
             flags = header.group(2).split(",")
             interfaces.append(_interface(header.group(1), flags, master=master.group(1) if master else None))
             continue
-        match = _ADDRESS.match(line + " ")
+        match = re.match(_ADDRESS, line + " ")
         address = parse_address(match.group(1)) if match else None
         if match is None or address is None or not interfaces:
             continue

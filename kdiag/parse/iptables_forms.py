@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -87,7 +87,7 @@ class ChainText(Struct, frozen=True):
     """What the endpoints' chains do; None if these are not alike, not all there, or not all in each run."""
 
 
-class _Usual(NamedTuple):
+class _Usual(Struct, frozen=True):
     """How the rules of a chain stand behind its first one if each ends with an endpoint, as in most chains: `layout` has
     turn by turn what is in `others` and the hash in a name, without the beginnings of lines."""
 

@@ -105,7 +105,7 @@ def _cut_of(evidence: NodeEvidence, family: Family, mode: ProxyMode) -> tuple[Cu
             for item in candidates
         ]
         # What changes the port alone sends packets to addresses that no rule names.
-        if any(_TO_PORT.search(text) for text in around):
+        if any(re.search(_TO_PORT, text) for text in around):
             return None
         return table, evidence.nft.source, around
     if not candidates:
@@ -122,7 +122,7 @@ def _cut_of(evidence: NodeEvidence, family: Family, mode: ProxyMode) -> tuple[Cu
     return cut, ruleset.source, around
 
 
-_TO_PORT = re.compile(rb"\b(?:REDIRECT|NETMAP)\b|(?:--to-destination |to:):")
+_TO_PORT = rb"\b(?:REDIRECT|NETMAP)\b|(?:--to-destination |to:):"
 
 
 def _text_of(ruleset: Ruleset) -> bytes:

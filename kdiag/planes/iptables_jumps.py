@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Family
 from kdiag.model.dataplane import Position
@@ -21,7 +22,7 @@ NOT_REFUSED = frozenset({Symptom.NOT_REFUSED})
 UNMASKED = frozenset({Symptom.MASQUERADE_MISSING})
 
 
-class BaseJump(NamedTuple):
+class BaseJump(Struct, frozen=True):
     """A jump from a built-in chain, the release since which it is there, and the differences that its lack explains."""
 
     table: str

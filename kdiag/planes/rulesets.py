@@ -75,9 +75,7 @@ def read_ipsets(node_name: str, probes: Mapping[str, Recording]) -> tuple[Mappin
 
 
 # `"table": {"family": "ip", "name": "nat"` in JSON, `table ip nat {` in text.
-_NFT_TABLES = re.compile(
-    rb'"table":\s*\{\s*"family":\s*"(\w+)",\s*"name":\s*"([^"]+)"|^table (\w+) (\S+) \{', re.MULTILINE
-)
+_NFT_TABLES = rb'(?m)"table":\s*\{\s*"family":\s*"(\w+)",\s*"name":\s*"([^"]+)"|^table (\w+) (\S+) \{'
 
 
 def read_nft(
@@ -126,7 +124,7 @@ def _has_tables_of_its_own(content: bytes, rulesets: tuple[Ruleset, ...]) -> boo
         for ruleset in rulesets
         if ruleset.backend is not Backend.LEGACY and ruleset.covers is None
     }
-    for match in _NFT_TABLES.finditer(content):
+    for match in re.finditer(_NFT_TABLES, content):
         family, name = (match[1] or match[3]).decode(), (match[2] or match[4]).decode()
         if family not in printed or name not in IPTABLES_TABLES:
             return True

@@ -21,7 +21,7 @@ from kdiag.walk.network import NodeNetwork
 _V4 = rb"(?<![0-9.])\d{1,3}(?:\.\d{1,3}){3}"
 _V6 = rb"(?<![0-9a-fA-F:.])[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,7}(?:\.\d{1,3}){0,3}"
 _LITERAL = {
-    family: re.compile(rb"(%b)(?:-(%b)|/([0-9a-fA-F.:]+))?" % (address, address))
+    family: rb"(%b)(?:-(%b)|/([0-9a-fA-F.:]+))?" % (address, address)
     for family, address in ((Family.IPV4, _V4), (Family.IPV6, _V6))
 }
 # `80`, `80:90`, `80-90`, `80:`, `:90`.
@@ -121,7 +121,7 @@ class Distinctions:
 
 
 def _literals(text: bytes, family: Family) -> Iterable[tuple[int, int]]:
-    for first, last, mask in set(_LITERAL[family].findall(text)):
+    for first, last, mask in set(re.findall(_LITERAL[family], text)):
         address = parse_address(first.decode())
         if address is None:
             continue
