@@ -225,8 +225,9 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         # The first of a kind is not right: what is wrong with it may not be wrong with all.
         parted = [offers.part(said[offers.family], judged.unlike.get(offers.family, ())) for offers in families]
         if not any(parted):
-            for offers in families:
-                offers.remember(judged.actual, said[offers.family])
+            if given.alike is not None:
+                for offers in families:
+                    offers.remember(judged.actual, said[offers.family])
             return judged
 
 
