@@ -16,6 +16,7 @@ from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
 from kdiag.model.dataplane import (
     Behaviour,
+    Case,
     ClientSet,
     DataPlane,
     Frontend,
@@ -148,9 +149,14 @@ def _behaviours(
     key = _key_of(service, service_port)
     outcomes = Outcomes(network)
     masquerade_all = bool(context.config and context.config.masquerade_all)
+    found: dict[tuple[object, ...], tuple[Case, ...]] = {}
     for frontend, target, clients in frontends_of(network, service_port.protocol, targets):
-        cases = expected_cases(
-            [
+        is_local = target.address in network.local
+        # At a NodePort it is the same whichever of the node's addresses packets are sent to.
+        address = None if target.kind is FrontendKind.NODE_PORT else target.address
+        place = (target.kind, address, is_local, frontend.position, clients)
+        if place not in found:
+            situations = [
                 Situation(
                     service=service,
                     target=target,
@@ -159,14 +165,12 @@ def _behaviours(
                     rules=rules,
                     detector=detector,
                     masquerade_all=masquerade_all,
-                    target_is_local=target.address in network.local,
+                    target_is_local=is_local,
                 )
                 for selection in selections
-            ],
-            clients,
-            outcomes,
-        )
-        yield frontend, Behaviour(cases=cases, service_port=key)
+            ]
+            found[place] = expected_cases(situations, clients, outcomes)
+        yield frontend, Behaviour(cases=found[place], service_port=key)
 
 
 def frontends_of(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kdiag.model.addresses import Family
-from kdiag.model.dataplane import Behaviour, ClientSet, Frontend, ServicePortKey
+from kdiag.model.addresses import AddressSet, Family
+from kdiag.model.dataplane import Behaviour, Case, ClientSet, Frontend, ServicePortKey
 from kdiag.model.rules import Backend, Ruleset
 from kdiag.planes.interface import NodeEvidence
 from kdiag.walk.cases import cases_of
 from kdiag.walk.iptables_rules import IptablesSpace
 from kdiag.walk.meaning import Surroundings
 from kdiag.walk.network import NodeNetwork
+from kdiag.walk.own_addresses import alike_among
 from kdiag.walk.ownership import IPTABLES_TABLES
 from kdiag.walk.program import Program, Space
 from kdiag.walk.walker import Leaf, Walker
@@ -43,13 +44,34 @@ def walker_of(evidence: NodeEvidence, network: NodeNetwork, rulesets: Iterable[R
 def behaviours_of(
     walker: Walker, network: NodeNetwork, targets: Mapping[Frontend, ServicePortKey | None]
 ) -> dict[Frontend, Behaviour]:
-    """What the walker finds for each frontend that has clients."""
+    """What the walker finds for each frontend that has clients.
+
+    Of the node's own addresses that are alike one is walked, unless packets to it stay on the node.
+    """
+    local = network.local
+    own = {int(frontend.address) for frontend in targets if frontend.address in local}
+    alike = alike_among(own, walker.program.spaces) if len(own) > 1 else {}
+    walked: dict[object, tuple[Case, ...]] = {}
     found = {}
     for frontend, service_port in targets.items():
         clients = network.clients(frontend.position, frontend.address)
-        if clients:
-            found[frontend] = Behaviour(cases=cases_of(walker.walk(frontend, clients)), service_port=service_port)
+        if not clients:
+            continue
+        address = alike.get(int(frontend.address))
+        place = (address, frontend.protocol, frontend.port, frontend.position, clients)
+        cases = walked.get(place) if address is not None else None
+        if cases is None:
+            leaves = walker.walk(frontend, clients)
+            cases = cases_of(leaves)
+            if address is not None and not any(_is_at(leaf, local) for leaf in leaves):
+                walked[place] = cases
+        found[frontend] = Behaviour(cases=cases, service_port=service_port)
     return found
+
+
+def _is_at(leaf: Leaf, addresses: AddressSet) -> bool:
+    backend = leaf.fate.backend
+    return backend is not None and backend.address in addresses
 
 
 def follow_all(

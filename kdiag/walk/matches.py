@@ -276,6 +276,8 @@ READERS: dict[tuple[str, str], Reader] = {
     **{("policy", name): _policy for name in ("dir", "pol", "strict", "reqid", "mode", "proto", "next")},
 }
 
+# Options that ask for the address that packets go to or went to.
+OF_DESTINATIONS = {("conntrack", "ctorigdst"), ("iprange", "dst-range"), ("set", "match-set")}
 # Modules that match without any option. rpfilter: a packet that took the way back to its source passes it.
 BARE = {"tcp", "udp", "sctp", "dccp", "udplite", "comment", "nfacct", "rpfilter"}
 # Modules that ask about the connection.
