@@ -22,6 +22,7 @@ from kdiag.model.report import Gap
 from kdiag.model.snapshot import Part, Recording, Stored
 from kdiag.parse import api_objects, api_raw, api_slices
 from kdiag.parse.api_fields import Complain
+from kdiag.parse.api_slices import Line
 
 _Wire = TypeVar("_Wire", bound=api_raw.Raw)
 _Model = TypeVar("_Model")
@@ -32,15 +33,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 class _Kind(Struct, Generic[_Wire, _Model], frozen=True, kw_only=True):
     """How one kind is read. `plural` is its name in `ClusterState.seen`, `list_kind` the kind of its lists. `at_once` decodes
-    and converts an object where that is quicker than one after the other, and may say other things of an odd one; it is
-    also given what gives it the encoded object again.
+    and converts encoded objects of a text where that is quicker than one after the other, and may say other things of an odd one.
     """
 
     plural: str
     list_kind: str
     decoder: msgspec.json.Decoder[_Wire]
     convert: Callable[[_Wire, Complain], _Model]
-    at_once: Callable[[memoryview, Complain, Part], _Model] | None = None
+    at_once: Callable[[bytes | Stored, Iterable[Line], Complain], list[_Model]] | None = None
 
 
 _SERVICES = _Kind(
@@ -54,9 +54,9 @@ _SLICES = _Kind(
     list_kind="EndpointSliceList",
     decoder=msgspec.json.Decoder(api_raw.EndpointSlice),
     convert=api_slices.endpoint_slice,
-    at_once=api_slices.encoded_slice,
+    at_once=api_slices.encoded_slices,
 )
-_SPARED_SLICES = replace(_SLICES, at_once=api_slices.spared_slice)
+_SPARED_SLICES = replace(_SLICES, at_once=api_slices.spared_slices)
 _ENDPOINTS = _Kind(
     plural="endpoints",
     list_kind="EndpointsList",
@@ -276,7 +276,7 @@ class _Reader:
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
             if kind.at_once is not None:
-                out = [kind.at_once(line, left_out.append, Part(lines.whole, start, end)) for start, end, line in lines]
+                out = kind.at_once(lines.whole, lines, left_out.append)
             else:
                 out = [kind.convert(kind.decoder.decode(line), left_out.append) for _, _, line in lines]
         except (*_MALFORMED, ValueError, OverflowError):
@@ -339,7 +339,7 @@ class _Lines:
         self.head = head
         self.whole, self._start, self._end = whole, start, end
 
-    def __iter__(self) -> Iterator[tuple[int, int, memoryview]]:
+    def __iter__(self) -> Iterator[Line]:
         """Where each line begins and ends, and the line. That it is a whole object is for the decoder to find: it refuses halves.
 
         Of a file a piece is in memory at a time: getting memory for all of it takes longer than reading it.

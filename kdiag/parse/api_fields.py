@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from sys import intern
 
 import msgspec
@@ -26,6 +26,7 @@ Complain = Callable[[str], None]
 
 _PROTOCOLS = {protocol.value: protocol for protocol in Protocol}
 _OCTETS = {str(number): number for number in range(256)}
+_LENGTHS = {str(number): number for number in range(33)}
 _NUMBERS = msgspec.json.Decoder(list[int])
 _COMMAS = bytes.maketrans(b".\n", b",,")
 _LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
@@ -45,14 +46,18 @@ def metadata(item: raw.ObjectMeta) -> Metadata:
         deleted_at=_utc(item.deletion_timestamp) if item.deletion_timestamp else None,
         uid=item.uid or "",
         resource_version=item.resource_version or "",
-        owner_kinds=_alike(*[owner.kind for owner in item.owner_references]) if item.owner_references else (),
+        owner_kinds=_kinds(item.owner_references) if item.owner_references else (),
     )
 
 
+def _kinds(owners: list[raw.OwnerReference]) -> tuple[str, ...]:
+    """One object where thousands have one owner of the same kind."""
+    return _one(owners[0].kind) if len(owners) == 1 else tuple([owner.kind for owner in owners])
+
+
 @lru_cache(64)
-def _alike(*kinds: str) -> tuple[str, ...]:
-    """One object where thousands are equal."""
-    return kinds
+def _one(kind: str) -> tuple[str]:
+    return (kind,)
 
 
 def _latest(changes: list[raw.ManagedFields]) -> datetime | None:
@@ -145,9 +150,19 @@ def networks(texts: Iterable[str], what: str, complain: Complain) -> tuple[Netwo
     """CIDR blocks, sloppy like addresses."""
     out: list[Network] = []
     for text in texts:
-        network = parse_network(text) or parse_network(_LEADING_ZEROS.sub("", text))
+        network = _usual_network(text) or parse_network(text) or parse_network(_LEADING_ZEROS.sub("", text))
         if network is None:
             complain(f"{what} {text!r} is not a CIDR block")
         else:
             out.append(network)
     return tuple(out)
+
+
+def _usual_network(text: str) -> IPv4Network | None:
+    """An IPv4 block that is written as usual and has no host bits: made in half the time."""
+    try:
+        head, _, end = text.rpartition(".")
+        last, _, length = end.partition("/")
+        return IPv4Network((_HEADS[head] | _OCTETS[last], _LENGTHS[length]))
+    except (KeyError, ValueError):
+        return None

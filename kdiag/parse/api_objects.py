@@ -35,6 +35,7 @@ DEFAULT_AFFINITY_S = 10800
 VARIABLES = ("FELIX_BPFENABLED",)
 """The environment variables that are kept: whether Calico runs in eBPF mode."""
 
+_LOCAL, _CLUSTER = TrafficPolicy.LOCAL, TrafficPolicy.CLUSTER  # a member is not asked for quickly
 _VARIABLE_DECODER = msgspec.json.Decoder(list[raw.Variable] | None)
 
 
@@ -218,4 +219,4 @@ def _condition(conditions: list[raw.Condition] | None, wanted: str) -> bool | No
 
 def _policy(text: str | None) -> TrafficPolicy:
     """Everything but Local is Cluster, as in kube-proxy."""
-    return TrafficPolicy.LOCAL if text == "Local" else TrafficPolicy.CLUSTER
+    return _LOCAL if text == "Local" else _CLUSTER

@@ -798,6 +798,41 @@ def test_addresses_of_a_slice_are_read_together_as_they_are_one_by_one(texts: li
     )
 
 
+ENDPOINTS = st.one_of(
+    st.builds(lambda octet: {"addresses": [f"10.0.0.{octet}"], "nodeName": f"node-{octet}"}, st.integers(0, 255)),
+    st.builds(lambda text: {"addresses": [text]}, st.sampled_from((*ODD_ADDRESSES, "fd00::1", "::ffff:10.0.0.1"))),
+    st.sampled_from(
+        [
+            {},
+            {"addresses": []},
+            {"addresses": ["10.0.0.9"], "conditions": {"ready": False}},
+            {"addresses": ["1.2.3.4"] * 2},
+        ]
+    ),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["IPv4", "IPv4", "IPv6", "FQDN"]), st.lists(ENDPOINTS, max_size=3)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_slices_on_a_line_each_are_read_as_slices_otherwise_are(slices: list[tuple[str, list[dict[str, Any]]]]) -> None:
+    items = [
+        {"metadata": meta(f"web-{number}"), "addressType": kind, "endpoints": endpoints}
+        for number, (kind, endpoints) in enumerate(slices)
+    ]
+    lines = ",\n".join(json.dumps(item, separators=(",", ":")) for item in items)
+    on_lines = recording("endpointslices-v1", f'{{"kind":"EndpointSliceList","items":[\n{lines}\n]}}\n'.encode())
+    state, gaps = parse_cluster(api(endpointslices_v1=on_lines))
+    otherwise, same = parse_cluster(api(endpointslices_v1=listed("endpointslices-v1", *items)))
+    assert gaps == same
+    assert [item.endpoints for item in state.slices] == [item.endpoints for item in otherwise.slices]
+    assert [item.numbers() for item in state.slices] == [item.numbers() for item in otherwise.slices]
+
+
 @pytest.mark.parametrize(("end", "is_whole"), [("\n]}\n", True), (",\n\n]}\n", False), ("\n\n]}\n", True)])
 def test_a_list_does_not_end_with_a_comma(end: str, is_whole: bool) -> None:
     content = f'{{"kind":"ServiceList","items":[\n{{"metadata":{{"name":"web"}},"spec":{{}}}}{end}'.encode()
