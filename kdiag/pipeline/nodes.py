@@ -212,7 +212,7 @@ def _judge(given: NodeInput, version: Version | None, plane: Plane) -> _Judged:
         context,
         given.plain or PlainEndpoints(cluster),
         doubtful=trust.doubtful,
-        alone={service.key for service in cluster.services if cached.intersection(service.cluster_ips)},
+        alone={item.key for item in cluster.services if cached.intersection(item.cluster_ips)} if cached else (),
         moving=cluster.service_by_key.keys() if given.in_detail else given.may_differ,
         only=given.only,
         alike=given.alike,
