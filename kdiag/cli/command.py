@@ -10,7 +10,8 @@ from kdiag.cli.declared import OptionGroup
 
 
 class Command(NamedTuple):
-    """A command: `function` has the options as annotated parameters (see `kdiag.cli.declared`) and returns the exit code.
+    """A command: `function` has the options as annotated parameters, by name alone (see `kdiag.cli.declared`), and
+    returns the exit code.
 
     `summary` is one line for the list of commands, `details` paragraphs for its own help, `examples` what to type (without
     the program's name) and what that does: each is a line that works as it stands, given a cluster. `groups` are parameters of

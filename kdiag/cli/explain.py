@@ -12,6 +12,7 @@ from kdiag.cli.output import emit, style_for
 
 
 def explain(
+    *,
     code: Annotated[
         str | None,
         Argument(

@@ -7,8 +7,9 @@ to click: it knows what to say.
 
 from __future__ import annotations
 
-import inspect
 import os
+import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         return None
     if not {"snapshot", "demo"} & values.keys() or "help" in values or "verbose" in values:
         return None
+    _import_msgspec()
     from kdiag.gather.settings_file import read_settings
 
     settings = read_settings(
@@ -47,6 +49,18 @@ def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         directory=Path.cwd(),
     )
     return None if settings else (command, values)
+
+
+def _import_msgspec() -> None:
+    """It looks for typing_extensions first, and takes typing where that is missing, which has had all of it since Python 3.11.
+    So it is missing for the moment: to import it takes, with ast, dis and inspect, a thirtieth of a small run."""
+    if "typing_extensions" in sys.modules or "msgspec" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
 
 
 class _NotPlainError(Exception):
@@ -80,7 +94,7 @@ def _values(command: Command, declared: Mapping[str, Any], words: Sequence[str])
             values.setdefault(parameter, []).append(value)
         else:
             values[parameter] = value
-    if any(_default(command, place["parameter"]) is inspect.Parameter.empty for place in places):
+    if any(place["parameter"] not in _defaults(command) for place in places):
         raise _NotPlainError
     return values
 
@@ -95,7 +109,7 @@ def _converted(command: Command, declared: Mapping[str, Any], text: str) -> Any:
         case "path" if _may_be_read(text):
             return Path(text)
         case "choice" if text in declared["values"]:
-            return type(_default(command, declared["parameter"]))(text)
+            return type(_defaults(command)[declared["parameter"]])(text)
         case "format":
             try:
                 return read_target(text, declared["values"])
@@ -112,9 +126,8 @@ def _may_be_read(path: str) -> bool:
         return False
 
 
-def _default(command: Command, parameter: str) -> Any:
-    """inspect.Parameter.empty if there is none."""
-    for group in command.groups.values():
-        if parameter in group._field_defaults:
-            return group._field_defaults[parameter]
-    return inspect.signature(command.function).parameters[parameter].default
+def _defaults(command: Command) -> Mapping[str, Any]:
+    """Of the options and arguments that have one. `inspect.signature` says the same, but to import it takes longer than to
+    read the line."""
+    groups = (group._field_defaults for group in command.groups.values())
+    return ChainMap(command.function.__kwdefaults__ or {}, *groups)
