@@ -137,9 +137,11 @@ class AddressSet(Struct, frozen=True):
             if family_of(item) is not family:
                 continue
             if isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
-                ranges.append((int(item.network_address), int(item.broadcast_address)))
+                low = int(item.network_address)
+                ranges.append((low, low + (1 << family.bits - item.prefixlen) - 1))
             else:
-                ranges.append((int(item), int(item)))
+                low = int(item)
+                ranges.append((low, low))
         return AddressSet(family, _merge(ranges))
 
     @staticmethod
