@@ -109,6 +109,18 @@ class SortedOffers(Struct):
     stray: set[Key] = field(default_factory=set)
     """The keys of rules that no Service explains."""
 
+    def share_walks(self) -> None:
+        """Let the kinds be walked at few Services, whose chains serve all of their addresses: the first of a kind may be any that
+        has no more endpoints than it. Kinds with few offers have the least choice, and come first."""
+        chosen = {id(offer.item) for offer in self.apart}
+        for kind, offers in sorted(self.kinds.items(), key=lambda found: len(found[1])):
+            if kind not in self.known:
+                least = offers[0].size
+                places = (at for at, offer in enumerate(offers) if id(offer.item) in chosen and offer.size == least)
+                place = next(places, 0)
+                offers[0], offers[place] = offers[place], offers[0]
+                chosen.add(id(offers[0].item))
+
     def walked(self) -> Iterator[Offer]:
         """One offer of each kind, and those that are judged by themselves."""
         yield from self.apart

@@ -89,6 +89,7 @@ def sort_offers(
         if alike is not None and only is None and isinstance(cut, CutDump):
             likeness = likeness_of(evidence, context, cut, source, distinctions)
             offers.known = alike.walked_on(likeness) if likeness is not None else {}
+        offers.share_walks()
         found.append(offers)
     return found
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from bench.generator.cluster import Options, make_cluster
+from bench.generator.snapshot import write_snapshot
+from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
@@ -37,6 +41,24 @@ def test_a_fault(name: str, cutting: list[SortedOffers]) -> None:
     snapshot = fault(name)
     assert diagnose(snapshot, Scope()) == one_by_one(snapshot)
     assert cutting
+
+
+def test_kinds_are_walked_at_few_services(
+    cutting: list[SortedOffers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_snapshot(make_cluster(Options(services=200, endpoints=3)), tmp_path)
+    snapshot = read_snapshot(tmp_path)
+
+    def walked() -> int:
+        cutting.clear()
+        diagnose(snapshot, Scope())
+        (offers,) = cutting
+        assert all(found[0].size == min(offer.size for offer in found) for found in offers.kinds.values())
+        return len({id(offer.item) for offer in offers.walked()})
+
+    few = walked()
+    monkeypatch.setattr(SortedOffers, "share_walks", lambda _: None)
+    assert few < walked()
 
 
 def edited(snapshot: Snapshot, seed: int, node: str = NODE) -> Snapshot:
