@@ -1,7 +1,7 @@
 """One reading of the API in a process of its own: `python -m bench.api_read WHO URL`, WHO is `official` or `kdiag`.
 
-`official` lists with the model classes of the Kubernetes client, in pages of 500. `kdiag` is what a live run does: log in as a
-kubeconfig says, requests through the client's connection, pages kept as they came, and the objects that kdiag judges made of them. Both print how many
+`official` lists with the model classes of the Kubernetes client, in pages of 500. `kdiag` is what a live run does: requests
+through the client's connection, pages kept as they came, and the objects that kdiag judges made of them. Both print how many
 Services, slices, endpoints and nodes they have in the end, and hold them until then.
 """
 
@@ -11,8 +11,6 @@ import atexit
 import gc
 import json
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 PAGE_OBJECTS = 500
@@ -52,15 +50,16 @@ def kdiag(url: str) -> dict[str, int]:
     gc.disable()
     atexit.register(gc.freeze)
 
+    from kubernetes import client
+
     from kdiag.gather.api import list_kind
-    from kdiag.gather.api_connection import connect
+    from kdiag.gather.api_connection import ApiConnection
     from kdiag.gather.api_kinds import MOVING
     from kdiag.parse.api import parse_cluster
 
-    with TemporaryDirectory() as directory:
-        kubeconfig = Path(directory) / "config"
-        kubeconfig.write_text(json.dumps(_kubeconfig(url)))
-        connection = connect(kubeconfig)
+    configuration = client.Configuration()
+    configuration.host = url
+    connection = ApiConnection(configuration, cluster="bench")
     wanted = ("services", "endpointslices-v1", "nodes")
     kinds = [kind for choice in MOVING for kind in choice if kind.recording in wanted]
     recordings = {kind.recording: list_kind(connection, kind, "cluster") for kind in kinds}
@@ -71,15 +70,6 @@ def kdiag(url: str) -> dict[str, int]:
         "slices": len(state.slices),
         "endpoints": sum(len(item.endpoints) for item in state.slices),
         "nodes": len(state.nodes),
-    }
-
-
-def _kubeconfig(url: str) -> dict[str, Any]:
-    return {
-        "clusters": [{"name": "bench", "cluster": {"server": url}}],
-        "users": [{"name": "bench", "user": {"token": "bench"}}],
-        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
-        "current-context": "bench",
     }
 
 

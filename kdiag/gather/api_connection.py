@@ -20,7 +20,6 @@ from urllib.parse import urlencode
 
 from kdiag import __version__
 from kdiag.errors import ClusterError
-from kdiag.gather.api_client import client_parts
 from kdiag.gather.redact import redact
 
 CONNECT_S = 10.0
@@ -58,12 +57,14 @@ class ApiConnection:
     """
 
     def __init__(self, configuration: Any, *, cluster: str, stop: threading.Event | None = None) -> None:
+        from kubernetes.client.rest import RESTClientObject
+
         self.cluster = cluster
         self.server: str = configuration.host.rstrip("/")
         if not self.server.startswith(("https://", "http://")):
             raise _no_url(self.server)
         self._configuration = configuration
-        self._pool = client_parts().rest.RESTClientObject(configuration).pool_manager
+        self._pool = RESTClientObject(configuration).pool_manager
         self._stop = stop or threading.Event()
         self._reached = False
         self.clock_ahead_s = 0.0
@@ -191,20 +192,22 @@ def _kubeconfig_paths(kubeconfig: Path | None) -> list[Path]:
 
 
 def _from_kubeconfig(paths: list[Path], context: str | None, stop: threading.Event | None) -> ApiConnection:
-    parts = client_parts()
+    from kubernetes import client, config
+
+    untyped: Any = config
     shown = ", ".join(str(path) for path in paths)
     contents = [_kubeconfig(path) for path in paths]
     context_name, cluster = _context(contents, context, shown)
-    configuration: Any = parts.configuration.Configuration()
+    configuration: Any = client.Configuration()
     try:
         with _quiet() as complaints:
-            parts.config.load_kube_config(
+            untyped.load_kube_config(
                 os.pathsep.join(str(path) for path in paths),
                 context=context_name,
                 client_configuration=configuration,
                 persist_config=False,
             )
-    except parts.config.ConfigException as error:
+    except untyped.ConfigException as error:
         raise ClusterError(
             f"kubeconfig {shown} cannot be used: {_harmless(error)}", hint="kubectl config view shows what it holds"
         ) from None
@@ -262,11 +265,13 @@ def _context(contents: list[dict[str, Any]], wanted: str | None, shown: str) -> 
 
 
 def _in_cluster(stop: threading.Event | None) -> ApiConnection:
-    parts = client_parts()
-    configuration: Any = parts.configuration.Configuration()
+    from kubernetes import client, config
+
+    untyped: Any = config
+    configuration: Any = client.Configuration()
     try:
-        parts.config.load_incluster_config(client_configuration=configuration)
-    except (parts.config.ConfigException, OSError) as error:
+        untyped.load_incluster_config(client_configuration=configuration)
+    except (untyped.ConfigException, OSError) as error:
         raise ClusterError(
             f"the in-cluster configuration cannot be used: {_harmless(error)}",
             hint="give the pod a service account (automountServiceAccountToken), or name a --kubeconfig",

@@ -15,7 +15,6 @@ import yaml
 
 from kdiag.errors import ClusterError
 from kdiag.gather import api_connection
-from kdiag.gather.api_client import client_parts
 from kdiag.gather.api_connection import Answer, ApiConnection, connect
 from tests.corpus_fixtures import cluster
 from tests.live.api_double import TOKEN, ApiDouble
@@ -191,7 +190,8 @@ class TestInCluster:
     def test_it_is_used_when_there_is_nothing_else(
         self, double: DoubleFactory, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        incluster_config = client_parts().config.incluster_config
+        from kubernetes.config import incluster_config
+
         server = double()
         (tmp_path / "token").write_text(TOKEN)
         (tmp_path / "ca.crt").write_bytes(authority.certificate_pem)
