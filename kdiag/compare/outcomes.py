@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
@@ -134,7 +134,7 @@ class OutcomeComparer:
 
 
 def shares_by_backend(outcome: Outcome) -> dict[SocketAddress, float]:
-    """Share of each backend that packets are delivered to."""
+    """Share of each backend that packets are delivered to, in the order of the outcome: by address and port."""
     shares: dict[SocketAddress, float] = {}
     for fate, share in outcome.shares:
         if fate.disposition is Disposition.BACKEND and fate.backend is not None:
@@ -169,36 +169,32 @@ def _wrong_ends(actual: _Shape, legal: _Shape) -> Iterator[_Wrong]:
     have, want = actual.shares, legal.shares
     if not _delivers(legal):
         if have:
-            yield _Wrong(Symptom.STALE_ENDPOINT, _sorted(have), to=have.keys())
+            yield _Wrong(Symptom.STALE_ENDPOINT, tuple(have), to=have.keys())
         else:
             passed = Disposition.UNTRANSLATED in legal.dispositions
             yield _Wrong(Symptom.REFUSED if passed else Symptom.NOT_REFUSED, dispositions=actual.dispositions)
         return
-    missing: AbstractSet[SocketAddress] = want.keys() - have.keys()
-    stale: AbstractSet[SocketAddress] = have.keys() - want.keys()
+    missing = tuple([backend for backend in want if backend not in have])
+    stale = tuple([backend for backend in have if backend not in want])
     untouched, refused = actual.dispositions & _UNTOUCHED, actual.dispositions & _REFUSED
     if untouched:
-        yield _Wrong(Symptom.NOT_PROGRAMMED, _sorted(missing), dispositions=untouched)
+        yield _Wrong(Symptom.NOT_PROGRAMMED, missing, dispositions=untouched)
     if refused:
-        yield _Wrong(Symptom.REFUSED, _sorted(missing), dispositions=refused)
-    elsewhere = {backend.address for backend in missing}
-    wrong = {backend for backend in stale if backend.address in elsewhere}
+        yield _Wrong(Symptom.REFUSED, missing, dispositions=refused)
+    elsewhere = {backend.address for backend in missing} if stale else set()
+    wrong = tuple([backend for backend in stale if backend.address in elsewhere])
     if wrong:
-        yield _Wrong(Symptom.WRONG_PORT, _sorted(wrong), to=wrong)
+        yield _Wrong(Symptom.WRONG_PORT, wrong, to=set(wrong))
         reached = {backend.address for backend in wrong}
-        missing = {backend for backend in missing if backend.address not in reached}
-        stale = stale - wrong
+        missing = tuple([backend for backend in missing if backend.address not in reached])
+        stale = tuple([backend for backend in stale if backend not in wrong])
     if stale:
-        yield _Wrong(Symptom.STALE_ENDPOINT, _sorted(stale), to=stale)
+        yield _Wrong(Symptom.STALE_ENDPOINT, stale, to=set(stale))
     if missing and not untouched and not refused:
-        yield _Wrong(Symptom.MISSING_ENDPOINT, _sorted(missing), to=have.keys())
+        yield _Wrong(Symptom.MISSING_ENDPOINT, missing, to=have.keys())
     if not (untouched or refused or wrong or stale or missing) and not _same_shares(have, want):
-        heavy = {backend for backend, share in have.items() if share > want[backend] + SHARE_TOLERANCE}
-        yield _Wrong(Symptom.UNBALANCED, _sorted(heavy), to=heavy)
-
-
-def _sorted(backends: Iterable[SocketAddress]) -> tuple[SocketAddress, ...]:
-    return tuple(sorted(backends, key=lambda item: (item.address.version, int(item.address), item.port)))
+        heavy = tuple([backend for backend, share in have.items() if share > want[backend] + SHARE_TOLERANCE])
+        yield _Wrong(Symptom.UNBALANCED, heavy, to=set(heavy))
 
 
 def _faults_on_the_way(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
@@ -219,7 +215,11 @@ def _faults_on_the_way(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
         if want.affinity_s != fate.affinity_s:
             unlike.append(fate)
     return tuple(
-        Fault(symptom=symptom, backends=_backends(fates), fates=tuple(fates))
+        Fault(
+            symptom=symptom,
+            backends=tuple(dict.fromkeys([fate.backend for fate in fates if fate.backend is not None])),
+            fates=tuple(fates),
+        )
         for symptom, fates in (
             (Symptom.MASQUERADE_MISSING, lacking),
             (Symptom.MASQUERADE_NEEDLESS, needless),
@@ -229,16 +229,12 @@ def _faults_on_the_way(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
     )
 
 
-def _backends(fates: Iterable[Fate]) -> tuple[SocketAddress, ...]:
-    return _sorted({fate.backend for fate in fates if fate.backend is not None})
-
-
 def describe(outcome: Outcome, limit: int = 4) -> str:
     """An outcome in words: `DNAT to 10.244.1.3:80`, `rejected`, `1/3 each to …`, with masquerade where it tells."""
     shares = shares_by_backend(outcome)
     parts: list[str] = []
     if shares:
-        backends = _sorted(shares)
+        backends = list(shares)
         texts = [str(backend) for backend in backends[:limit]]
         more = f" and {len(backends) - limit} more" if len(backends) > limit else ""
         even = max(shares.values()) - min(shares.values()) <= SHARE_TOLERANCE and abs(sum(shares.values()) - 1) < 1e-6

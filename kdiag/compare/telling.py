@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import Struct
+
 from kdiag.compare.outcomes import Fault
 from kdiag.model.dataplane import Case, Disposition, Effect, Fate, Passed, RuleRef
 from kdiag.model.difference import Symptom
@@ -13,11 +15,20 @@ MARKING_CHAINS = ("KUBE-MARK-MASQ", "mark-for-masquerade")
 DEFAULT_REFUSALS = ("cluster-ips-check", "KUBE-IPVS-FILTER")
 # Chains that all Services share.
 NOT_OF_ONE_SERVICE = ("KUBE-NODEPORTS", "KUBE-NODE-PORT", *MARKING_CHAINS)
-# The ways to so many ends show a fault; those to the others say the same again.
-FATES_LIMIT = 8
+# The ways to so many ends show a fault, as many as are named in words; those to the others say the same again.
+FATES_LIMIT = 4
 
 Paths = Mapping[Fate, Passed]
 """The last step of the way to each fate (`Case.paths`)."""
+
+
+class _Way(Struct, frozen=True):
+    """The steps to a fate, and those of them at which somebody else's rule is met."""
+
+    steps: tuple[Passed, ...]
+    foreign: tuple[Passed, ...]
+    enters: bool
+    """True if a chain of the Service itself is entered (KUBE-SVC-…, KUBE-EXT-…, service-…)."""
 
 
 class TellingRules:
@@ -27,9 +38,16 @@ class TellingRules:
     """
 
     def __init__(self) -> None:
+        self._ways: dict[int, _Way] = {}
         self._rules: dict[tuple[Symptom, int], dict[RuleRef, None]] = {}
-        self._deciding: dict[tuple[_Search, int], Passed | None] = {}
-        self._entering: dict[int, bool] = {}
+
+    def _way(self, passed: Passed) -> _Way:
+        way = self._ways.get(id(passed))
+        if way is None:
+            steps = passed.steps()
+            foreign = tuple([step for step in steps if step.met.foreign and not step.met.is_policy])
+            way = self._ways[id(passed)] = _Way(steps, foreign, any(_enters_service(step) for step in steps))
+        return way
 
     def of(self, fault: Fault, paths: Paths) -> tuple[RuleRef, ...]:
         """The lines that make the difference, most telling first."""
@@ -41,7 +59,7 @@ class TellingRules:
             key = (fault.symptom, id(passed))
             mine = self._rules.get(key)
             if mine is None:
-                steps = _telling_steps(fault.symptom, passed.steps())
+                steps = _telling_steps(fault.symptom, self._way(passed).steps)
                 mine = self._rules[key] = {step.ref(): None for step in steps}
             rules.update(mine)
         return tuple(rules)
@@ -53,10 +71,8 @@ class TellingRules:
             passed = paths.get(fate)
             if passed is None:
                 continue
-            key = (search, id(passed))
-            if key not in self._deciding:
-                self._deciding[key] = search(passed.steps())
-            step = self._deciding[key]
+            foreign = self._way(passed).foreign
+            step = search(foreign) if foreign else None
             if step is not None:
                 return step.ref()
             if passed.met.is_policy and passed.met.effect is Effect.DROP:
@@ -73,23 +89,17 @@ class TellingRules:
         return self.decided_by(fault, case.paths) is not None
 
     def in_service_chain(self, fault: Fault, paths: Paths) -> bool:
-        """True if a way enters a chain of the Service itself (KUBE-SVC-…, KUBE-EXT-…, service-…)."""
-        for fate in fault.fates:
-            passed = paths.get(fate)
-            if passed is None:
-                continue
-            if id(passed) not in self._entering:
-                self._entering[id(passed)] = any(is_service_chain(step.met.leads_to) for step in passed.steps())
-            if self._entering[id(passed)]:
-                return True
-        return False
+        """True if a way enters a chain of the Service itself."""
+        ways = (paths.get(fate) for fate in fault.fates)
+        return any(passed is not None and self._way(passed).enters for passed in ways)
 
 
 _Search = Callable[[Sequence[Passed]], Passed | None]
+"""The step at which somebody else decides, of those at which somebody else's rule is met."""
 
 
 def _search_for(symptom: Symptom) -> _Search:
-    """How the step at which somebody else decides is found."""
+    """How that step is found."""
     match symptom:
         case Symptom.MASQUERADE_MISSING | Symptom.MASQUERADE_NEEDLESS:
             return _foreign_source_decision
@@ -122,6 +132,10 @@ def _in_dispatch(step: Passed) -> bool:
     return step.kind == "nat" and step.hook in ("PREROUTING", "OUTPUT")
 
 
+def _enters_service(step: Passed) -> bool:
+    return is_service_chain(step.met.leads_to)
+
+
 def _leads_to_endpoint(step: Passed) -> bool:
     if step.met.effect is Effect.TRANSLATE:
         return step.met.foreign or not is_endpoint_chain(step.met.chain)
@@ -140,11 +154,9 @@ def _marks_for_masquerade(step: Passed) -> bool:
 
 
 def _foreign_decision(steps: Sequence[Passed]) -> Passed | None:
-    """The step at which somebody else's rule decides the packet's way, if one does."""
+    """The step at which it decides the packet's way, if one does."""
     for step in steps:
         effect = step.met.effect
-        if not step.met.foreign or step.met.is_policy:
-            continue
         if _in_dispatch(step) and (effect in (Effect.ACCEPT, Effect.TRANSLATE) or _leaves(step)):
             return step
         if effect in (Effect.DROP, Effect.REJECT, Effect.UNTRACK, Effect.OTHER):
@@ -157,19 +169,16 @@ def _foreign_decision_or_acceptance(steps: Sequence[Passed]) -> Passed | None:
 
 
 def _foreign_acceptance(steps: Sequence[Passed]) -> Passed | None:
-    """The step at which somebody else's rule lets a packet through before kube-proxy's rules can refuse it."""
+    """The step at which it lets a packet through before kube-proxy's rules can refuse it."""
     for step in steps:
-        if step.met.foreign and not step.met.is_policy and step.kind == "filter":
-            if step.met.effect is Effect.ACCEPT or _leaves(step):
-                return step
+        if step.kind == "filter" and (step.met.effect is Effect.ACCEPT or _leaves(step)):
+            return step
     return None
 
 
 def _foreign_source_decision(steps: Sequence[Passed]) -> Passed | None:
-    """The step at which somebody else's rule keeps a packet from being masqueraded, if one does."""
+    """The step at which it keeps a packet from being masqueraded, if one does."""
     for step in steps:
-        if not step.met.foreign or step.met.is_policy:
-            continue
         if step.kind == "nat" and step.hook == "POSTROUTING" and (step.met.effect is Effect.ACCEPT or _leaves(step)):
             return step
         if step.met.effect is Effect.MARK:

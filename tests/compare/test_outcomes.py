@@ -135,7 +135,7 @@ def test_a_fault_points_at_the_fates_that_show_it() -> None:
     ("item", "expected"),
     [
         (outcome("1"), "DNAT to 10.244.1.1:80"),
-        (outcome("2", "1"), "DNAT to 10.244.1.1:80, 10.244.1.2:80"),
+        (outcome("1", "2"), "DNAT to 10.244.1.1:80, 10.244.1.2:80"),
         (outcome("1=0.9", "2=0.1"), "DNAT to 10.244.1.1:80 (90%), 10.244.1.2:80 (10%)"),
         (outcome("1", "2", "3", "4", "5", "6"), "DNAT to " + ", ".join(f"10.244.1.{i}:80" for i in (1, 2, 3, 4)) + " and 2 more"),
         (outcome("1=0.4", "pass=0.6"), "DNAT to 10.244.1.1:80 (40%); not translated (60%)"),
