@@ -17,6 +17,8 @@ from kdiag.model.proxy import ProxyConfig, ProxyMode
 from kdiag.walk.network import NodeNetwork
 
 LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
+ANYWHERE: dict[Family, Address] = {Family.IPV4: ipaddress.IPv4Address(0), Family.IPV6: ipaddress.IPv6Address(0)}
+"""Stands for all addresses at which NodePorts are open on a node, as it does for a socket."""
 
 
 class ServiceAddress(Struct, frozen=True, kw_only=True):
@@ -105,7 +107,8 @@ def node_port_addresses(
         # nftables mode refuses it; IPVS mode has virtual servers there in some releases, which is not asked for.
         own.append(LOCALHOST)
     open_at = [address for address in own if everywhere or any(address in item for item in networks)]
-    return tuple(item for item in open_at if item != LOCALHOST or _localhost_open(host, config, rules))
+    # A loopback interface may have that address, too.
+    return tuple(dict.fromkeys(item for item in open_at if item != LOCALHOST or _localhost_open(host, config, rules)))
 
 
 def _localhost_open(host: HostFacts, config: ProxyConfig | None, rules: ProxyRules) -> bool:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from kdiag.expect.behaviour import ways
 from kdiag.expect.dataplane import NodeContext, detector_of, zones_of
 from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candidates_of
-from kdiag.expect.frontends import ServiceAddress, addresses_of, is_served, node_port_addresses
+from kdiag.expect.frontends import ANYWHERE, ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
 from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
@@ -65,7 +65,7 @@ class Outlook(Struct, frozen=True):
     `cluster` are the endpoints that Cluster policies use, `local` those that Local ones do (none where no policy of the
     Service is Local). `wants` is what ought to happen at the addresses of a kind, on the node or elsewhere (`True` if
     the address is the node's own); None if the port is not of one of the usual kinds. What is `everywhere` the same is one
-    object for all nodes whose proxies go by the same rules.
+    object for all nodes whose proxies go by the same rules: among `targets`, a NodePort is at ANYWHERE.
     """
 
     service_port: ServicePortKey
@@ -134,13 +134,13 @@ class PlainEndpoints:
             for address in service.cluster_ips
         )
 
-    def shared(self, context: NodeContext, family: Family, *, reads_slices: bool) -> _Shared:
-        """What was worked out for nodes whose proxies go by the same rules."""
+    def shared(self, context: NodeContext, family: Family, *, reads_slices: bool, node_ports: bool) -> _Shared:
+        """What was worked out for nodes whose proxies go by the same rules, and that have NodePorts open or not."""
         rules = context.rules
         gates = tuple(sorted(rules.gates.items()))
         settings = (detector_of(family, context).works, bool(context.config and context.config.masquerade_all))
         return self._shared.setdefault(
-            (family, rules.version, gates, rules.mode, *settings, reads_slices), _Shared({}, {}, {})
+            (family, rules.version, gates, rules.mode, *settings, reads_slices, node_ports), _Shared({}, {}, {})
         )
 
     def of(self, key: ServicePortKey, service_port: ServicePort, family: Family) -> Places | None:
@@ -197,10 +197,13 @@ class Outlooks:
         self._family = family
         self._plain = plain
         self._rules = context.rules
-        self._at = node_port_addresses(family, context.networks[family], context.host, context.config, self._rules)
+        self.node_ports_at = node_port_addresses(
+            family, context.networks[family], context.host, context.config, self._rules
+        )
+        """The addresses at which NodePorts are open on the node."""
         reads_slices = self._rules.version > (1, 18) or "endpoints" not in cluster.seen
         self._reads = endpoints and reads_slices
-        self._shared = plain.shared(context, family, reads_slices=self._reads)
+        self._shared = plain.shared(context, family, reads_slices=self._reads, node_ports=bool(self.node_ports_at))
 
     @property
     def everywhere(self) -> Mapping[ServicePortKey, Outlook]:
@@ -225,7 +228,8 @@ class Outlooks:
 
     def _of(self, service: Service, service_port: ServicePort, key: ServicePortKey) -> Outlook | None:
         """The outlook of a Service port; None if it is not offered."""
-        targets = addresses_of(service, service_port, self._family, self._rules, self._at)
+        node_ports_at = (ANYWHERE[self._family],) if self.node_ports_at else ()
+        targets = addresses_of(service, service_port, self._family, self._rules, node_ports_at)
         if not targets:
             return None
         found = None
@@ -240,7 +244,7 @@ class Outlooks:
             local=near,
             affinity_s=service.affinity_s,
             wants=self._wants(service, bool(chosen.at), bool(near.at), has_any) if found is not None else None,
-            everywhere=is_plain and _is_everywhere(service, service_port),
+            everywhere=is_plain and TrafficPolicy.LOCAL not in (service.internal_policy, service.external_policy),
         )
         if outlook.everywhere:
             self._shared.outlooks[key] = outlook
@@ -282,12 +286,6 @@ class Outlooks:
 
 _SPELLED = {protocol: protocol.lower().encode() for protocol in Protocol}
 """Protocols as rules have them."""
-
-
-def _is_everywhere(service: Service, service_port: ServicePort) -> bool:
-    """True if a Service port is offered at ClusterIPs only, and by no policy that looks at the node."""
-    only = not (service.external_ips or service.ingress or service_port.node_port)
-    return only and TrafficPolicy.LOCAL not in (service.internal_policy, service.external_policy)
 
 
 _CLUSTER, _LOCAL = "cluster", "local"

@@ -241,13 +241,17 @@ class CutDump(Struct, eq=False):
                 number += 1
             position = end
 
-    def line_with(self, name: bytes, words: bytes, but: bytes) -> Span | None:
-        """The first line of a chain that has these words, and not others; None if there is none."""
+    def lines_with(self, name: bytes, asked: Iterable[bytes], but: bytes) -> list[Span | None]:
+        """The first line of a chain that has these words, for each of those asked for, and not others; None if there is none."""
         start, end = self._rules_of(name) or (0, 0)
-        while (place := self.content.find(words, start, end)) >= 0:
-            line = self.content.rfind(b"\n", start, place) + 1 or start
-            start = self.content.index(b"\n", place + len(words) - 1) + 1
-            if but not in self.content[line:start]:
+        return [self._line_with(words, but, start, end) for words in asked]
+
+    def _line_with(self, words: bytes, but: bytes, start: int, end: int) -> Span | None:
+        content = self.content
+        while (place := content.find(words, start, end)) >= 0:
+            line = content.rfind(b"\n", start, place) + 1 or start
+            start = content.index(b"\n", place + len(words) - 1) + 1
+            if content.find(but, line, start) < 0:
                 return line, start
         return None
 

@@ -163,8 +163,10 @@ class _Reader(Struct):
 def read_rule(text: str, *, family: Family, table: str, line: int) -> Rule | None:
     """The rule that one line of a table's holds; None if it is no rule or cannot be read."""
     text = text.strip()
+    if not text.startswith("-A "):
+        return None
     try:
-        return replace(_rule_of(text, family is Family.IPV6, table), line=line) if text.startswith("-A ") else None
+        return _new_rule(text, six=family is Family.IPV6, table=table, line=line)
     except ParseError:
         return None
 
@@ -172,13 +174,17 @@ def read_rule(text: str, *, family: Family, table: str, line: int) -> Rule | Non
 @lru_cache(maxsize=_RULES_KEPT)
 def _rule_of(text: str, six: bool, table: str) -> Rule:
     """The rule of an `-A` line, but for the line's number. Raises ParseError if a quote is left open."""
-    rule = quick_rule(text, six=six, table=table, line=0)
+    return _new_rule(text, six=six, table=table, line=0)
+
+
+def _new_rule(text: str, *, six: bool, table: str, line: int) -> Rule:
+    rule = quick_rule(text, six=six, table=table, line=line)
     if rule is None:
         _, chain, *rest = text.split(None, 2)
         words = split_words(rest[0]) if rest else []
         if "-c" in words:
             text = without_rule_counters(text)
-        rule = parse_rule(text, words, six=six, table=table, chain=intern(chain), line=0)
+        rule = parse_rule(text, words, six=six, table=table, chain=intern(chain), line=line)
     return rule
 
 

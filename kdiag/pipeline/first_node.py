@@ -43,6 +43,7 @@ class FirstNode(Struct):
     _by_address: dict[bytes, list[Key]] = field(default_factory=dict)
     _by_port: dict[tuple[bytes, bytes], list[Key]] = field(default_factory=dict)
     _numbers: dict[int, bytes] = field(default_factory=dict)
+    _node_ports: dict[int, list[Key]] = field(default_factory=dict)
 
     def keep(self, found: SortedOffers, outlooks: Outlooks, set_apart: tuple[Collection[ObjectKey], ...]) -> None:
         """Keep what was sorted on this node."""
@@ -81,19 +82,30 @@ class FirstNode(Struct):
         for address in {*addresses, *(self._numbers[number] for number in self._numbers.keys() & numbers)}:
             yield from self._by_address.get(address, ())
 
+    def node_ports(self, ports: Collection[int]) -> Iterator[Key]:
+        """The keys of those that are these NodePorts."""
+        self._index()
+        for port in self._node_ports.keys() & ports:
+            yield from self._node_ports[port]
+
     def keys_with(self, ports: Iterable[tuple[bytes, bytes]]) -> Iterator[Key]:
-        """The same by protocol and port."""
+        """The same by protocol and port, at any address."""
         self._index()
         for port in ports:
             yield from self._by_port.get(port, ())
 
     def _index(self) -> None:
-        if not self._by_address:
-            for offers in self.alike.values():
-                for offer in offers:
-                    self._by_address.setdefault(offer.key[0], []).append(offer.key)
-                    self._by_port.setdefault(offer.key[1:], []).append(offer.key)
-                    self._numbers[int(offer.targets[0].address)] = offer.key[0]
+        if self._by_address or self._node_ports:
+            return
+        for offers in self.alike.values():
+            for offer in offers:
+                key, (address, _, port) = offer.key, offer.spot
+                if address is None:
+                    self._node_ports.setdefault(port, []).append(key)
+                    continue
+                self._by_address.setdefault(key[0], []).append(key)
+                self._by_port.setdefault(key[1:], []).append(key)
+                self._numbers[address] = key[0]
 
     def differing_on(self, cut: CutDump, distinctions: Distinctions, met: Collection[Key]) -> set[Key]:
         """The keys of the offers of this node that have other rules on another one, or that something tells apart there in

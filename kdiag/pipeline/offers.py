@@ -13,8 +13,8 @@ from kdiag.compare.telling import TellingRules
 from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
-from kdiag.model.addresses import Family, address_text, family_of
-from kdiag.model.dataplane import Behaviour, Case, DataPlane, Frontend, Position
+from kdiag.model.addresses import Address, Family, address_text, family_of
+from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, Frontend, Position
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
 from kdiag.planes.interface import sends_on
@@ -34,7 +34,7 @@ class Kind(Struct, frozen=True, cache_hash=True):
 
 
 class Offer(Struct):
-    """A Service port at one of its addresses (or as a NodePort, at those of the node)."""
+    """A Service port at one of its addresses, or as a NodePort (see `SortedOffers.frontends`)."""
 
     key: Key
     spot: Spot
@@ -98,6 +98,7 @@ class SortedOffers(Struct):
     family: Family
     cut: Cut
     source: str
+    node_ports_at: tuple[Address, ...] = ()
     kinds: dict[Kind, list[Offer]] = field(default_factory=dict)
     apart: list[Offer] = field(default_factory=list)
     left_out: list[Offer] = field(default_factory=list)
@@ -132,6 +133,15 @@ class SortedOffers(Struct):
         for offers in self.kinds.values():
             yield from offers[1:]
 
+    def frontends(
+        self, offer: Offer, network: NodeNetwork
+    ) -> Iterator[tuple[Frontend, ServiceAddress, tuple[ClientSet, ...]]]:
+        """The frontends of an offer on the node, and their clients: those of a NodePort are at the node's addresses."""
+        targets = offer.targets
+        if offer.spot[0] is None:
+            targets = [replace(target, address=address) for target in targets for address in self.node_ports_at]
+        return frontends_of(network, offer.item.service_port.protocol, targets)
+
     def known_firsts(self) -> Iterator[Offer]:
         """The first of each known kind."""
         for kind, offers in self.kinds.items():
@@ -141,10 +151,10 @@ class SortedOffers(Struct):
     def known_behaviours(self, network: NodeNetwork) -> Iterator[tuple[Frontend, Behaviour]]:
         """What is expected at the first of each known kind: what was seen on the other node."""
         for kind, (first, *_) in self.kinds.items():
-            seen, port = self.known.get(kind), first.item.service_port
+            seen = self.known.get(kind)
             if seen is not None:
-                behaviour = Behaviour(cases=(seen.example,), service_port=port)
-                for frontend, _, _ in frontends_of(network, port.protocol, first.targets):
+                behaviour = Behaviour(cases=(seen.example,), service_port=first.item.service_port)
+                for frontend, _, _ in self.frontends(first, network):
                     yield frontend, behaviour
 
     def remember(self, actual: DataPlane, suspect: Collection[Spot]) -> None:
@@ -224,7 +234,7 @@ def _key_and_spot(item: Outlook, target: ServiceAddress) -> tuple[Key, Spot]:
 
 
 def offers_of(item: Outlook) -> Iterable[Offer]:
-    """What a Service port is offered at: NodePorts of one number are one offer."""
+    """What a Service port is offered at."""
     if len(item.targets) == 1:  # As most have.
         (target,) = item.targets
         key, spot = _key_and_spot(item, target)

@@ -8,17 +8,16 @@ an endpoint and translate to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
 from kdiag.compare.telling import FATES_LIMIT, TellingRules
 from kdiag.expect.behaviour import judged
-from kdiag.expect.dataplane import NodeContext, Spot, detector_of, frontends_of, spot_of_frontend
+from kdiag.expect.dataplane import NodeContext, Spot, detector_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
-from kdiag.expect.outlook import Outlook
 from kdiag.expect.situation import LocalDetector
-from kdiag.model.addresses import Family, SocketAddress, socket_address
+from kdiag.model.addresses import Family, socket_address
 from kdiag.model.dataplane import (
     Behaviour,
     Case,
@@ -61,7 +60,10 @@ class OutOfDate(Struct):
     else's decides, and is to be told."""
 
 
-Ways = Mapping[SocketAddress, Passed]
+Place = tuple[int, int]
+"""Address and port of an endpoint."""
+
+Ways = Mapping[Place, Passed]
 """The last step of what is told of the way to an endpoint."""
 
 
@@ -69,7 +71,7 @@ class _Lines(Struct):
     """The lines on the way to each endpoint that is told: by which the address is looked up, and that lead to the endpoint."""
 
     looked_up: list[Span]
-    to: dict[SocketAddress, list[Span]]
+    to: dict[Place, list[Span]]
 
     def all(self) -> Iterator[Span]:
         """Where they stand."""
@@ -93,7 +95,7 @@ def out_of_date(
             continue
         network, detector = context.networks[family], detector_of(family, context)
         found.unlike[family] = _decided(offers, walked)
-        lines = {item.offer.key: _lines_of(item, cut, family) for item in offers.out_of_date()}
+        lines = {item.offer.key: _lines_of(item, cut) for item in offers.out_of_date()}
         mets = _mets({span for mine in lines.values() if mine for span in mine.all()}, cut, by_source[offers.source])
         for kind, items in offers.outdated.items():
             for item in items:
@@ -101,8 +103,8 @@ def out_of_date(
                 if mine is None or not mets.keys() >= set(mine.all()):
                     found.unlike[family].add(offers.kinds[kind][0].spot)
                     continue
-                found.expected |= _behaviours(item, item.offer.item, network, detector, {})
-                found.actual |= _behaviours(item, item.rules, network, detector, _ways(mine, mets))
+                for frontend, expected, actual in _behaviours(item, offers, network, detector, _ways(mine, mets)):
+                    found.expected[frontend], found.actual[frontend] = expected, actual
     return found
 
 
@@ -122,18 +124,16 @@ def _decided(offers: SortedOffers, walked: DataPlane) -> set[Spot]:
     return found
 
 
-def _lines_of(item: Outdated, cut: CutDump, family: Family) -> _Lines | None:
+def _lines_of(item: Outdated, cut: CutDump) -> _Lines | None:
     """The first endpoints of the rules, and the first of those that the API does not have, are told. None if a line is not
     there."""
-    names = {socket_address(family, *place): name for place, name in item.names.items()}
-    stale = sorted(socket_address(family, *place) for place in item.names.keys() - item.offer.item.cluster.pairs)
-    asked = [
-        *[(place, item.chain, b" -j " + ENDPOINT_KIND + names[place] + b"\n") for place in sorted(names)[:FATES_LIMIT]],
-        *[(place, ENDPOINT_KIND + names[place], _TRANSLATES) for place in stale[:FATES_LIMIT]],
-    ]
-    to: dict[SocketAddress, list[Span]] = {}
-    for place, chain, words in asked:
-        found = cut.line_with(chain, words, but=_REMEMBERED)
+    names = item.names
+    first = sorted(names)[:FATES_LIMIT]
+    stale = sorted(names.keys() - item.offer.item.cluster.pairs)[:FATES_LIMIT]
+    chosen = cut.lines_with(item.chain, [b" -j %b%b\n" % (ENDPOINT_KIND, names[place]) for place in first], _REMEMBERED)
+    translated = [cut.lines_with(ENDPOINT_KIND + names[place], (_TRANSLATES,), _REMEMBERED) for place in stale]
+    to: dict[Place, list[Span]] = {}
+    for place, found in zip((*first, *stale), (*chosen, *(span for (span,) in translated)), strict=True):
         if found is None:
             return None
         to.setdefault(place, []).append(found)
@@ -148,25 +148,52 @@ def _mets(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> dict[Span, M
 
 
 def _behaviours(
-    item: Outdated, outlook: Outlook, network: NodeNetwork, detector: LocalDetector, ways: Mapping[str, Ways]
-) -> Iterator[tuple[Frontend, Behaviour]]:
-    """What happens at an address if these are the endpoints."""
-    at = [socket_address(network.family, address, number) for address, number in sorted(outlook.cluster.pairs)]
-    fates = {place: Fate(disposition=Disposition.BACKEND, backend=place, affinity_s=outlook.affinity_s) for place in at}
-    share = round(1 / len(at), ROUNDING)
-    outcomes = (Outcome(shares=tuple([(fate, share) for fate in fates.values()])),)
+    item: Outdated, offers: SortedOffers, network: NodeNetwork, detector: LocalDetector, ways: Mapping[str, Ways]
+) -> Iterator[tuple[Frontend, Behaviour, Behaviour]]:
+    """What is expected at each address, and what the rules do."""
+    outlook = item.offer.item
+    port, wanted = outlook.service_port, outlook.cluster.pairs
+    fates = {
+        place: Fate(
+            disposition=Disposition.BACKEND,
+            backend=socket_address(network.family, *place),
+            affinity_s=outlook.affinity_s,
+        )
+        for place in sorted(wanted | item.names.keys())
+    }
+    expected, actual = (_evenly([fates[place] for place in fates if place in at]) for at in (wanted, item.names))
     paths = {hook: {fates[place]: passed for place, passed in mine.items()} for hook, mine in ways.items()}
-    port = outlook.service_port
-    for frontend, target, everybody in frontends_of(network, port.protocol, item.offer.targets):
+    for frontend, target, everybody in offers.frontends(item.offer, network):
         position = frontend.position
-        told = paths.get("OUTPUT" if position is Position.NODE else "PREROUTING", {})
-        cases = [
-            Case(clients=part, outcomes=outcomes, paths=told) if is_sent else Case(clients=part, outcomes=())
+        told = paths["OUTPUT" if position is Position.NODE else "PREROUTING"]
+        parts = [
+            (part, is_sent)
             for clients in everybody
             for part, is_sent in _parts(clients, target, position, item.clients, detector)
             if part
         ]
-        yield frontend, Behaviour(cases=tuple(cases), service_port=port)
+        yield (
+            frontend,
+            Behaviour(cases=_cases(parts, expected, {}), service_port=port),
+            Behaviour(cases=_cases(parts, actual, told), service_port=port),
+        )
+
+
+def _evenly(fates: Sequence[Fate]) -> tuple[Outcome, ...]:
+    share = round(1 / len(fates), ROUNDING)
+    return (Outcome(shares=tuple([(fate, share) for fate in fates])),)
+
+
+def _cases(
+    parts: Iterable[tuple[ClientSet, bool]], outcomes: tuple[Outcome, ...], paths: Mapping[Fate, Passed]
+) -> tuple[Case, ...]:
+    """What the clients get that are sent to the endpoints, and the others."""
+    return tuple(
+        [
+            Case(clients=clients, outcomes=outcomes, paths=paths) if is_sent else Case(clients=clients, outcomes=())
+            for clients, is_sent in parts
+        ]
+    )
 
 
 def _parts(

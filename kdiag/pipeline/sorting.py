@@ -150,6 +150,7 @@ class Sorter:
             for key in first.keys_with(node_ports):
                 self.met |= {key, (b"", *key[1:])}
             self.met.update(first.keys_at(stray, addresses))
+            self.met.update(first.node_ports(ports))
 
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
@@ -162,7 +163,6 @@ class Sorter:
         if offer.key in self.met or (value is not None and len(offer.targets) > 1):
             return None
         at = self._class_at(value)
-        address = len(offer.targets) if at is None else at
         alike = item.alike(kind, is_local=self._is_local(at))
         form = self._form(offer) if alike is not None else None
         if form is None or (
@@ -175,7 +175,7 @@ class Sorter:
         ):
             return None
         classes = self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol)
-        parts = (kind, address, self.distinctions.of_port(first.port), alike, form, classes)
+        parts = (kind, at, self.distinctions.of_port(first.port), alike, form, classes)
         known = self._kinds.get(parts)
         if known is None:
             known = self._kinds[parts] = Kind(parts)

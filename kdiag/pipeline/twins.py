@@ -77,10 +77,11 @@ def sort_offers(
         )
         first = alike.first_of(cut, distinctions) if alike is not None and only is None else None
         sorter = Sorter(cut, distinctions, network.local, first)
-        offers = SortedOffers(family, cut, source)
+        outlooks = Outlooks(cluster, context, family, plain, endpoints=only is None)
+        offers = SortedOffers(family, cut, source, outlooks.node_ports_at)
         sorter.sort(
             offers,
-            Outlooks(cluster, context, family, plain, endpoints=only is None),
+            outlooks,
             doubtful=doubtful,
             alone=alone,
             moving=moving,

@@ -65,8 +65,9 @@ def excerpt_of(cut: CutDump, ruleset: Ruleset, chains: Collection[bytes], keys: 
 
 def rules_at(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> Iterator[tuple[Span, Rule]]:
     """The rules of the nat table that stand at these lines; a line that is no rule is left out."""
-    places = sorted(spans)
-    for span, (number, text) in zip(places, cut.numbered(places), strict=True):
-        rule = read_rule(text, family=ruleset.family, table="nat", line=number)
+    # In order, as lines are counted piece by piece.
+    for start, end in sorted(spans):
+        text = cut.content[start:end].decode("utf-8", errors="replace")
+        rule = read_rule(text, family=ruleset.family, table="nat", line=cut.lines.at(start))
         if rule is not None:
-            yield span, rule
+            yield (start, end), rule
