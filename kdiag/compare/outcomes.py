@@ -53,6 +53,7 @@ class OutcomeComparer:
         self._shape_of: dict[int, _Shape] = {}
         self._wrong: dict[tuple[int, int], tuple[_Wrong, ...]] = {}
         self._arrived: dict[tuple[int, int], tuple[Fault, ...]] = {}
+        self._faults: dict[tuple[int, int], tuple[Fault, ...]] = {}
         self._words: dict[int, str] = {}
 
     def agree(self, actual: Outcome, legal: Outcome, *, filter_seen: bool) -> bool:
@@ -85,6 +86,12 @@ class OutcomeComparer:
 
     def faults(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
         """Everything that is wrong with an outcome that ought to be the legal one, most telling first."""
+        key = (id(actual), id(legal))
+        if key not in self._faults:
+            self._faults[key] = self._find_faults(actual, legal)
+        return self._faults[key]
+
+    def _find_faults(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
         have, want = self._shape(actual), self._shape(legal)
         key = (id(have), id(want))
         wrong = self._wrong.get(key)
@@ -135,10 +142,16 @@ class OutcomeComparer:
 
 def shares_by_backend(outcome: Outcome) -> dict[SocketAddress, float]:
     """Share of each backend that packets are delivered to, in the order of the outcome: by address and port."""
-    shares: dict[SocketAddress, float] = {}
-    for fate, share in outcome.shares:
-        if fate.disposition is Disposition.BACKEND and fate.backend is not None:
-            shares[fate.backend] = shares.get(fate.backend, 0.0) + share
+    arriving = [
+        (fate.backend, share)
+        for fate, share in outcome.shares
+        if fate.disposition is Disposition.BACKEND and fate.backend is not None
+    ]
+    shares = dict(arriving)
+    if len(shares) < len(arriving):
+        shares = dict.fromkeys(shares, 0.0)
+        for backend, share in arriving:
+            shares[backend] += share
     return shares
 
 
@@ -244,13 +257,14 @@ def describe(outcome: Outcome, limit: int = 4) -> str:
             parts.append(
                 "DNAT to " + ", ".join(f"{backend} ({shares[backend]:.0%})" for backend in backends[:limit]) + more
             )
-    by_proxy = sum(
-        weight for fate, weight in outcome.shares if fate.disposition is Disposition.BACKEND and fate.backend is None
-    )
-    if by_proxy:
+    ends: dict[Disposition, float] = {}
+    for fate, weight in outcome.shares:
+        if fate.backend is None or fate.disposition is not Disposition.BACKEND:
+            ends[fate.disposition] = ends.get(fate.disposition, 0.0) + weight
+    if Disposition.BACKEND in ends:
         parts.append("to the proxy process")
     for disposition, words in WORDS.items():
-        share = sum(weight for fate, weight in outcome.shares if fate.disposition is disposition)
+        share = ends.get(disposition)
         if share:
             parts.append(words if share > 1 - 1e-9 else f"{words} ({share:.0%})")
     return "; ".join(parts)

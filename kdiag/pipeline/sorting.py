@@ -67,10 +67,11 @@ class Sorter:
             first = None
         items = outlooks if first is None else outlooks.others()
         offers = [offer for item in items if item.service_port.service not in doubtful for offer in offers_of(item)]
+        if first is not None:
+            found.claims.update(first.claims)  # Before others: to fill an empty one takes a fourth of the time.
         found.claims.update([offer.key for offer in offers])
         if first is not None:
             offers += first.others
-            found.claims.update(first.claims)
         found.stray = self.cut.dispatch.keys() - found.claims.keys()
         self._meet(offers, found.stray, first)
         if only is not None:
