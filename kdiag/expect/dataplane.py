@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -85,11 +85,11 @@ Spot = tuple[int | None, Protocol, int]
 class LeftOut(Struct, frozen=True):
     """What nobody asks about: addresses, and the Services all of whose addresses are among these."""
 
-    spots: Collection[Spot]
-    services: Collection[ObjectKey]
+    spots: frozenset[Spot]
+    services: frozenset[ObjectKey]
 
 
-_NOTHING = LeftOut((), ())
+_NOTHING = LeftOut(frozenset(), frozenset())
 
 
 def expected_data_plane(

@@ -55,8 +55,8 @@ class NodeView(Struct, frozen=True, kw_only=True):
     actual: DataPlane | None = None
     comparison: Comparison | None = None
     twins: frozenset[ObjectKey] = frozenset()
-    """Services with a port that is in neither data plane, because another that is right is like it in everything: it gets
-    what that gets."""
+    """Services of which nothing was walked: they get what others get that are like them in everything, or what rules like
+    theirs do with their endpoints."""
 
 
 class View(Struct, frozen=True, kw_only=True, dict=True):

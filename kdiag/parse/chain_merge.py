@@ -32,8 +32,8 @@ class Alike(NamedTuple):
         return line[0] - there + here, line[1] - there + here
 
 
-_FIRST_STEP = 4096
-_LAST_STEP = 256
+_FIRST_STEP = 8192
+_LAST_STEP = 128
 _LONGEST_STEP = 1 << 20
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from kdiag.expect.dataplane import LeftOut
 from kdiag.expect.outlook import Outlooks
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.pipeline.offers import Kind, Offer, Shape, SortedOffers
+from kdiag.pipeline.offers import Kind, Offer, Shape, SortedOffers, where
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class FirstNode(Struct):
     others: list[Offer] = field(default_factory=list)
     claims: Counter[Key] = field(default_factory=Counter)
     """How many offers that are the same on all nodes have each key."""
+    left_out: LeftOut = LeftOut(frozenset(), frozenset())
+    """Where those of some kind are offered."""
     _by_chain: dict[bytes, list[Key]] = field(default_factory=dict)
     _by_address: dict[bytes, list[Key]] = field(default_factory=dict)
     _by_port: dict[tuple[bytes, bytes], list[Key]] = field(default_factory=dict)
@@ -54,8 +57,9 @@ class FirstNode(Struct):
             self.alike[kind] = sorted(alike, key=lambda offer: offer.size)
         others = [*found.apart, *(item.offer for item in found.out_of_date())]
         self.others = [offer for offer in others if offer.item.everywhere]
-        for offers in (self.others, *self.alike.values()):
-            self.claims.update([offer.key for offer in offers])
+        everywhere = [offer for offers in self.alike.values() for offer in offers]
+        self.claims.update([offer.key for offer in (*self.others, *everywhere)])
+        self.left_out = where(everywhere)
 
     def serves(
         self,

@@ -30,7 +30,7 @@ from kdiag.pipeline.outdated import out_of_date
 from kdiag.pipeline.proxy_wanted import wanted_config
 from kdiag.pipeline.rounds import is_unsettled, join_rounds
 from kdiag.pipeline.trust import Trust, trust_in
-from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends, twin_services
+from kdiag.pipeline.twins import narrowed, sort_offers, suspects, twin_frontends
 from kdiag.planes.detection import assumed_release, plane_of
 from kdiag.planes.interface import NodeEvidence, Plane, ReadingOrder
 from kdiag.planes.leftovers import leftovers
@@ -255,7 +255,7 @@ def _compare(
     earlier = None
     if given.before is not cluster:
         # Services may have had other addresses then.
-        spots = {family: replace(left_out, services=()) for family, left_out in without.items()}
+        spots = {family: replace(left_out, services=frozenset()) for family, left_out in without.items()}
         earlier = _without(expected_data_plane(given.before, context, spots), cached)
     reading = plane.read(
         evidence,
@@ -295,7 +295,7 @@ def _compare(
         gaps=(*cached_gaps(whole, cached), *reading.gaps, *contradiction_gaps(expected)),
         rulesets=evidence.rulesets,
         nft=evidence.nft,
-        twins=twin_services(families),
+        twins=frozenset().union(*[without[offers.family].services for offers in families if not offers.left_out]),
         known=frozenset(known),
         unlike=late.unlike,
     )

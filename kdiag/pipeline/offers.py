@@ -109,6 +109,10 @@ class SortedOffers(Struct):
     """How many offers have each key."""
     stray: set[Key] = field(default_factory=set)
     """The keys of rules that no Service explains."""
+    here: list[Offer] = field(default_factory=list)
+    """The offers that were sorted on this node: the others were taken over from the first one."""
+    taken_over: LeftOut = LeftOut(frozenset(), frozenset())
+    """Where those are offered, and more that are in both."""
 
     def share_walks(self) -> None:
         """Let the kinds be walked at few Services, whose chains serve all of their addresses: the first of a kind may be any that
@@ -178,20 +182,15 @@ class SortedOffers(Struct):
         for found in self.outdated.values():
             yield from found
 
-    def not_walked(self) -> Iterator[Offer]:
-        """All but `walked`."""
-        yield from self.twins()
-        yield from self.left_out
-        for item in self.out_of_date():
-            yield item.offer
-
     def unwalked(self) -> LeftOut:
-        """Where what is not walked is offered, or is known."""
-        left_out = [*self.not_walked(), *self.known_firsts()]
-        spots = {offer.spot for offer in left_out}
-        walked = {offer.item.service_port.service for offer in self.walked() if offer.spot not in spots}
-        services = {offer.item.service_port.service for offer in left_out} - walked
-        return LeftOut(spots, services)
+        """Where what is not walked is offered, or is known; and the Services of which nothing is walked."""
+        known = {offer.spot for offer in self.known_firsts()}
+        walked = where([offer for offer in self.walked() if offer.spot not in known])
+        here = where(self.here)
+        return LeftOut(
+            (self.taken_over.spots | here.spots) - walked.spots,
+            (self.taken_over.services | here.services) - walked.services,
+        )
 
     def part(self, suspect: Collection[Spot], unlike: Collection[Spot]) -> bool:
         """Judge every offer by itself that is of a kind with a suspect one, and those that are out of date also if their
@@ -225,6 +224,14 @@ class SortedOffers(Struct):
             chains |= self.cut.chains.keys() - self.cut.reached(self.claims.keys(), endpoints=False)
             chains |= set(self.cut.endpoints.odd)
         return chains, keys
+
+
+def where(offers: Sequence[Offer]) -> LeftOut:
+    """Where these are offered, and their Services."""
+    return LeftOut(
+        frozenset([offer.spot for offer in offers]),
+        frozenset([offer.item.service_port.service for offer in offers]),
+    )
 
 
 def _key_and_spot(item: Outlook, target: ServiceAddress) -> tuple[Key, Spot]:

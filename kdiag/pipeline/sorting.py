@@ -74,6 +74,7 @@ class Sorter:
             offers += first.others
         found.stray = self.cut.dispatch.keys() - found.claims.keys()
         self._meet(offers, found.stray, first)
+        found.here = offers
         if only is not None:
             self._sort_few(found, offers, only)
             return
@@ -126,6 +127,7 @@ class Sorter:
             same = [offer for offer in offers if offer.key not in differing]
             if same:
                 found.kinds[kind] = same
+        found.taken_over = first.left_out
         self.known, self.differing = first.kinds, differing
         left_over = [first.kinds[key][0] for key in sorted(differing & first.kinds.keys())]
         return [offer for offer in left_over if offer.item.everywhere]

@@ -184,10 +184,3 @@ def twin_frontends(families: Iterable[SortedOffers], actual: DataPlane) -> int:
         for offers in families
         for kind, mine in offers.kinds.items()
     )
-
-
-def twin_services(families: Iterable[SortedOffers]) -> frozenset[ObjectKey]:
-    """The Services of which something was not walked, being like another."""
-    return frozenset(
-        offer.item.service_port.service for offers in families for offer in (*offers.twins(), *offers.known_firsts())
-    )
