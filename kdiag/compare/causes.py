@@ -90,20 +90,8 @@ def _by_policy(difference: Difference, condition: Condition) -> bool:
 def _by_deciding_rule(node: str, differences: list[Difference]) -> list[DifferenceGroup]:
     found: dict[tuple[RuleRef, Family], list[Difference]] = {}
     for item in differences:
-        rule = item.decided_by
-        if rule is None:
-            continue
-        # One rule met at two hooks is one fault.
-        plain = RuleRef(
-            source=rule.source,
-            line=rule.line,
-            text=rule.text,
-            table=rule.table,
-            chain=rule.chain,
-            action=rule.action,
-            foreign=rule.foreign,
-        )
-        found.setdefault((plain, item.frontend.family), []).append(item)
+        if item.decided_by is not None:
+            found.setdefault((item.decided_by, item.frontend.family), []).append(item)
     groups = []
     for (rule, family), items in sorted(found.items(), key=lambda entry: (entry[0][0].source, entry[0][0].line)):
         policy = rule.action.startswith("policy")

@@ -131,8 +131,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 class RuleRef(Struct, frozen=True, kw_only=True):
     """A rule of a dump that a packet passed or that is at fault, for evidence.
 
-    `source` is the dump's path inside the snapshot, `line` is 1-based. `hook` and `action` say where the packet met
-    the rule and what it did (see `TraceStep`); `foreign` is True if the rule is not kube-proxy's.
+    `source` is the dump's path inside the snapshot, `line` is 1-based. `action` says what the rule does (see
+    `TraceStep`); `foreign` is True if it is not kube-proxy's. A rule that is met at two hooks is one rule.
     """
 
     source: str
@@ -140,7 +140,6 @@ class RuleRef(Struct, frozen=True, kw_only=True):
     text: str
     table: str = ""
     chain: str = ""
-    hook: str = ""
     action: str = ""
     foreign: bool = False
 
@@ -183,7 +182,7 @@ class Met(Struct, frozen=True):
     foreign: bool = False
     is_policy: bool = False
 
-    def ref(self, hook: str = "") -> RuleRef:
+    def ref(self) -> RuleRef:
         """As evidence."""
         return RuleRef(
             source=self.source,
@@ -191,7 +190,6 @@ class Met(Struct, frozen=True):
             text=self.text,
             table=self.table,
             chain=self.chain,
-            hook=hook,
             action=self.action,
             foreign=self.foreign,
         )
@@ -227,7 +225,7 @@ class Passed(Struct, frozen=True):
 
     def ref(self) -> RuleRef:
         """This step as evidence; a policy points at the line that declares the chain."""
-        return self.met.ref(self.hook)
+        return self.met.ref()
 
 
 class ClientSet(Struct, frozen=True, kw_only=True):

@@ -148,7 +148,7 @@ def _mets(spans: Iterable[Span], cut: CutDump, ruleset: Ruleset) -> dict[Span, M
 
 
 def _behaviours(
-    item: Outdated, offers: SortedOffers, network: NodeNetwork, detector: LocalDetector, ways: Mapping[str, Ways]
+    item: Outdated, offers: SortedOffers, network: NodeNetwork, detector: LocalDetector, ways: Ways
 ) -> Iterator[tuple[Frontend, Behaviour, Behaviour]]:
     """What is expected at each address, and what the rules do."""
     outlook = item.offer.item
@@ -162,20 +162,18 @@ def _behaviours(
         for place in sorted(wanted | item.names.keys())
     }
     expected, actual = (_evenly([fates[place] for place in fates if place in at]) for at in (wanted, item.names))
-    paths = {hook: {fates[place]: passed for place, passed in mine.items()} for hook, mine in ways.items()}
+    paths = {fates[place]: passed for place, passed in ways.items()}
     for frontend, target, everybody in offers.frontends(item.offer, network):
-        position = frontend.position
-        told = paths["OUTPUT" if position is Position.NODE else "PREROUTING"]
         parts = [
             (part, is_sent)
             for clients in everybody
-            for part, is_sent in _parts(clients, target, position, item.clients, detector)
+            for part, is_sent in _parts(clients, target, frontend.position, item.clients, detector)
             if part
         ]
         yield (
             frontend,
             Behaviour(cases=_cases(parts, expected, {}), service_port=port),
-            Behaviour(cases=_cases(parts, actual, told), service_port=port),
+            Behaviour(cases=_cases(parts, actual, paths), service_port=port),
         )
 
 
@@ -217,22 +215,16 @@ def _parts(
         yield others, others_are and certain
 
 
-def _ways(lines: _Lines, mets: Mapping[Span, Met]) -> dict[str, Ways]:
-    """What is told of the way to each endpoint, for packets from elsewhere and for those of the node."""
-    found: dict[str, Ways] = {}
-    for hook in ("PREROUTING", "OUTPUT"):
-        ways = found[hook] = {}
-        looked_up = _passed(None, lines.looked_up, mets, hook)
-        for place, spans in lines.to.items():
-            passed = _passed(looked_up, spans, mets, hook)
-            if passed is not None:
-                ways[place] = passed
-    return found
+def _ways(lines: _Lines, mets: Mapping[Span, Met]) -> Ways:
+    """What is told of the way to each endpoint: the same wherever a packet comes from."""
+    looked_up = _passed(None, lines.looked_up, mets)
+    ways = {place: _passed(looked_up, spans, mets) for place, spans in lines.to.items()}
+    return {place: passed for place, passed in ways.items() if passed is not None}
 
 
-def _passed(previous: Passed | None, spans: Iterable[Span], mets: Mapping[Span, Met], hook: str) -> Passed | None:
-    """The last of some steps."""
+def _passed(previous: Passed | None, spans: Iterable[Span], mets: Mapping[Span, Met]) -> Passed | None:
+    """The last of some steps. The hook is left open: packets meet these lines at either of two."""
     for span in spans:
         depth = previous.depth + 1 if previous is not None else 1
-        previous = Passed(previous, mets[span], hook, "nat", 1.0, depth)
+        previous = Passed(previous, mets[span], "", "nat", 1.0, depth)
     return previous

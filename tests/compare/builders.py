@@ -154,7 +154,6 @@ def ref(text: str = "-A FORWARD -j DROP", *, line: int = 7, foreign: bool = True
         text=text,
         table="filter",
         chain=chain,
-        hook="FORWARD",
         action=action,
         foreign=foreign,
     )

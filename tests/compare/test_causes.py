@@ -156,7 +156,6 @@ def test_what_one_foreign_rule_decides_is_one_group() -> None:
     ]
     assert found[1].actual == "not translated | dropped"
     assert "decides before kube-proxy's: DROP" in found[0].detail
-    assert found[0].rules[0].hook == ""
 
 
 def test_a_rule_met_at_two_hooks_is_one_fault_and_in_two_families_two() -> None:
