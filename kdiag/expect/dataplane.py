@@ -106,8 +106,9 @@ def expected_data_plane(
         at = node_port_addresses(family, network, context.host, context.config, rules)
         left_out = without.get(family, _NOTHING) if without is not None else _NOTHING
         offered: list[tuple[Service, ServicePort, tuple[ServiceAddress, ...]]] = []
-        for service in cluster.services:
-            if service.key in left_out.services or not is_served(service):
+        asked = cluster.service_by_key.keys() - left_out.services
+        for service in cluster.services if not left_out.services else map(cluster.service_by_key.__getitem__, asked):
+            if not is_served(service):
                 continue
             for service_port in service.ports:
                 if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kdiag.expect.endpoints import IGNORED_LABELS
 from kdiag.expect.selection import ProxyRules
-from kdiag.model.addresses import Address, Family, Network, family_of, parse_network
+from kdiag.model.addresses import Address, Family, Network, address_at, family_of, parse_network
 from kdiag.model.cluster import Service, ServicePort
 from kdiag.model.dataplane import FrontendKind
 from kdiag.model.host import HostFacts
@@ -91,7 +91,9 @@ def node_port_addresses(
     chosen = config.node_port_addresses if config and config.node_port_addresses else ()
     if not chosen and rules.mode is ProxyMode.NFTABLES and rules.version >= (1, 31):
         chosen = ("primary",)
-    own = [_address(family, value) for low, high in network.own.ranges for value in range(low, min(high, low + 63) + 1)]
+    own = [
+        address_at(family, value) for low, high in network.own.ranges for value in range(low, min(high, low + 63) + 1)
+    ]
     networks = [
         parsed for text in chosen if (parsed := parse_network(text)) is not None and family_of(parsed) is family
     ]
@@ -116,7 +118,3 @@ def _localhost_open(host: HostFacts, config: ProxyConfig | None, rules: ProxyRul
     if host.sysctls.get("net.ipv4.conf.all.route_localnet") != "1":
         return False
     return rules.version < (1, 26) or not config or config.localhost_node_ports is not False
-
-
-def _address(family: Family, value: int) -> Address:
-    return ipaddress.IPv4Address(value) if family is Family.IPV4 else ipaddress.IPv6Address(value)

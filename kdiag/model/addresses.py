@@ -92,7 +92,12 @@ class SocketAddress(Struct, frozen=True, order=True, gc=False, cache_hash=True):
 @lru_cache(maxsize=1 << 18)
 def socket_address(family: Family, number: int, port: int) -> SocketAddress:
     """An address by its number, and a port. The same object each time: what is compared a lot is then compared fast."""
-    return SocketAddress(_address(family, number), port)
+    return SocketAddress(address_at(family, number), port)
+
+
+def address_at(family: Family, number: int) -> Address:
+    """An address by its number."""
+    return ipaddress.IPv4Address(number) if family is Family.IPV4 else ipaddress.IPv6Address(number)
 
 
 def address_text(family: Family, number: int) -> bytes:
@@ -221,13 +226,13 @@ class AddressSet(Struct, frozen=True):
 
     def first(self) -> Address:
         """The lowest address; the set must not be empty."""
-        return _address(self.family, self.ranges[0][0])
+        return address_at(self.family, self.ranges[0][0])
 
     def networks(self) -> tuple[Network, ...]:
         """The set as the fewest CIDR blocks, in ascending order."""
         out: list[Network] = []
         for first, last in self.ranges:
-            out.extend(ipaddress.summarize_address_range(_address(self.family, first), _address(self.family, last)))
+            out.extend(ipaddress.summarize_address_range(address_at(self.family, first), address_at(self.family, last)))
         return tuple(out)
 
     def describe(self, limit: int = 4) -> str:
@@ -238,10 +243,6 @@ class AddressSet(Struct, frozen=True):
         texts = [str(b.network_address) if b.num_addresses == 1 else str(b) for b in blocks[:limit]]
         more = f" and {len(blocks) - limit} more" if len(blocks) > limit else ""
         return ", ".join(texts) + more if texts else "none"
-
-
-def _address(family: Family, value: int) -> Address:
-    return ipaddress.IPv4Address(value) if family is Family.IPV4 else ipaddress.IPv6Address(value)
 
 
 def _within(ranges: tuple[Range, ...], low: int, high: int) -> tuple[Range, ...]:

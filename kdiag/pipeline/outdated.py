@@ -17,7 +17,7 @@ from kdiag.expect.behaviour import judged
 from kdiag.expect.dataplane import NodeContext, Spot, detector_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.situation import LocalDetector
-from kdiag.model.addresses import Family, socket_address
+from kdiag.model.addresses import Family, SocketAddress, address_at
 from kdiag.model.dataplane import (
     Behaviour,
     Case,
@@ -152,14 +152,14 @@ def _behaviours(
 ) -> Iterator[tuple[Frontend, Behaviour, Behaviour]]:
     """What is expected at each address, and what the rules do."""
     outlook = item.offer.item
-    port, wanted = outlook.service_port, outlook.cluster.pairs
+    service_port, wanted = outlook.service_port, outlook.cluster.pairs
     fates = {
-        place: Fate(
+        (number, port): Fate(
             disposition=Disposition.BACKEND,
-            backend=socket_address(network.family, *place),
+            backend=SocketAddress(address_at(network.family, number), port),
             affinity_s=outlook.affinity_s,
         )
-        for place in sorted(wanted | item.names.keys())
+        for number, port in sorted(wanted | item.names.keys())
     }
     expected, actual = (_evenly([fates[place] for place in fates if place in at]) for at in (wanted, item.names))
     paths = {fates[place]: passed for place, passed in ways.items()}
@@ -172,8 +172,8 @@ def _behaviours(
         ]
         yield (
             frontend,
-            Behaviour(cases=_cases(parts, expected, {}), service_port=port),
-            Behaviour(cases=_cases(parts, actual, paths), service_port=port),
+            Behaviour(cases=_cases(parts, expected, {}), service_port=service_port),
+            Behaviour(cases=_cases(parts, actual, paths), service_port=service_port),
         )
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from kdiag.checks.addressing import networks_of, outermost, service_range_facts
 from kdiag.checks.service_endpoints import MIRROR_CONTROLLER, SLICE_CONTROLLER, declares, publishes_not_ready
-from kdiag.model.addresses import Address, Family, Network, Protocol, family_of
+from kdiag.model.addresses import Address, Family, Network, Protocol, address_at, family_of
 from kdiag.model.cluster import ClusterState, Pod, Service, ServicePort
 from kdiag.model.endpoints import Endpoint, EndpointSlice, LegacyEndpoints, SlicePort
 from kdiag.model.facts import FactKind, Facts
@@ -127,15 +127,11 @@ class _Giver:
         for network in ranges:
             last = int(network.broadcast_address)
             for number in range(last - 1, max(int(network.network_address), last - _TRIES), -1):
-                yield _address(family, number)
+                yield address_at(family, number)
         number = _BEYOND[family] + (1 << 16)
         while True:
-            yield _address(family, number)
+            yield address_at(family, number)
             number += 1
-
-
-def _address(family: Family, number: int) -> Address:
-    return ip_address(number if family is Family.IPV4 else number.to_bytes(16, "big"))
 
 
 def _replaced(there: tuple[LegacyEndpoints, ...], planned: tuple[LegacyEndpoints, ...]) -> tuple[LegacyEndpoints, ...]:
@@ -166,7 +162,7 @@ def _slices(
         for family in Family:
             for pod in pods:
                 if pod.phase == PLANNED_PHASE and family in families and (pod.key, family) not in addresses:
-                    addresses[pod.key, family] = _address(family, numbers[family])
+                    addresses[pod.key, family] = address_at(family, numbers[family])
                     numbers[family] += 1
             kept.extend(_of_pods(service, pods, family, addresses))
     return tuple(sorted(kept, key=lambda item: item.meta.key)), frozenset(unplaced)
