@@ -9,11 +9,9 @@ from msgspec.structs import replace
 
 from kdiag.expect.endpoints import Candidates
 from kdiag.expect.frontends import ServiceAddress
-from kdiag.expect.ipvs_ways import ipvs_ways
 from kdiag.expect.rule_ways import rule_ways
 from kdiag.expect.selection import Selection
 from kdiag.expect.situation import Situation, Way
-from kdiag.expect.userspace_ways import userspace_ways
 from kdiag.model.addresses import AddressSet, SocketAddress
 from kdiag.model.dataplane import (
     Case,
@@ -38,8 +36,12 @@ def ways(situation: Situation, *, is_pod: bool, in_ranges: bool) -> tuple[Way, .
         case ProxyMode.IPTABLES | ProxyMode.NFTABLES:
             return rule_ways(situation, is_pod=is_pod, in_ranges=in_ranges)
         case ProxyMode.IPVS:
+            from kdiag.expect.ipvs_ways import ipvs_ways
+
             return ipvs_ways(situation, is_pod=is_pod, in_ranges=in_ranges)
         case ProxyMode.USERSPACE:
+            from kdiag.expect.userspace_ways import userspace_ways
+
             return userspace_ways(situation)
         case mode:
             assert_never(mode)

@@ -17,12 +17,9 @@ from msgspec.structs import replace
 from kdiag.errors import ParseError
 from kdiag.model.addresses import Family
 from kdiag.model.rules import Backend, Chain, Rule, Ruleset, Table, UnreadLine
-from kdiag.parse.iptables_format import format_rule
 from kdiag.parse.iptables_remarks import not_a_dump, read_remark
 from kdiag.parse.iptables_rule import parse_rule, split_words, without_rule_counters
 from kdiag.parse.iptables_shortcut import quick_rule
-
-__all__ = ["format_rule", "parse_iptables_save"]
 
 _TABLE = re.compile(r"\*([a-z]+)\s*")
 _CHAIN = re.compile(r":(\S+) (-|[A-Z]+)(?: \[\d+:\d+\])?\s*")

@@ -23,7 +23,6 @@ from kdiag.model.report import Gap, GapKind
 from kdiag.model.rules import Ruleset
 from kdiag.model.view import NodeView
 from kdiag.parse.proxy_config import proxy_pod, proxy_version
-from kdiag.pipeline.likeness import AlikeNodes
 from kdiag.pipeline.node_gaps import cached_gaps, contradiction_gaps, unclear_gaps
 from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.outdated import out_of_date
@@ -39,6 +38,7 @@ from kdiag.walk.network import NodeNetwork, node_network
 
 if TYPE_CHECKING:
     from kdiag.model.nft import NftRuleset
+    from kdiag.pipeline.likeness import AlikeNodes
 
 
 class NodeInput(Struct, frozen=True, kw_only=True):

@@ -26,7 +26,6 @@ from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.pipeline.likeness import AlikeNodes, likeness_of
 from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.sorting import Sorter
 from kdiag.planes.interface import NodeEvidence
@@ -38,6 +37,7 @@ from kdiag.planes.rulesets import nft_excerpt, whole_nft
 from kdiag.walk.distinctions import Distinctions
 
 if TYPE_CHECKING:
+    from kdiag.pipeline.likeness import AlikeNodes
     from kdiag.pipeline.offers import Cut
 
 
@@ -88,6 +88,8 @@ def sort_offers(
             only=only,
         )
         if alike is not None and only is None and isinstance(cut, CutDump):
+            from kdiag.pipeline.likeness import likeness_of
+
             likeness = likeness_of(evidence, context, cut, source, distinctions)
             offers.known = alike.walked_on(likeness) if likeness is not None else {}
         offers.share_walks()

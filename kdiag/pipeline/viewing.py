@@ -25,7 +25,6 @@ from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.evidence import read_evidence
 from kdiag.pipeline.keeping import for_checks, without_ways
-from kdiag.pipeline.likeness import AlikeNodes
 from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, unexamined
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound, later_rounds
@@ -123,7 +122,11 @@ def build_view(
         from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
     labels = port_labels(cluster)
     plain = PlainEndpoints(cluster)
-    alike = AlikeNodes() if first_cuts is not None else None
+    alike = None
+    if first_cuts is not None:
+        from kdiag.pipeline.likeness import AlikeNodes
+
+        alike = AlikeNodes()
     two_readings = before is not cluster
     changes = last_changes(cluster)
     moved = moved_between(before, cluster)

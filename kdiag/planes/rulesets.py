@@ -12,7 +12,6 @@ from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
 from kdiag.parse.dispatch_lines import Key
-from kdiag.parse.ipset_save import parse_ipset_save
 from kdiag.parse.iptables_cut import CutDump, cut_dump
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.planes.iptables_excerpts import sample_of
@@ -67,6 +66,8 @@ def read_ipsets(node_name: str, probes: Mapping[str, Recording]) -> tuple[Mappin
     recording = probes.get("ipset-save")
     if recording is None:
         return None, ()
+    from kdiag.parse.ipset_save import parse_ipset_save
+
     ipsets, unread = parse_ipset_save(recording.text(), recording.source)
     if not unread:
         return ipsets, ()

@@ -50,18 +50,23 @@ SNAPSHOT_ONLY = (
     "kdiag.gather.collect",
     "kdiag.gather.ssh_settings",
     "kdiag.gather.transports",
+    "kdiag.pipeline.likeness",
     "kdiag.pipeline.live",
     "kdiag.pipeline.overview",
     "kdiag.pipeline.plan",
     "kdiag.pipeline.tracing",
     "kdiag.pipeline.watch",
+    "kdiag.parse.iptables_format",
     "kdiag.parse.toml_document",
 )
-"""What no run of one family on a recorded node in a directory, without a log and without rules that nobody expects, needs."""
+"""What no run of one family on one recorded node in a directory, without a log and without rules that nobody expects, needs."""
 
 OTHER_MODES = (
+    "kdiag.expect.ipvs_ways",
+    "kdiag.expect.userspace_ways",
     "kdiag.model.nft",
     "kdiag.model.ipvs",
+    "kdiag.parse.ipset_save",
     "kdiag.parse.iptables_list",
     "kdiag.parse.ipvsadm",
     "kdiag.parse.nft_cut",
