@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,10 +19,10 @@ from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
-from kdiag.model.snapshot import Part, Recording, Stored
+from kdiag.model.snapshot import Recording, Stored
 from kdiag.parse import api_objects, api_raw, api_slices
 from kdiag.parse.api_fields import Complain
-from kdiag.parse.api_slices import Line
+from kdiag.parse.api_lines import Line, Lines, lines_of
 
 _Wire = TypeVar("_Wire", bound=api_raw.Raw)
 _Model = TypeVar("_Model")
@@ -41,6 +41,12 @@ class _Kind(Struct, Generic[_Wire, _Model], frozen=True, kw_only=True):
     decoder: msgspec.json.Decoder[_Wire]
     convert: Callable[[_Wire, Complain], _Model]
     at_once: Callable[[bytes | Stored, Iterable[Line], Complain], list[_Model]] | None = None
+
+    def made_of(self, whole: bytes | Stored, lines: Iterable[Line], complain: Complain) -> list[_Model]:
+        """The objects of encoded ones."""
+        if self.at_once is not None:
+            return self.at_once(whole, lines, complain)
+        return [self.convert(self.decoder.decode(line), complain) for _, _, line in lines]
 
 
 _SERVICES = _Kind(
@@ -99,9 +105,8 @@ _STATUS = msgspec.json.Decoder(api_raw.Status)
 _NAMED = msgspec.json.Decoder(api_raw.NamedObject)
 _VERSION = msgspec.json.Decoder(api_raw.VersionInfo)
 
-_ITEMS, _END = b'"items":[\n', b"\n]}\n"
-_LINE_END, _COMMA = b"\n", ord(",")
-_PIECE_BYTES = 1 << 20
+_LARGE_BYTES = 1 << 20
+"""What of smaller lists did not change is not looked for: it would take as long."""
 
 _REQUIRED = ("services", "nodes", "pods")
 _SLICE_VERSIONS = ("endpointslices-v1", "endpointslices", "endpointslices-v1beta1")
@@ -116,7 +121,13 @@ _GROUPS = (
 """Kinds whose recordings are not named as the API server wants to be asked for them."""
 
 
-def parse_cluster(api: Mapping[str, Recording], *, few_endpoints: bool = False) -> tuple[ClusterState, tuple[Gap, ...]]:
+Known = dict[str, dict[bytes, Any]]
+"""What was made of encoded objects of large lists: by recording, and by their SHA-256."""
+
+
+def parse_cluster(
+    api: Mapping[str, Recording], *, few_endpoints: bool = False, known: Known | None = None
+) -> tuple[ClusterState, tuple[Gap, ...]]:
     """The cluster as one reading of the API shows it, and what of it could not be read.
 
     Of several versions of a kind the best that the server has is taken (`endpointslices-v1` before
@@ -124,10 +135,11 @@ def parse_cluster(api: Mapping[str, Recording], *, few_endpoints: bool = False) 
     `daemonsets`. A kind that the server does not have (404) is no gap; one that it refused, that is damaged or that
     has more pages is, and so is a snapshot without services, nodes, pods, or without any endpoints. A list with more
     pages is read but not `seen`. Kinds that kdiag does not know are ignored. With `few_endpoints` those of a slice are read
-    when somebody asks for them; then an address that is none is left out without a word.
+    when somebody asks for them; then an address that is none is left out without a word. Of several readings that are given the
+    same `known`, and read few endpoints or do not, each object of a large list that did not change between them is one.
     """
     with _without_cycles():
-        return _parse(api, _SPARED_SLICES if few_endpoints else _SLICES)
+        return _parse(_Reader(api, known), _SPARED_SLICES if few_endpoints else _SLICES)
 
 
 @contextmanager
@@ -143,9 +155,8 @@ def _without_cycles() -> Iterator[None]:
 
 
 def _parse(
-    api: Mapping[str, Recording], slices_kind: _Kind[api_raw.EndpointSlice, EndpointSlice]
+    reader: _Reader, slices_kind: _Kind[api_raw.EndpointSlice, EndpointSlice]
 ) -> tuple[ClusterState, tuple[Gap, ...]]:
-    reader = _Reader(api)
     services = reader.first(("services",), _SERVICES)
     slices = reader.first(_SLICE_VERSIONS, slices_kind)
     endpoints = reader.first(("endpoints",), _ENDPOINTS)
@@ -177,8 +188,9 @@ def _parse(
 class _Reader:
     """Reads recordings one kind after the other and notes gaps."""
 
-    def __init__(self, api: Mapping[str, Recording]) -> None:
+    def __init__(self, api: Mapping[str, Recording], known: Known | None) -> None:
         self.api = api
+        self.known = known
         self.gaps: list[Gap] = []
         self.seen: set[str] = set()
         self.unread: dict[str, set[ObjectKey]] = {}
@@ -229,7 +241,7 @@ class _Reader:
     def _objects(self, recording_name: str, kind: _Kind[_Wire, _Model]) -> list[_Model] | None:
         """The objects of one recording; None if it holds no list of them."""
         recording = self.api[recording_name]
-        lines = _lines(recording.in_parts)
+        lines = lines_of(recording.in_parts)
         if lines is not None:
             objects = self._plain_objects(recording_name, recording, lines, kind)
             if objects is not None:
@@ -263,7 +275,7 @@ class _Reader:
         return out
 
     def _plain_objects(
-        self, recording_name: str, recording: Recording, lines: _Lines, kind: _Kind[_Wire, _Model]
+        self, recording_name: str, recording: Recording, lines: Lines, kind: _Kind[_Wire, _Model]
     ) -> list[_Model] | None:
         """The objects of a whole list with nothing odd in it, which stands there one object a line; else None.
 
@@ -275,10 +287,10 @@ class _Reader:
             frame = _LIST.decode(lines.head)
             if frame.kind != kind.list_kind or (frame.metadata is not None and frame.metadata.continue_):
                 return None
-            if kind.at_once is not None:
-                out = kind.at_once(lines.whole, lines, left_out.append)
+            if self.known is None or lines.size_bytes < _LARGE_BYTES:
+                out = kind.made_of(lines.whole, lines, left_out.append)
             else:
-                out = [kind.convert(kind.decoder.decode(line), left_out.append) for _, _, line in lines]
+                out = _new_and_known(kind, lines, left_out, self.known.setdefault(recording_name, {}))
         except (*_MALFORMED, ValueError, OverflowError):
             return None
         if left_out:
@@ -332,47 +344,29 @@ class _Reader:
         self.gaps.append(Gap(subject=subject, reason=reason))
 
 
-class _Lines:
-    """A list of encoded objects, one a line, as `kdiag.gather.api_pages` writes it: `head` is the list without any."""
+def _new_and_known(
+    kind: _Kind[_Wire, _Model], lines: Lines, left_out: list[str], known: dict[bytes, _Model]
+) -> list[_Model]:
+    """The objects of a list; those that are known are not made again."""
+    from hashlib import sha256
 
-    def __init__(self, whole: bytes | Stored, head: bytes, start: int, end: int) -> None:
-        self.head = head
-        self.whole, self._start, self._end = whole, start, end
+    found: list[_Model | None] = []
+    digests: list[bytes] = []
 
-    def __iter__(self) -> Iterator[Line]:
-        """Where each line begins and ends, and the line. That it is a whole object is for the decoder to find: it refuses halves.
+    def new() -> Iterator[Line]:
+        for line in lines:
+            digest = sha256(line[2]).digest()
+            item = known.get(digest)
+            found.append(item)
+            if item is None:
+                digests.append(digest)
+                yield line
 
-        Of a file a piece is in memory at a time: getting memory for all of it takes longer than reading it.
-        """
-        start, size = self._start, _PIECE_BYTES
-        while True:
-            if isinstance(self.whole, bytes):
-                piece, offset, end = self.whole, 0, self._end
-            else:
-                end = min(start + size, self._end)
-                piece, offset = self.whole.part(start, end), start
-            view, stop = memoryview(piece), end - offset
-            first = at = searched = start - offset
-            # One byte is found ten times as fast as two.
-            while (found := piece.find(_LINE_END, searched, stop) - 1) >= 0:
-                searched = found + 2
-                if piece[found] == _COMMA:
-                    yield offset + at, offset + found, view[at:found]
-                    at = searched
-            if end == self._end:
-                yield offset + at, end, view[at:stop]
-                return
-            start, size = offset + at, _PIECE_BYTES if at > first else 2 * size
-
-
-def _lines(whole: bytes | Stored) -> _Lines | None:
-    size_bytes = len(whole) if isinstance(whole, bytes) else whole.size_bytes
-    beginning = bytes(Part(whole, 0, min(4096, size_bytes)).read())
-    start = beginning.find(_ITEMS) + len(_ITEMS)
-    end = size_bytes - len(_END)
-    if start < len(_ITEMS) or end <= start or Part(whole, end, size_bytes).read() != _END:
-        return None
-    return _Lines(whole, beginning[:start] + b"]}", start, end)
+    made = kind.made_of(lines.whole, new(), left_out.append)
+    if not left_out:
+        known.update(zip(digests, made, strict=True))
+    following = iter(made)
+    return [next(following) if item is None else item for item in found]
 
 
 def _permission(recording_name: str) -> str:

@@ -21,9 +21,7 @@ from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Part, Stored
 from kdiag.parse import api_raw as raw
 from kdiag.parse.api_fields import Complain, address, ipv4_numbers, metadata, protocol, sloppy_address
-
-Line = tuple[int, int, memoryview]
-"""An encoded object: where it begins and ends in a text, and its bytes."""
+from kdiag.parse.api_lines import Line
 
 _OUTLINE_DECODER = msgspec.json.Decoder(raw.EndpointSlice)
 _SLICE_DECODER = msgspec.json.Decoder(raw.WholeEndpointSlice)

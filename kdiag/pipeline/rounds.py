@@ -14,7 +14,7 @@ from kdiag.model.difference import Comparison, Condition, Difference, Unclear
 from kdiag.model.objects import ObjectKey
 from kdiag.model.report import Gap
 from kdiag.model.snapshot import Recording, Snapshot
-from kdiag.parse.api import parse_cluster
+from kdiag.parse.api import Known, parse_cluster
 from kdiag.pipeline.settling import may_differ, moved_between, services_may_have_passed, young_services
 
 
@@ -35,11 +35,12 @@ def later_rounds(snapshot: Snapshot, settle_s: float) -> tuple[tuple[LaterRound,
     rounds: list[LaterRound] = []
     gaps: list[Gap] = []
     before: ClusterState | None = None
+    known: Known = {}
     for item in snapshot.again:
         if before is None:
-            before, _ = parse_cluster(recordings)
+            before, _ = parse_cluster(recordings, known=known)
         recordings = {**recordings, **item.api_after}
-        cluster, found = parse_cluster(recordings)
+        cluster, found = parse_cluster(recordings, known=known)
         gaps += found
         rounds.append(
             LaterRound(

@@ -18,7 +18,7 @@ from kdiag.model.proxy import ProxyConfig
 from kdiag.model.report import Gap, GapKind
 from kdiag.model.snapshot import Snapshot
 from kdiag.model.view import NodeView, View
-from kdiag.parse.api import parse_cluster
+from kdiag.parse.api import Known, parse_cluster
 from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
 from kdiag.parse.iptables_cut import CutDump
@@ -41,9 +41,11 @@ from kdiag.planes.detection import config_from_rules
 from kdiag.planes.interface import NodeEvidence
 
 
-def read_cluster(snapshot: Snapshot, *, few_endpoints: bool = False) -> tuple[ClusterState, tuple[Gap, ...]]:
+def read_cluster(
+    snapshot: Snapshot, *, few_endpoints: bool = False, known: Known | None = None
+) -> tuple[ClusterState, tuple[Gap, ...]]:
     """The API as it was when the nodes were read (the later reading, if there are two)."""
-    return parse_cluster({**snapshot.api, **snapshot.api_after}, few_endpoints=few_endpoints)
+    return parse_cluster({**snapshot.api, **snapshot.api_after}, few_endpoints=few_endpoints, known=known)
 
 
 def _readings(
@@ -51,10 +53,11 @@ def _readings(
 ) -> tuple[ClusterState, ClusterState, list[Gap], AbstractSet[ObjectKey] | None]:
     """The API before and after the nodes were read, what could not be read of it, and the Services that are asked about."""
     for few_endpoints in (only is not None, False):
-        cluster, found = read_cluster(snapshot, few_endpoints=few_endpoints)
+        known: Known | None = {} if snapshot.api_after else None
+        cluster, found = read_cluster(snapshot, few_endpoints=few_endpoints, known=known)
         before, gaps = cluster, [*found]
         if snapshot.api_after:
-            before, earlier = parse_cluster(snapshot.api, few_endpoints=few_endpoints)
+            before, earlier = parse_cluster(snapshot.api, few_endpoints=few_endpoints, known=known)
             gaps += earlier
         asked = None if only is None else only(before, cluster)
         # What is odd is told as it is where all is read.
