@@ -67,8 +67,6 @@ class CutDump(Struct, eq=False):
     """The dump of another node from which was taken over what is the same."""
     changed: frozenset[bytes] = frozenset()
     """The names of Services' chains that are not the same in both, or that lead to endpoints' chains that are not."""
-    shapes: dict[Key, object] = {}
-    """What was found out about a Service's rules, for dumps that are like this one."""
     forms: ChainForms = field(default_factory=ChainForms)
     refusing: frozenset[Key] = frozenset()
     """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""

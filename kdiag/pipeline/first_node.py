@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -35,6 +35,7 @@ class FirstNode(Struct):
     outlooks: Outlooks | None = None
     set_apart: tuple[Collection[ObjectKey], ...] = ()
     """The Services that were judged by themselves or not at all, whatever they are like."""
+    shapes: dict[Key, Shape] = field(default_factory=dict)
     kinds: dict[Key, tuple[Offer, Kind]] = field(default_factory=dict)
     alike: dict[Kind, list[Offer]] = field(default_factory=dict)
     others: list[Offer] = field(default_factory=list)
@@ -42,7 +43,6 @@ class FirstNode(Struct):
     """How many offers that are the same on all nodes have each key."""
     left_out: LeftOut = LeftOut(frozenset(), frozenset())
     """Where those of some kind are offered."""
-    _by_chain: dict[bytes, list[Key]] = field(default_factory=dict)
     _by_address: dict[bytes, list[Key]] = field(default_factory=dict)
     _by_port: dict[tuple[bytes, bytes], list[Key]] = field(default_factory=dict)
     _numbers: dict[int, bytes] = field(default_factory=dict)
@@ -117,9 +117,7 @@ class FirstNode(Struct):
         moved = distinctions.moved(self.distinctions)
         values = frozenset([value for low, high in moved.ranges for value in range(low, high + 1)])
         differing = {*met, *cut.placed.changed}
-        by_chain = self._keys_by_chain(cut.like) if cut.like is not None else {}
-        for name in cut.changed:
-            differing.update(by_chain.get(name, ()))
+        differing.update([key for key, shape in self.shapes.items() if not cut.changed.isdisjoint(shape.names)])
         differing.update(
             [
                 key
@@ -128,15 +126,6 @@ class FirstNode(Struct):
             ]
         )
         return differing
-
-    def _keys_by_chain(self, cut: CutDump) -> Mapping[bytes, list[Key]]:
-        """The keys of the offers that each chain of this node's dump serves."""
-        if not self._by_chain:
-            for key in self.kinds:
-                shape = cut.shapes.get(key)
-                for name in shape.names if isinstance(shape, Shape) else ():
-                    self._by_chain.setdefault(name, []).append(key)
-        return self._by_chain
 
 
 def is_same(one: Offer, other: Offer) -> bool:

@@ -40,7 +40,7 @@ class Sorter:
         self.family = distinctions.family
         self.marked, self.text_of = cut.marked, cut.text_of
         self.like = cut.like if isinstance(cut, CutDump) else None
-        self.shapes = cut.shapes if isinstance(cut, CutDump) and cut.is_first else None
+        self.shapes = first.shapes if first is not None else None
         self.changed = cut.changed if isinstance(cut, CutDump) else frozenset()
         found = cut.crossings
         self.met, self.refused = set(found.met), found.refused
@@ -230,14 +230,14 @@ class Sorter:
         """The form of an offer's rules; None if it is not a usual one. What is the same on the first node is not worked out
         again."""
         like = self.like
-        known = like.shapes.get(offer.key) if like is not None else None
-        if like is not None and isinstance(known, Shape) and self._still_has(offer, known, like):
+        known = self.shapes.get(offer.key) if self.shapes is not None else None
+        if like is not None and known is not None and self._still_has(offer, known, like):
             return known.form
         found = self._usual_form(offer) or self._any_form(offer)
         if found is None:
             return None
         form, names = found
-        if self.shapes is not None:
+        if like is None and self.shapes is not None:
             self.shapes[offer.key] = Shape(form, offer.item.cluster, offer.item.local, names)
         return form
 

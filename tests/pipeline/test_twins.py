@@ -107,8 +107,14 @@ def test_an_edited_line_on_a_further_node(name: str, seed: int, cutting: list[So
     nodes = {NODE: whole.nodes[NODE], **edited(whole, seed, other).nodes}
     snapshot = replace(whole, nodes=nodes)
     assert diagnose(snapshot, Scope(nodes=(NODE, other))) == one_by_one(snapshot, NODE, other)
-    further = [offers.cut for offers in cutting if isinstance(offers.cut, CutDump) and offers.cut.like is not None]
-    assert all(cut.like is not None and cut.like.shapes for cut in further)
+
+
+def test_what_is_the_same_on_a_further_node_is_taken_over(cutting: list[SortedOffers]) -> None:
+    diagnose(cluster(CLUSTERS[0]), Scope(nodes=(NODE, "node02")))
+    first, further = cutting
+    assert not first.taken_over.spots
+    assert further.taken_over.spots == {offer.spot for offer in first.here if offer.item.everywhere}
+    assert further.unwalked().spots > further.taken_over.spots
 
 
 @pytest.mark.parametrize("comment", ['9100"', '"9100', '91"00', "9100", '"91\\"00"', '"9100"x'])
