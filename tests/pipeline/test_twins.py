@@ -16,7 +16,6 @@ from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Recording, Snapshot
 from kdiag.model.trace import ServiceTarget, TraceTarget
-from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.nft_rest import prefixes_spelled
 from kdiag.pipeline.flow import Scope, diagnose, trace
 from kdiag.pipeline.offers import SortedOffers
