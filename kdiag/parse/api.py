@@ -258,9 +258,7 @@ class _Reader:
             self._gap(recording_name, f"the list ends after {len(items)} objects and the server had more")
         else:
             self.seen.add(kind.plural)
-        self.sources.setdefault(kind.plural, recording.source)
-        if frame.metadata is not None and frame.metadata.resource_version:
-            self.versions.setdefault(kind.plural, frame.metadata.resource_version)
+        self._note(kind.plural, recording, frame)
         out: list[_Model] = []
         for index, item in enumerate(items):
             left_out: list[str] = []
@@ -296,8 +294,14 @@ class _Reader:
         if left_out:
             return None
         self.seen.add(kind.plural)
-        self.sources.setdefault(kind.plural, recording.source)
+        self._note(kind.plural, recording, frame)
         return out
+
+    def _note(self, plural: str, recording: Recording, frame: api_raw.ObjectList) -> None:
+        """Where a list was read, and its version."""
+        self.sources.setdefault(plural, recording.source)
+        if frame.metadata is not None and frame.metadata.resource_version:
+            self.versions.setdefault(plural, frame.metadata.resource_version)
 
     def _frame(self, recording_name: str, recording: Recording) -> api_raw.ObjectList | None:
         """The list with its objects still encoded; None if there is none, and a gap unless the server lacks the kind."""

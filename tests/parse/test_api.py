@@ -520,6 +520,12 @@ class TestLists:
         assert state.sources["pods"] == "cluster/pods.json"
         assert "servicecidrs" not in state.sources
 
+    @pytest.mark.parametrize("line_end", ["", "\n"])
+    def test_a_list_tells_its_version(self, line_end: str) -> None:
+        item = '{"metadata":{"name":"web"},"spec":{}}'
+        body = f'{{"kind":"ServiceList","metadata":{{"resourceVersion":"900"}},"items":[{line_end}{item}{line_end}]}}\n'
+        assert read(services=recording("services", body.encode())).versions == {"services": "900"}
+
     def test_null_items_are_an_empty_list(self) -> None:
         bodies: list[dict[str, object]] = [
             {"kind": "ServiceList", "items": None},
