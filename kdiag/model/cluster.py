@@ -225,11 +225,13 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
         """What tells whether a Service, its slices or (where there are none at all) its Endpoints were written: name, uid and
         resource version of each."""
         found = {}
+        slices, legacy = self.slices_by_service, self.endpoints_by_service if not self.slices else {}
         for service in self.services:
-            metas = [service.meta, *(item.meta for item in self.slices_by_service.get(service.key, ()))]
-            if not self.slices and service.key in self.endpoints_by_service:
-                metas.append(self.endpoints_by_service[service.key].meta)
-            found[service.key] = frozenset((meta.key.name, meta.uid, meta.resource_version) for meta in metas)
+            key = service.meta.key
+            metas = [service.meta, *[item.meta for item in slices.get(key, ())]]
+            if key in legacy:
+                metas.append(legacy[key].meta)
+            found[key] = frozenset([(meta.key.name, meta.uid, meta.resource_version) for meta in metas])
         return found
 
     @cached_property

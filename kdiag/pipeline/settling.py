@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from kdiag.model.cluster import ClusterState
+from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.host import HostFacts
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.host import parse_go_time
@@ -94,13 +95,18 @@ def may_differ(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectK
 
 def _say_the_same(before: ClusterState, cluster: ClusterState, key: ObjectKey) -> bool:
     """True if two readings show a Service alike, and all of its endpoints as ready ones that are the same."""
-    mine, others = (state.slices_by_service.get(key, ()) for state in (before, cluster))
+    mine, others = before.slices_by_service.get(key, ()), cluster.slices_by_service.get(key, ())
     return (
         before.service_by_key[key] == cluster.service_by_key[key]
         and before.endpoints_by_service.get(key) == cluster.endpoints_by_service.get(key)
-        and all(item.ready is not None for item in mine)
-        and [(item.ready, item.ports) for item in mine] == [(item.ready, item.ports) for item in others]
+        and len(mine) == len(others)
+        and all(map(_are_ready_alike, mine, others))
     )
+
+
+def _are_ready_alike(item: EndpointSlice, other: EndpointSlice) -> bool:
+    ready = item.ready
+    return ready is not None and (item is other or (ready, item.ports) == (other.ready, other.ports))
 
 
 def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> bool:
