@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -28,9 +29,27 @@ if TYPE_CHECKING:
 
 
 class Kind(Struct, frozen=True, cache_hash=True):
-    """What offers have in common that get the same. Looked up for every offer of every node: it keeps its hash."""
+    """What offers have in common that get the same. Looked up for every offer of every node: it keeps its hash.
 
-    parts: tuple[object, ...]
+    The last of the `parts` are the classes of the endpoints for Cluster policies, and of those for Local ones.
+    """
+
+    parts: tuple[Any, ...]
+
+    @property
+    def but_for_classes(self) -> tuple[object, ...]:
+        """All but the classes of the endpoints for Cluster policies."""
+        *parts, (_, local) = self.parts
+        return (*parts, local)
+
+    @property
+    def classes(self) -> AbstractSet[object]:
+        """Those of the endpoints for Cluster policies: of their addresses, each with that of its port."""
+        cluster, _ = self.parts[-1]
+        if isinstance(cluster, frozenset):
+            return cluster
+        addresses, port = cluster or ((), None)
+        return {(address, port) for address in addresses}
 
 
 class Offer(Struct):
@@ -114,9 +133,37 @@ class SortedOffers(Struct):
     taken_over: LeftOut = LeftOut(frozenset(), frozenset())
     """Where those are offered, and more that are in both."""
 
-    def share_walks(self) -> None:
-        """Let the kinds be walked at few Services, whose chains serve all of their addresses: the first of a kind may be any that
-        has no more endpoints than it. Kinds with few offers have the least choice, and come first."""
+    def choose_walked(self) -> None:
+        """Let few offers be walked, of few Services.
+
+        Of kinds that differ only in the classes of their endpoints, one that has all that others have is walked for them: what
+        rules do with an endpoint hangs on its own class.
+        """
+        shown = self._shown_by_others()
+        others = {kind: self.kinds.pop(kind) for kind in shown}
+        self._share_walks()
+        for kind, offers in others.items():
+            # Behind those that have endpoints of each class: one of these is walked.
+            self.kinds[shown[kind]] += offers
+            if kind in self.outdated:
+                self.outdated.setdefault(shown[kind], []).extend(self.outdated.pop(kind))
+
+    def _shown_by_others(self) -> Mapping[Kind, Kind]:
+        """The kinds that need not be walked if another one is, and that one."""
+        shown: dict[Kind, Kind] = {}
+        wider: dict[object, list[Kind]] = {}
+        for kind in sorted(self.kinds, key=lambda kind: -len(kind.classes)):
+            like = wider.setdefault(kind.but_for_classes, [])
+            found = next((other for other in like if kind.classes and kind.classes < other.classes), None)
+            if found is None:
+                like.append(kind)
+            else:
+                shown[kind] = found
+        return shown
+
+    def _share_walks(self) -> None:
+        """Let kinds be walked at the same Services, whose chains serve all of their addresses: the first of a kind may be any
+        that has no more endpoints than it. Kinds with few offers have the least choice, and come first."""
         chosen = {id(offer.item) for offer in self.apart}
         for kind, offers in sorted(self.kinds.items(), key=lambda found: len(found[1])):
             if kind not in self.known:

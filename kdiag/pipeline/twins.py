@@ -92,7 +92,7 @@ def sort_offers(
 
             likeness = likeness_of(evidence, context, cut, source, distinctions)
             offers.known = alike.walked_on(likeness) if likeness is not None else {}
-        offers.share_walks()
+        offers.choose_walked()
         found.append(offers)
     return found
 

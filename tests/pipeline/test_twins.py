@@ -52,12 +52,36 @@ def test_kinds_are_walked_at_few_services(
         cutting.clear()
         diagnose(snapshot, Scope())
         (offers,) = cutting
-        assert all(found[0].size == min(offer.size for offer in found) for found in offers.kinds.values())
         return len({id(offer.item) for offer in offers.walked()})
 
     few = walked()
-    monkeypatch.setattr(SortedOffers, "share_walks", lambda _: None)
+    monkeypatch.setattr(SortedOffers, "_share_walks", lambda _: None)
     assert few < walked()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["-s 10.0.0.0/8 -j ACCEPT", "-d 10.0.0.0/24 -j DROP", "! -d 10.0.0.0/24 -j DROP", "-s 10.0.0.0/24 -j REJECT"],
+)
+def test_kinds_that_differ_in_where_their_endpoints_are(
+    rule: str, cutting: list[SortedOffers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds for endpoints on the node and elsewhere holds for those elsewhere alone, unless something is wrong with it."""
+    write_snapshot(make_cluster(Options(services=120, endpoints=3, diff=0.02)), tmp_path)
+    snapshot = read_snapshot(tmp_path)
+    (node,) = snapshot.nodes
+    probes = dict(snapshot.nodes[node])
+    recording = probes["iptables-save"]
+    content = recording.content.replace(b"\n-A FORWARD", f"\n-A FORWARD {rule}\n-A FORWARD".encode(), 1)
+    assert content != recording.content
+    probes["iptables-save"] = recording.replaced(content=content)
+    changed = replace(snapshot, nodes={node: probes})
+    assert diagnose(changed, Scope()) == one_by_one(changed)
+    (joined,) = cutting
+    cutting.clear()
+    monkeypatch.setattr(SortedOffers, "_shown_by_others", lambda _: {})
+    diagnose(changed, Scope())
+    assert len(joined.kinds) < len(cutting[0].kinds)
 
 
 def edited(snapshot: Snapshot, seed: int, node: str = NODE) -> Snapshot:
