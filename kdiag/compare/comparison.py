@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -19,7 +19,7 @@ def compare(
     *,
     earlier: DataPlane | None = None,
     conditions: Sequence[Condition] = (),
-    port_labels: Mapping[ServicePortKey, str] | None = None,
+    label_of: Callable[[ServicePortKey], str | None] | None = None,
     filter_seen: bool = True,
     young: frozenset[ObjectKey] = frozenset(),
     outrun: bool = False,
@@ -33,29 +33,29 @@ def compare(
     plane saw. `young` are Services that changed too lately to ask anything of them; `outrun` says that the API changed
     after the node was read, so that what nobody expects there may have been right. `came_and_went` says that Services
     may have been made and deleted between the two readings: what neither of them has is then kept as `passing`, for a
-    later reading to judge. Frontends that `actual` lacks were not read, and are not judged.
+    later reading to judge. `label_of` says what reports call a Service port. Frontends that `actual` lacks were not read, and
+    are not judged.
     """
     node = expected.node
     split = any(item.cause is CauseKind.TWO_BACKENDS for item in conditions)
     if split:
         # The backend that is not written any more is out of date whatever else changes.
         young, outrun, came_and_went = frozenset(), False, False
-    labels = port_labels or {}
     differences: list[Difference] = []
     undecided: dict[tuple[RuleRef, ...], dict[ServicePortKey, None]] = {}
     moving: dict[ServicePortKey, None] = {}
     passing: list[Difference] = []
     judged = 0
     outran = False
-    known, about = Known(), None
+    known, about, label = Known(), None, None
     for frontend, behaviour in expected.behaviours.items():
         real = actual.behaviours.get(frontend)
         if real is None:
             continue
         judged += 1
-        label = labels.get(behaviour.service_port) if behaviour.service_port else None
         if behaviour.service_port != about:
             known, about = Known(), behaviour.service_port
+            label = label_of(about) if about is not None and label_of is not None else None
         verdict = judge(node, frontend, behaviour, real, label, filter_seen=filter_seen, known=known)
         if verdict.undecided and behaviour.service_port:
             undecided.setdefault(verdict.unclear, {})[behaviour.service_port] = None

@@ -12,6 +12,7 @@ from functools import cached_property
 from msgspec import Struct, field
 
 from kdiag.model.addresses import Address, Family, Network, Protocol, family_of, parse_address
+from kdiag.model.dataplane import ServicePortKey
 from kdiag.model.endpoints import EndpointSlice, LegacyEndpoints
 from kdiag.model.objects import Metadata, ObjectKey
 
@@ -194,6 +195,14 @@ class ClusterState(Struct, frozen=True, kw_only=True, dict=True):
     def service_by_key(self) -> Mapping[ObjectKey, Service]:
         """Services by namespace and name."""
         return {service.key: service for service in self.services}
+
+    def port_label(self, port: ServicePortKey) -> str | None:
+        """`80/TCP` for a Service port: what its Service calls it, also where a NodePort is meant; None if there is none."""
+        service = self.service_by_key.get(port.service)
+        for item in service.ports if service is not None else ():
+            if (item.name, item.protocol) == (port.port_name, port.protocol):
+                return item.label
+        return None
 
     @cached_property
     def node_by_name(self) -> Mapping[str, Node]:

@@ -17,7 +17,7 @@ from kdiag.model.snapshot import Snapshot
 from kdiag.model.view import View
 from kdiag.parse.report_document import parse_report
 from kdiag.pipeline.flow import Scope, diagnose, is_chosen, is_wanted
-from kdiag.pipeline.viewing import build_view, port_labels
+from kdiag.pipeline.viewing import build_view
 
 REPORT_LIMIT_BYTES = 256 << 20
 
@@ -129,8 +129,12 @@ def plane_changes(before: View, after: View) -> tuple[tuple[PlaneChange, ...], i
         for old in before.nodes
         if (new := after.node_by_name.get(old.name)) is not None and old.actual is not None and new.actual is not None
     ]
-    labels = {**port_labels(before.cluster), **port_labels(after.cluster)}
-    texts = {key: (str(key.service), label) for key, label in labels.items()}
+    texts = {
+        ServicePortKey(service=service.key, port_name=item.name, protocol=item.protocol): (str(service.key), item.label)
+        for cluster in (before.cluster, after.cluster)
+        for service in cluster.services
+        for item in service.ports
+    }
     where: dict[tuple[str, str, ChangeKind, str, str], list[str]] = {}
     for name, old_plane, new_plane in nodes:
         earlier, later = _states(old_plane, texts), _states(new_plane, texts)

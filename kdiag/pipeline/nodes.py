@@ -14,7 +14,7 @@ from kdiag.expect.outlook import PlainEndpoints
 from kdiag.gather.no_login import no_login_reason
 from kdiag.model.addresses import Address, Family, Network
 from kdiag.model.cluster import ClusterState
-from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind, ServicePortKey
+from kdiag.model.dataplane import Behaviour, DataPlane, Frontend, FrontendKind
 from kdiag.model.difference import Comparison, Condition
 from kdiag.model.host import HostFacts
 from kdiag.model.objects import ObjectKey
@@ -52,7 +52,6 @@ class NodeInput(Struct, frozen=True, kw_only=True):
     cluster_config: ProxyConfig | None
     from_rules: ProxyConfig | None
     service_ranges: tuple[Network, ...]
-    port_labels: Mapping[ServicePortKey, str]
     young: frozenset[ObjectKey] = frozenset()
     may_differ: frozenset[ObjectKey] = frozenset()
     """Services of which the two readings of the API may say different things."""
@@ -281,7 +280,7 @@ def _compare(
         trust.reality(_without(actual, cached), expected),
         earlier=earlier,
         conditions=conditions,
-        port_labels=given.port_labels,
+        label_of=cluster.port_label,
         filter_seen=reading.filter_seen,
         young=given.young,
         outrun=given.outrun,

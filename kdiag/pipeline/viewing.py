@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from kdiag.expect.outlook import PlainEndpoints
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ClusterState
-from kdiag.model.dataplane import ServicePortKey
 from kdiag.model.facts import FactKind, Facts
 from kdiag.model.host import HostFacts
 from kdiag.model.objects import ObjectKey
@@ -123,7 +122,6 @@ def build_view(
     if any(asks_rules(effective[name], cluster_config) for name in examined):
         kept = {name: evidence_of(name) for name in examined}
         from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
-    labels = port_labels(cluster)
     plain = PlainEndpoints(cluster)
     alike = None
     if first_cuts is not None:
@@ -159,7 +157,6 @@ def build_view(
             cluster_config=cluster_config,
             from_rules=from_rules,
             service_ranges=facts.networks(FactKind.SERVICE_RANGE),
-            port_labels=labels,
             plain=plain,
             alike=alike,
             only=asked_about,
@@ -222,7 +219,6 @@ def _read_again(given: NodeInput, rounds: tuple[LaterRound, ...]) -> Iterator[No
                 may_differ=item.may_differ,
                 came_and_went=item.came_and_went,
                 plain=PlainEndpoints(item.cluster),
-                port_labels=port_labels(item.cluster),
             )
 
 
@@ -234,15 +230,6 @@ def settings_of(snapshot: Snapshot) -> Facts:
         name: proxy_configs_of_node(name, probes, hosts[name], cluster)[0] for name, probes in snapshot.nodes.items()
     }
     return collect_facts(cluster, hosts, configs, snapshot.api)
-
-
-def port_labels(cluster: ClusterState) -> dict[ServicePortKey, str]:
-    """`80/TCP` for each Service port: what its Service calls it, also where a NodePort is meant."""
-    return {
-        ServicePortKey(service=service.key, port_name=item.name, protocol=item.protocol): item.label
-        for service in cluster.services
-        for item in service.ports
-    }
 
 
 def nodes_left_out(snapshot: Snapshot) -> frozenset[str]:

@@ -32,7 +32,7 @@ def moving(found: Comparison) -> list[str]:
 def test_frontends_are_compared_and_counted() -> None:
     expected = plane(f50=behaviour(outcome("1")), f51=behaviour(outcome("2")), f52=behaviour(outcome("3")))
     actual = plane(f50=behaviour(outcome("1")), f51=behaviour(outcome("pass")))
-    found = compare(expected, actual, port_labels={key(): "80/TCP"})
+    found = compare(expected, actual, label_of={key(): "80/TCP"}.get)
     assert (found.node, found.judged, told(found), found.unclear) == (
         "node01",
         2,
