@@ -17,6 +17,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from kdiag.errors import SnapshotError
+from kdiag.gather.large_texts import LargeTexts
 from kdiag.gather.snapshot_layout import PathParts
 from kdiag.model.snapshot import Stored
 
@@ -91,6 +92,7 @@ class Collector:
         self._entries = 0
         self._bytes = 0
         self._left_unpacked = _LEFT_UNPACKED_BYTES
+        self._large_texts = LargeTexts()
         self._problems_left_out = 0
 
     def entry(self) -> None:
@@ -127,11 +129,13 @@ class Collector:
         with closing(open_regular(place)) as stream:
             facts = os.fstat(stream.fileno())
             if facts.st_size >= _LARGE_BYTES and not path[-1].endswith(".gz"):
-                found: bytes | Stored | None = self._allowed(path, _Standing(place, facts, facts.st_size))
+                found: bytes | Stored | None = self._allowed(
+                    path, _Standing(place, facts, facts.st_size, self._large_texts)
+                )
             else:
                 found = self._content(path, stream)
         if isinstance(found, bytes) and len(found) >= _LARGE_BYTES:
-            found = _Standing(place, facts, len(found))
+            found = _Standing(place, facts, len(found), self._large_texts)
         if found is not None:
             self._bytes += len(found) if isinstance(found, bytes) else found.size_bytes
             self.contents.files[path] = found
@@ -205,10 +209,11 @@ class Collector:
 class _Standing:
     """A file that was looked at, and is as it was then when it is read, or else an error. `size_bytes` counts text."""
 
-    def __init__(self, place: Path, facts: os.stat_result, size_bytes: int) -> None:
+    def __init__(self, place: Path, facts: os.stat_result, size_bytes: int, large_texts: LargeTexts) -> None:
         self.size_bytes = size_bytes
         self.has_parts = not place.name.endswith(".gz")
         self._place = place
+        self._large_texts = large_texts
         self._stamp = (facts.st_size, facts.st_mtime_ns)
 
     def read(self) -> bytes:
@@ -227,7 +232,7 @@ class _Standing:
                 if self._stamp == (facts.st_size, facts.st_mtime_ns):
                     if self.has_parts:
                         stream.seek(start)
-                        content = stream.read(end - start)
+                        content = self._large_texts.read(stream, end - start)
                     else:
                         from kdiag.gather.packed import inflate
 
