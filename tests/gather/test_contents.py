@@ -246,7 +246,7 @@ class TestPartsOfLists:
         )
         lay(tmp_path, {**AROUND, "cluster/endpointslices-v1.json": content})
         api = {"endpointslices-v1": read_snapshot(tmp_path).api["endpointslices-v1"]}
-        monkeypatch.setattr("kdiag.parse.api._PIECE_BYTES", piece_bytes)
+        monkeypatch.setattr("kdiag.parse.api_lines._PIECE_BYTES", piece_bytes)
         found = parse_cluster(api)
         assert found == whole
         assert [item.numbers() for item in found[0].slices] == [item.numbers() for item in whole[0].slices]
