@@ -2,9 +2,10 @@
 
 Go writes absent lists and maps as `null`, as an empty value or not at all, so every field may be None. Fields that are
 not named here (managedFields among them) are skipped by the decoder and never built.
+
+Annotations are no text here: msgspec would have to compile each of them when a decoder is made.
 """
 
-from __future__ import annotations
 
 from datetime import datetime
 
