@@ -6,7 +6,6 @@ not named here (managedFields among them) are skipped by the decoder and never b
 Annotations are no text here: msgspec would have to compile each of them when a decoder is made.
 """
 
-
 from datetime import datetime
 
 import msgspec
