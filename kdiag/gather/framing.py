@@ -382,12 +382,9 @@ def _zstd_inflater() -> tuple[Callable[[], _Inflater], bytes, tuple[type[Excepti
             "its output is compressed with Zstandard, which needs Python 3.14 or the Python package zstandard"
         )
 
-    def make() -> _Inflater:
-        inflater = module.ZstdDecompressor()
-        made: _Inflater = inflater.decompressobj() if hasattr(inflater, "decompressobj") else inflater
-        return made
-
-    return make, b"\x28\xb5\x2f\xfd", (module.ZstdError,)
+    # The package's is made once for all streams, Python's own is one for each.
+    several = getattr(module.ZstdDecompressor(), "decompressobj", None)
+    return several or module.ZstdDecompressor, b"\x28\xb5\x2f\xfd", (module.ZstdError,)
 
 
 def _zstd() -> ModuleType | None:

@@ -42,7 +42,7 @@ def redact(content: bytes) -> bytes:
     lower = content.lower()  # searching for a word is far faster than a pattern that cannot match
     if b"private key-----" in lower:
         content = _PRIVATE_KEY.sub(_blot_lines, content)
-    if b"eyj" in lower:
+    if b"eyJ" in content:
         content = _JSON_WEB_TOKEN.sub(_BLOT, content)
     if b"bearer" in lower:
         content = _BEARER.sub(rb"\1" + _BLOT, content)
@@ -76,7 +76,7 @@ def redact_recordings(
             content = redact(original)
             if known is not None:
                 known[original] = content
-        stderr = redact(recording.stderr.encode(errors="replace")).decode()
+        stderr = redact(recording.stderr.encode(errors="replace")).decode() if recording.stderr else ""
         changed = content != original or stderr != recording.stderr
         out[name] = recording.replaced(content=content, stderr=stderr) if changed else recording
     return out
