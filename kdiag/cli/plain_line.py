@@ -59,6 +59,8 @@ def _import_msgspec() -> None:
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     try:
         import msgspec  # noqa: F401
+    except ImportError:
+        pass  # Another release wants it: it is imported with it then.
     finally:
         del sys.modules["typing_extensions"]
 
