@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.service_words import Key
 
 
 class Crossings(Struct, frozen=True):

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from kdiag.parse.chain_merge import Alike, Span
-from kdiag.parse.iptables_forms import HASH_LENGTH
+from kdiag.parse.service_words import HASH_LENGTH
 
 # Nearly all lines are like each other: those are read first, as many as follow each other.
 _DECLARED = re.compile(

@@ -9,10 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.iptables_forms import COMMENT, ENDPOINT_KIND, LINK
-
-Key = tuple[bytes, bytes, bytes]
-"""Address (empty: a NodePort), protocol and port, as iptables prints them."""
+from kdiag.parse.service_words import COMMENT, ENDPOINT_KIND, LINK, Key
 
 # Chains with a rule for each address. Those without an address are for NodePorts.
 DISPATCH = {

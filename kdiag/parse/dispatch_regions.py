@@ -14,7 +14,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, Key, LineForm, read_line, read_lines
+from kdiag.parse.dispatch_lines import DISPATCH, DispatchLine, LineForm, read_line, read_lines
+from kdiag.parse.service_words import Key
 
 ChainName = tuple[bytes, bytes]
 """A table, and a chain in it."""

@@ -10,7 +10,7 @@ from operator import ge, itemgetter
 from msgspec import Struct, field
 
 from kdiag.parse.chain_merge import chain_at
-from kdiag.parse.iptables_forms import COMMENT, HASH_LENGTH, LINK, NOT_SENT, Sent
+from kdiag.parse.service_words import COMMENT, HASH_LENGTH, LINK, NOT_SENT, Sent
 
 Form = tuple[bytes, bytes]
 """What is alike in the chains of some endpoints, and their protocol."""

@@ -18,11 +18,11 @@ from msgspec import Struct, field
 from kdiag.model.addresses import AddressSet
 from kdiag.parse.chain_merge import Alike, Span, beginning_at, chain_at
 from kdiag.parse.crossings import Crossings, crossings
-from kdiag.parse.dispatch_lines import DispatchLine, Key
+from kdiag.parse.dispatch_lines import DispatchLine
 from kdiag.parse.dispatch_regions import Dispatch, read_dispatch
 from kdiag.parse.dump_tables import complement, has_returns, tables_of
 from kdiag.parse.endpoint_forms import EndpointForms
-from kdiag.parse.iptables_forms import ENDPOINT_KIND, LINK, ChainForms, ChainText
+from kdiag.parse.iptables_forms import ChainForms, ChainText
 from kdiag.parse.iptables_regions import (
     Chains,
     add_endpoint_chains,
@@ -33,6 +33,7 @@ from kdiag.parse.iptables_regions import (
     read_declarations,
 )
 from kdiag.parse.line_numbers import LineNumbers, LineNumbersAfter
+from kdiag.parse.service_words import ENDPOINT_KIND, LINK, Key
 
 _NEAR_BYTES = 1 << 12
 _PART_BYTES = 1 << 16

@@ -11,15 +11,12 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from kdiag.parse.dispatch_lines import Key
-    from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.endpoint_forms import EndpointForms
+from kdiag.parse.service_words import COMMENT, ENDPOINT_KIND, HASH_LENGTH, LINK, Key, Sent
 
-COMMENT = re.compile(rb' -m comment --comment (?:"(?:[^"\\\n]++|\\.)*+"|[^"\s]++)')
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
 CHAIN = re.compile(
     rb"-A (KUBE-[A-Z]++-[A-Z2-7]{16}) (?:((?:! -[si] \S++ )?+)-d ([0-9a-f.:]++)/(?:32|128) -p (tcp|udp|sctp)"
@@ -28,11 +25,7 @@ CHAIN = re.compile(
 )
 """The lines of one chain: its name; of its first rule, if that is the usual one, what is in front of the key, the key, and where
 to; and the other rules."""
-LINK = re.compile(rb"KUBE-(?:EXT|FW|SVC|SVL|XLB)-[A-Z2-7]{16}")
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
-ENDPOINT_KIND = b"KUBE-SEP-"
-"""What the names of endpoints' chains begin with."""
-HASH_LENGTH = 16
 _SHARED = re.compile(rb"(.*)-m statistic --mode random --probability ([0-9]+(?:\.[0-9]+)?) -j \x01")
 _SHARE_TOLERANCE = 1e-4
 """As in kdiag.compare.outcomes: probabilities are rounded to 31 bits by the kernel."""
@@ -58,19 +51,6 @@ class ChainForm(Struct, frozen=True):
             return names
         lists = {tuple([names[place] for place in run]) for run in self.runs}
         return lists.pop() if len(lists) == 1 else None
-
-
-class Sent(Struct, frozen=True):
-    """Where the chains of some endpoints send packets to, one place a line in their order (`10.244.1.5:8080`), and the form
-    of these chains."""
-
-    form: bytes
-    protocol: bytes
-    places: bytes
-
-
-NOT_SENT = Sent(b"", b"", b"")
-"""Of chains without endpoints."""
 
 
 class ChainText(Struct, frozen=True):

@@ -19,7 +19,8 @@ from kdiag.parse.declarations import Declared, declared_alike, declares_only
 from kdiag.parse.dispatch_lines import DISPATCH
 from kdiag.parse.dispatch_regions import ChainName
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
-from kdiag.parse.iptables_forms import CHAIN, ENDPOINT_KIND, ChainForms, ChainText
+from kdiag.parse.iptables_forms import CHAIN, ChainForms, ChainText
+from kdiag.parse.service_words import ENDPOINT_KIND
 
 if TYPE_CHECKING:
     from kdiag.parse.iptables_cut import CutDump

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, Family
 from kdiag.parse.crossings import Crossings, crossings
-from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.endpoint_forms import EndpointForms, Form
 from kdiag.parse.iptables_forms import ChainText
 from kdiag.parse.nft_elements import (
@@ -34,6 +33,7 @@ from kdiag.parse.nft_elements import (
 )
 from kdiag.parse.nft_forms import LINK, NftChainForms, read_endpoint
 from kdiag.parse.nft_rest import asked_as_ever, spelled
+from kdiag.parse.service_words import Key
 
 TABLE = "kube-proxy"
 FAMILIES = {"ip": Family.IPV4, "ip6": Family.IPV6}

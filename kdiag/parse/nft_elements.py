@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from kdiag.model.addresses import AddressSet, Family, family_of, parse_address
-from kdiag.parse.dispatch_lines import Key
+from kdiag.parse.service_words import Key
 
 ADDRESS_MAPS = ("service-ips", "no-endpoint-services", "firewall-ips")
 PORT_MAPS = ("service-nodeports", "no-endpoint-nodeports")

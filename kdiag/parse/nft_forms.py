@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdiag.model.addresses import Family
-from kdiag.parse.iptables_forms import NOT_SENT, ChainForm, ChainText, Sent
+from kdiag.parse.iptables_forms import ChainForm, ChainText
+from kdiag.parse.service_words import NOT_SENT, Sent
 
 _ADDRESS = rb"[0-9a-f.:]+"
 _PROTOCOL = rb"tcp|udp|sctp"

@@ -9,10 +9,9 @@ from typing import TypeVar
 from kdiag.model.addresses import Family
 from kdiag.model.rules import Backend, Rule, Ruleset
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump
-from kdiag.parse.iptables_forms import ENDPOINT_KIND
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines, read_rule
+from kdiag.parse.service_words import ENDPOINT_KIND, Key
 
 _SAMPLES = 5
 """Of each form so many: what is told by most rules must not be outvoted by what was tampered with."""

@@ -11,9 +11,9 @@ from kdiag.model.addresses import Family
 from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
-from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump, cut_dump
 from kdiag.parse.iptables_save import parse_iptables_save
+from kdiag.parse.service_words import Key
 from kdiag.planes.iptables_excerpts import sample_of
 from kdiag.walk.ownership import IPTABLES_TABLES
 

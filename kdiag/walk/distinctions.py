@@ -13,8 +13,8 @@ from itertools import pairwise
 
 from kdiag.model.addresses import AddressSet, Family, Network, parse_address
 from kdiag.model.rules import IpSet
-from kdiag.parse.iptables_forms import COMMENT
 from kdiag.parse.iptables_rule import mask_length
+from kdiag.parse.service_words import COMMENT
 from kdiag.walk.address_matches import ipset_members
 from kdiag.walk.network import NodeNetwork
 

@@ -9,10 +9,9 @@ import pytest
 from msgspec import structs
 
 from kdiag.model.addresses import Family
-from kdiag.parse.dispatch_lines import Key
 from kdiag.parse.iptables_cut import CutDump, cut_dump
-from kdiag.parse.iptables_forms import COMMENT
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
+from kdiag.parse.service_words import COMMENT, Key
 from tests.corpus_fixtures import cluster
 
 DUMPS = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kdiag.parse.endpoint_forms import EndpointForms
-from kdiag.parse.iptables_forms import ChainForms, ChainText, Sent
+from kdiag.parse.iptables_forms import ChainForms, ChainText
+from kdiag.parse.service_words import Sent
 
 A, B, C = (letter.encode() * 16 for letter in "ABC")
 SVC = b"KUBE-SVC-" + b"S" * 16
