@@ -228,9 +228,13 @@ def _object_facts(cluster: ClusterState) -> Iterator[Fact]:
 
 def _proxy_facts(configs: Mapping[str, tuple[ProxyConfig, ...]]) -> Iterator[Fact]:
     """The cluster CIDR and mode of every reading: those of one node, and those of the ConfigMap once."""
+    told: set[str] = set()
     for node in sorted(configs):
         for config in configs[node]:
             shared = config.source.startswith("ConfigMap ")
+            if shared and config.source in told:
+                continue
+            told.add(config.source)
             owner = None if shared else node
             yield from _network_fact(
                 FactKind.POD_RANGE,

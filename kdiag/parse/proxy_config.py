@@ -173,8 +173,8 @@ def effective_config(configs: Sequence[ProxyConfig]) -> ProxyConfig | None:
     The mode and its text come from one reading. Feature gates of all readings are joined, the better one winning. The
     source is that of the best reading. None without a reading.
     """
-    if not configs:
-        return None
+    if len(configs) < 2:
+        return configs[0] if configs else None
     values: dict[str, Any] = {}
     for config in reversed(configs):
         for name in ProxyConfig.__struct_fields__:
