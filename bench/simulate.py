@@ -78,6 +78,7 @@ class Played:
 
 def _record(dump: Path, first_answer: bytes) -> bytes:
     """What the script prints with this answer to its first question; the others are always wanted, and empty."""
+    from kdiag.gather.framing import encodings
     from kdiag.gather.script import Sudo, node_script
     from kdiag.gather.transports.interface import NodeAddress
     from kdiag.gather.transports.local import LocalTransport
@@ -97,7 +98,7 @@ def _record(dump: Path, first_answer: bytes) -> bytes:
         def answer(block: bytes) -> bytes:
             return b"".join(next(answers, b"send\n") for _ in range(block.count(b":ask:")))
 
-        script = node_script(nonce=_NONCE, encodings=("zstd", "gzip"), sudo=Sudo.NEVER, guarded=True, asks=True)
+        script = node_script(nonce=_NONCE, encodings=encodings(), sudo=Sudo.NEVER, guarded=True, asks=True)
         script = script.replace("legacy_tables() {", "legacy_tables() { return 0;")
         transport = LocalTransport(("env", f"PATH={directory}:{os.environ['PATH']}", "/bin/sh"))
         output = transport.run(
