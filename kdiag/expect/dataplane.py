@@ -85,11 +85,8 @@ Spot = tuple[int | None, Protocol, int]
 class LeftOut(Struct, frozen=True):
     """What nobody asks about: addresses, and the Services all of whose addresses are among these."""
 
-    spots: frozenset[Spot]
-    services: frozenset[ObjectKey]
-
-
-_NOTHING = LeftOut(frozenset(), frozenset())
+    spots: frozenset[Spot] = frozenset()
+    services: frozenset[ObjectKey] = frozenset()
 
 
 def expected_data_plane(
@@ -104,11 +101,10 @@ def expected_data_plane(
     for family, network in context.networks.items():
         rules = context.rules
         at = node_port_addresses(family, network, context.host, context.config, rules)
-        left_out = without.get(family, _NOTHING) if without is not None else _NOTHING
+        left_out = (without or {}).get(family) or LeftOut()
         offered: list[tuple[Service, ServicePort, tuple[ServiceAddress, ...]]] = []
-        asked = cluster.service_by_key.keys() - left_out.services
-        for service in cluster.services if not left_out.services else map(cluster.service_by_key.__getitem__, asked):
-            if not is_served(service):
+        for service in cluster.services:
+            if service.key in left_out.services or not is_served(service):
                 continue
             for service_port in service.ports:
                 if context.mode is ProxyMode.USERSPACE and service_port.protocol is Protocol.SCTP:

@@ -140,6 +140,22 @@ def test_what_is_the_same_on_a_further_node_is_taken_over(cutting: list[SortedOf
     assert further.unwalked().spots > further.taken_over.spots
 
 
+@pytest.mark.parametrize("name", CLUSTERS[:2])
+@pytest.mark.parametrize("at", range(0, 40, 8))
+def test_a_service_that_is_listed_twice(name: str, at: int, cutting: list[SortedOffers]) -> None:
+    """No API server does that; the first one counts, however much of the dump is looked at."""
+    whole = cluster(name)
+    listed = whole.api["services"]
+    services = json.loads(listed.content)
+    again = json.loads(json.dumps(services["items"][at]))
+    for port in again["spec"].get("ports") or ():
+        port["port"] += 1
+    services["items"].append(again)
+    api = {**whole.api, "services": listed.replaced(content=json.dumps(services).encode())}
+    snapshot = replace(whole, api=api)
+    assert diagnose(snapshot, Scope(nodes=(NODE,))) == one_by_one(snapshot, NODE)
+
+
 @pytest.mark.parametrize("comment", ['9100"', '"9100', '91"00', "9100", '"91\\"00"', '"9100"x'])
 @pytest.mark.parametrize("chain", ["KUBE-SEP-", "KUBE-SVC-", "KUBE-SERVICES -d"])
 def test_a_comment_with_quotes(chain: str, comment: str, cutting: list[SortedOffers]) -> None:
