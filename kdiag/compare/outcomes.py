@@ -53,7 +53,6 @@ class OutcomeComparer:
         self._shape_of: dict[int, _Shape] = {}
         self._wrong: dict[tuple[int, int], tuple[_Wrong, ...]] = {}
         self._arrived: dict[tuple[int, int], tuple[Fault, ...]] = {}
-        self._faults: dict[tuple[int, int], tuple[Fault, ...]] = {}
         self._words: dict[int, str] = {}
 
     def agree(self, actual: Outcome, legal: Outcome, *, filter_seen: bool) -> bool:
@@ -86,12 +85,6 @@ class OutcomeComparer:
 
     def faults(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
         """Everything that is wrong with an outcome that ought to be the legal one, most telling first."""
-        key = (id(actual), id(legal))
-        if key not in self._faults:
-            self._faults[key] = self._find_faults(actual, legal)
-        return self._faults[key]
-
-    def _find_faults(self, actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
         have, want = self._shape(actual), self._shape(legal)
         key = (id(have), id(want))
         wrong = self._wrong.get(key)
@@ -142,16 +135,10 @@ class OutcomeComparer:
 
 def shares_by_backend(outcome: Outcome) -> dict[SocketAddress, float]:
     """Share of each backend that packets are delivered to, in the order of the outcome: by address and port."""
-    arriving = [
-        (fate.backend, share)
-        for fate, share in outcome.shares
-        if fate.disposition is Disposition.BACKEND and fate.backend is not None
-    ]
-    shares = dict(arriving)
-    if len(shares) < len(arriving):
-        shares = dict.fromkeys(shares, 0.0)
-        for backend, share in arriving:
-            shares[backend] += share
+    shares: dict[SocketAddress, float] = {}
+    for fate, share in outcome.shares:
+        if fate.disposition is Disposition.BACKEND and fate.backend is not None:
+            shares[fate.backend] = shares.get(fate.backend, 0.0) + share
     return shares
 
 
@@ -194,13 +181,13 @@ def _wrong_ends(actual: _Shape, legal: _Shape) -> Iterator[_Wrong]:
         yield _Wrong(Symptom.NOT_PROGRAMMED, missing, dispositions=untouched)
     if refused:
         yield _Wrong(Symptom.REFUSED, missing, dispositions=refused)
-    elsewhere = {backend.address for backend in missing} if stale else set()
+    elsewhere = {backend.address for backend in missing}
     wrong = tuple([backend for backend in stale if backend.address in elsewhere])
     if wrong:
         yield _Wrong(Symptom.WRONG_PORT, wrong, to=set(wrong))
         reached = {backend.address for backend in wrong}
         missing = tuple([backend for backend in missing if backend.address not in reached])
-        stale = tuple([backend for backend in stale if backend not in wrong])
+        stale = tuple([backend for backend in stale if backend.address not in elsewhere])
     if stale:
         yield _Wrong(Symptom.STALE_ENDPOINT, stale, to=set(stale))
     if missing and not untouched and not refused:

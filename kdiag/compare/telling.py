@@ -46,7 +46,8 @@ class TellingRules:
         if way is None:
             steps = passed.steps()
             foreign = tuple([step for step in steps if step.met.foreign and not step.met.is_policy])
-            way = self._ways[id(passed)] = _Way(steps, foreign, any(_enters_service(step) for step in steps))
+            enters = any(is_service_chain(step.met.leads_to) for step in steps)
+            way = self._ways[id(passed)] = _Way(steps, foreign, enters)
         return way
 
     def of(self, fault: Fault, paths: Paths) -> tuple[RuleRef, ...]:
@@ -99,7 +100,7 @@ _Search = Callable[[Sequence[Passed]], Passed | None]
 
 
 def _search_for(symptom: Symptom) -> _Search:
-    """How that step is found."""
+    """How the step at which somebody else decides is found."""
     match symptom:
         case Symptom.MASQUERADE_MISSING | Symptom.MASQUERADE_NEEDLESS:
             return _foreign_source_decision
@@ -132,10 +133,6 @@ def _in_dispatch(step: Passed) -> bool:
     return step.kind == "nat" and step.hook in ("PREROUTING", "OUTPUT")
 
 
-def _enters_service(step: Passed) -> bool:
-    return is_service_chain(step.met.leads_to)
-
-
 def _leads_to_endpoint(step: Passed) -> bool:
     if step.met.effect is Effect.TRANSLATE:
         return step.met.foreign or not is_endpoint_chain(step.met.chain)
@@ -154,7 +151,7 @@ def _marks_for_masquerade(step: Passed) -> bool:
 
 
 def _foreign_decision(steps: Sequence[Passed]) -> Passed | None:
-    """The step at which it decides the packet's way, if one does."""
+    """The step at which one of these rules decides the packet's way, if one does."""
     for step in steps:
         effect = step.met.effect
         if _in_dispatch(step) and (effect in (Effect.ACCEPT, Effect.TRANSLATE) or _leaves(step)):
@@ -169,7 +166,7 @@ def _foreign_decision_or_acceptance(steps: Sequence[Passed]) -> Passed | None:
 
 
 def _foreign_acceptance(steps: Sequence[Passed]) -> Passed | None:
-    """The step at which it lets a packet through before kube-proxy's rules can refuse it."""
+    """The step at which one of these rules lets a packet through before kube-proxy's can refuse it."""
     for step in steps:
         if step.kind == "filter" and (step.met.effect is Effect.ACCEPT or _leaves(step)):
             return step
@@ -177,7 +174,7 @@ def _foreign_acceptance(steps: Sequence[Passed]) -> Passed | None:
 
 
 def _foreign_source_decision(steps: Sequence[Passed]) -> Passed | None:
-    """The step at which it keeps a packet from being masqueraded, if one does."""
+    """The step at which one of these rules keeps a packet from being masqueraded, if one does."""
     for step in steps:
         if step.kind == "nat" and step.hook == "POSTROUTING" and (step.met.effect is Effect.ACCEPT or _leaves(step)):
             return step

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kdiag.expect.endpoints import IGNORED_LABELS
 from kdiag.expect.selection import ProxyRules
-from kdiag.model.addresses import Address, Family, Network, address_at, family_of, parse_network
+from kdiag.model.addresses import UNSPECIFIED, Address, Family, Network, address_at, family_of, parse_network
 from kdiag.model.cluster import Service, ServicePort
 from kdiag.model.dataplane import FrontendKind
 from kdiag.model.host import HostFacts
@@ -17,7 +17,7 @@ from kdiag.model.proxy import ProxyConfig, ProxyMode
 from kdiag.walk.network import NodeNetwork
 
 LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
-ANYWHERE: dict[Family, Address] = {Family.IPV4: ipaddress.IPv4Address(0), Family.IPV6: ipaddress.IPv6Address(0)}
+ANYWHERE = UNSPECIFIED
 """Stands for all addresses at which NodePorts are open on a node, as it does for a socket."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
-from ipaddress import IPv4Address, IPv6Address
 from itertools import product
 
 from msgspec import Struct
@@ -20,7 +19,7 @@ from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candid
 from kdiag.expect.frontends import ANYWHERE, ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.selection import Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
-from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
+from kdiag.model.addresses import Family, Protocol, SocketAddress, address_at, family_of
 from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
@@ -367,8 +366,7 @@ def _some(places: Places, indexes: list[int], family: Family) -> Places:
         return NOWHERE
     addresses = tuple([places.addresses[index] for index in indexes])
     ports = tuple([places.ports[index] for index in indexes])
-    make = IPv4Address if family is Family.IPV4 else IPv6Address
-    lines = [SocketAddress(make(address), port) for address, port in zip(addresses, ports, strict=True)]
+    lines = [SocketAddress(address_at(family, address), port) for address, port in zip(addresses, ports, strict=True)]
     return Places(addresses, ports, b"\n".join(sorted(str(line).encode() for line in lines)))
 
 

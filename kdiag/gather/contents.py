@@ -232,7 +232,9 @@ class _Standing:
                 if self._stamp == (facts.st_size, facts.st_mtime_ns):
                     if self.has_parts:
                         stream.seek(start)
-                        content = self._large_texts.read(stream, end - start)
+                        # Parts are small, and several may be held.
+                        whole = end - start == self.size_bytes
+                        content = self._large_texts.read(stream, end) if whole else stream.read(end - start)
                     else:
                         from kdiag.gather.packed import inflate
 

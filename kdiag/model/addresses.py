@@ -95,6 +95,10 @@ def socket_address(family: Family, number: int, port: int) -> SocketAddress:
     return SocketAddress(address_at(family, number), port)
 
 
+UNSPECIFIED: dict[Family, Address] = {Family.IPV4: ipaddress.IPv4Address(0), Family.IPV6: ipaddress.IPv6Address(0)}
+"""0.0.0.0 and ::, which no host has."""
+
+
 def address_at(family: Family, number: int) -> Address:
     """An address by its number."""
     return ipaddress.IPv4Address(number) if family is Family.IPV4 else ipaddress.IPv6Address(number)

@@ -199,7 +199,7 @@ class Passed(Struct, frozen=True):
     """One step of a packet's way, linked to the step before it.
 
     Millions of these are made and few are read, so a step only points at what it passed. `kind` is what the base chain
-    is for (`raw`, `mangle`, `nat`, `filter`, `security`, `ipvs`). `weight` is the share of the packets that is left after
+    is for (`raw`, `mangle`, `nat`, `filter`, `security`, `ipvs`), `hook` empty where it is left open. `weight` is the share of the packets that is left after
     the step, `depth` counts the chains entered since the hook.
     """
 

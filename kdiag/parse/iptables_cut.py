@@ -225,10 +225,6 @@ class CutDump(Struct, eq=False):
             spans += self._spans_of(name)
         for key in set(keys):
             spans += [line.span for line in self.placed.at(key)]
-        return self.numbered(spans)
-
-    def numbered(self, spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
-        """The lines that stand there: 1-based line number and text, in order."""
         position, number = 0, 1
         for start, end in sorted(spans):
             if start > position:

@@ -36,12 +36,13 @@ class FirstNode(Struct):
     set_apart: tuple[Collection[ObjectKey], ...] = ()
     """The Services that were judged by themselves or not at all, whatever they are like."""
     shapes: dict[Key, Shape] = field(default_factory=dict)
+    """What was found out about the rules of each offer that has usual ones."""
     kinds: dict[Key, tuple[Offer, Kind]] = field(default_factory=dict)
     alike: dict[Kind, list[Offer]] = field(default_factory=dict)
     others: list[Offer] = field(default_factory=list)
     claims: Counter[Key] = field(default_factory=Counter)
     """How many offers that are the same on all nodes have each key."""
-    left_out: LeftOut = LeftOut(frozenset(), frozenset())
+    left_out: LeftOut = LeftOut()
     """Where those of some kind are offered."""
     _by_address: dict[bytes, list[Key]] = field(default_factory=dict)
     _by_port: dict[tuple[bytes, bytes], list[Key]] = field(default_factory=dict)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,7 +18,7 @@ from msgspec.structs import replace
 from kdiag.expect.dataplane import NodeContext, detector_of
 from kdiag.expect.frontends import node_port_addresses
 from kdiag.expect.situation import LocalDetector
-from kdiag.model.addresses import Address, Family
+from kdiag.model.addresses import UNSPECIFIED, Family
 from kdiag.model.dataplane import Position
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Backend, IpSet
@@ -41,7 +40,7 @@ _CHANGING = re.compile(rb"^#.*\n|(?<= )\[\d+:\d+\]$", re.MULTILINE)
 _TO_ANOTHER_ADDRESS = re.compile(rb" -j (?:REDIRECT|NETMAP|TPROXY)\b")
 
 # An address that is not the node's own: to those its own packets have another source.
-_NOWHERE: dict[Family, Address] = {Family.IPV4: IPv4Address(0), Family.IPV6: IPv6Address(0)}
+_NOWHERE = UNSPECIFIED
 
 Clients = tuple[frozenset[int], frozenset[str] | None]
 """The classes of some clients, and the interfaces that they come in by."""

@@ -130,7 +130,7 @@ class SortedOffers(Struct):
     """The keys of rules that no Service explains."""
     here: list[Offer] = field(default_factory=list)
     """The offers that were sorted on this node: the others were taken over from the first one."""
-    taken_over: LeftOut = LeftOut(frozenset(), frozenset())
+    taken_over: LeftOut = LeftOut()
     """Where those are offered, and more that are in both."""
 
     def choose_walked(self) -> None:

@@ -67,19 +67,19 @@ class Sorter:
             first = None
         items = outlooks if first is None else outlooks.others()
         offers = [offer for item in items if item.service_port.service not in doubtful for offer in offers_of(item)]
-        if first is not None:
-            found.claims.update(first.claims)  # Before others: to fill an empty one takes a fourth of the time.
-        found.claims.update([offer.key for offer in offers])
+        claimed = [offer.key for offer in offers]
         if first is not None:
             offers += first.others
+            found.claims.update(first.claims)  # Before others: to fill an empty one takes a fourth of the time.
+        found.claims.update(claimed)
         found.stray = self.cut.dispatch.keys() - found.claims.keys()
         self._meet(offers, found.stray, first)
+        if first is not None:
+            offers += self._take_over(found, first)
         found.here = offers
         if only is not None:
             self._sort_few(found, offers, only)
             return
-        if first is not None:
-            offers += self._take_over(found, first)
         taken_over = {kind: len(ofkind) for kind, ofkind in found.kinds.items()}
         for offer in offers:
             service = offer.item.service_port.service
