@@ -9,7 +9,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,10 +19,8 @@ from kdiag.parse.dispatch_lines import DISPATCH
 from kdiag.parse.dispatch_regions import ChainName
 from kdiag.parse.endpoint_forms import EndpointForms, endpoint_forms
 from kdiag.parse.iptables_forms import CHAIN, ChainForms, ChainText
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.service_words import ENDPOINT_KIND
-
-if TYPE_CHECKING:
-    from kdiag.parse.iptables_cut import CutDump
 
 SERVICE_KINDS = (b"KUBE-SVC-", b"KUBE-EXT-", b"KUBE-FW-", b"KUBE-SVL-", b"KUBE-XLB-")
 """The largest first: what is found needs not be searched for the others."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdiag.model.host import HostFacts
 from kdiag.model.snapshot import Recording
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.planes.interface import NodeEvidence
 from kdiag.planes.rulesets import read_ipsets, read_ipvs, read_nft, read_rulesets
 

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from kdiag.expect.dataplane import LeftOut
 from kdiag.expect.outlook import Outlooks
 from kdiag.model.objects import ObjectKey
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.service_words import Key
 from kdiag.pipeline.offers import Kind, Offer, Shape, SortedOffers, where
 from kdiag.walk.distinctions import Distinctions

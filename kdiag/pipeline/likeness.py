@@ -22,7 +22,7 @@ from kdiag.model.addresses import UNSPECIFIED, Family
 from kdiag.model.dataplane import Position
 from kdiag.model.proxy import ProxyConfig, ProxyMode, Version
 from kdiag.model.rules import Backend, IpSet
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.pipeline.first_node import FirstNode
 from kdiag.pipeline.offers import Kind, Walked
 from kdiag.planes.interface import NodeEvidence

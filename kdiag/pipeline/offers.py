@@ -16,7 +16,7 @@ from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.outlook import Outlook, Places
 from kdiag.model.addresses import Address, Family, address_text, family_of
 from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, Frontend, Position
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.service_words import Key
 from kdiag.planes.interface import sends_on
 from kdiag.walk.network import NodeNetwork

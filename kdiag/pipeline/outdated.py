@@ -33,7 +33,7 @@ from kdiag.model.dataplane import (
 )
 from kdiag.model.rules import Ruleset
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.service_words import ENDPOINT_KIND
 from kdiag.pipeline.offers import Outdated, SortedOffers
 from kdiag.planes.iptables_excerpts import rules_at

@@ -15,8 +15,8 @@ from kdiag.expect.outlook import Outlook, Outlooks, Places
 from kdiag.model.addresses import AddressSet, Family, address_text
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.api_fields import ipv4_numbers
-from kdiag.parse.iptables_cut import CutDump
 from kdiag.parse.iptables_forms import ChainText
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.service_words import Key, Sent
 from kdiag.pipeline.first_node import FirstNode, is_same
 from kdiag.pipeline.offers import Kind, Offer, Outdated, RulesForm, Shape, SortedOffers, offers_of

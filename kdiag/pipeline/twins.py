@@ -25,7 +25,7 @@ from kdiag.model.difference import Comparison
 from kdiag.model.objects import ObjectKey
 from kdiag.model.proxy import ProxyMode
 from kdiag.model.rules import Ruleset
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.pipeline.offers import SortedOffers
 from kdiag.pipeline.sorting import Sorter
 from kdiag.planes.interface import NodeEvidence

@@ -20,7 +20,7 @@ from kdiag.model.view import NodeView, View
 from kdiag.parse.api import Known, parse_cluster
 from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
 from kdiag.pipeline.evidence import read_evidence
 from kdiag.pipeline.keeping import for_checks, without_ways

@@ -15,7 +15,7 @@ from kdiag.model.proxy import ProxyMode, Version
 from kdiag.model.report import Gap
 from kdiag.model.rules import IpSet, Ruleset
 from kdiag.model.snapshot import Recording
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.walk.network import NodeNetwork
 from kdiag.walk.walker import Leaf
 

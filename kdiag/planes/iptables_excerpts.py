@@ -9,7 +9,7 @@ from typing import TypeVar
 from kdiag.model.addresses import Family
 from kdiag.model.rules import Backend, Rule, Ruleset
 from kdiag.parse.chain_merge import Span
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines, read_rule
 from kdiag.parse.service_words import ENDPOINT_KIND, Key
 

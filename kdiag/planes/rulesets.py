@@ -11,7 +11,8 @@ from kdiag.model.addresses import Family
 from kdiag.model.report import Gap
 from kdiag.model.rules import Backend, IpSet, Ruleset, Table
 from kdiag.model.snapshot import Recording
-from kdiag.parse.iptables_cut import CutDump, cut_dump
+from kdiag.parse.iptables_cut import cut_dump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.iptables_save import parse_iptables_save
 from kdiag.parse.service_words import Key
 from kdiag.planes.iptables_excerpts import sample_of

@@ -9,7 +9,8 @@ import pytest
 from msgspec import structs
 
 from kdiag.model.addresses import Family
-from kdiag.parse.iptables_cut import CutDump, cut_dump
+from kdiag.parse.iptables_cut import cut_dump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines
 from kdiag.parse.service_words import COMMENT, Key
 from tests.corpus_fixtures import cluster

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from kdiag.parse import iptables_regions
-from kdiag.parse.iptables_cut import CutDump, cut_dump
+from kdiag.parse.iptables_cut import cut_dump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.iptables_regions import region_of
 from tests.corpus_fixtures import cluster
 from tests.parse.test_iptables_cut import DUMPS, as_in_a_large_cluster, cut, dump

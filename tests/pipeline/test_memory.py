@@ -13,7 +13,7 @@ from bench.generator.snapshot import write_snapshot
 from kdiag.errors import SnapshotError
 from kdiag.gather import contents
 from kdiag.gather.snapshot_reader import read_snapshot
-from kdiag.parse.iptables_cut import CutDump
+from kdiag.parse.iptables_parts import CutDump
 from kdiag.pipeline import evidence, viewing
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.viewing import build_view
