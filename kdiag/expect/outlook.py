@@ -77,12 +77,12 @@ class Outlook(Struct, frozen=True):
     everywhere: bool = False
 
     def alike(self, kind: FrontendKind, *, is_local: bool) -> tuple[object, ...] | None:
-        """All that decides what happens at an address of this kind, but for the endpoints themselves."""
+        """All that decides what happens at an address of this kind, but for the protocol and the endpoints themselves."""
         if self.wants is None:
             return None
         wanted = self.wants[kind, is_local]
         has_several = len(self.cluster.addresses) > 1
-        found = (wanted.number, self.service_port.protocol, self.affinity_s, bool(self.cluster.at), has_several)
+        found = (wanted.number, self.affinity_s, bool(self.cluster.at), has_several)
         if wanted.tells_local:
             return (*found, min(len(self.local.addresses), 2), _overlap(self.cluster, self.local))
         return found

@@ -31,25 +31,31 @@ if TYPE_CHECKING:
 class Kind(Struct, frozen=True, cache_hash=True):
     """What offers have in common that get the same. Looked up for every offer of every node: it keeps its hash.
 
-    The last of the `parts` are the classes of the endpoints for Cluster policies, and of those for Local ones.
+    The last of the `parts` are the classes of ports and endpoints: of the offer's port, of the endpoints for Cluster policies,
+    and of those for Local ones; the last but one is the protocol.
     """
 
     parts: tuple[Any, ...]
 
     @property
-    def but_for_classes(self) -> tuple[object, ...]:
-        """All but the classes of the endpoints for Cluster policies."""
-        *parts, (_, local) = self.parts
-        return (*parts, local)
-
-    @property
-    def classes(self) -> AbstractSet[object]:
+    def classes(self) -> AbstractSet[tuple[Any, ...]]:
         """Those of the endpoints for Cluster policies: of their addresses, each with that of its port."""
-        cluster, _ = self.parts[-1]
-        if isinstance(cluster, frozenset):
-            return cluster
-        addresses, port = cluster or ((), None)
-        return {(address, port) for address in addresses}
+        return _with_ports(self.parts[-1][1])
+
+    def but_for_classes(self, unasked: int | None) -> tuple[object, ...]:
+        """All but the classes of the endpoints for Cluster policies; and but the protocol, if no rule asks for it at these
+        ports: if the class of all of them is `unasked`."""
+        *parts, protocol, (port, cluster, local) = self.parts
+        ports = {port, *(classes[1] for found in (cluster, local) for classes in _with_ports(found))}
+        return (*parts, port, local, protocol if ports != {unasked} else None)
+
+
+def _with_ports(found: Any) -> AbstractSet[tuple[Any, ...]]:
+    """The classes of some endpoints (`Sorter.classes_of`), one by one."""
+    if isinstance(found, frozenset):
+        return found
+    addresses, port = found or ((), None)
+    return {(address, port) for address in addresses}
 
 
 class Offer(Struct):
@@ -133,13 +139,14 @@ class SortedOffers(Struct):
     taken_over: LeftOut = LeftOut()
     """Where those are offered, and more that are in both."""
 
-    def choose_walked(self) -> None:
+    def choose_walked(self, unasked: int | None) -> None:
         """Let few offers be walked, of few Services.
 
         Of kinds that differ only in the classes of their endpoints, one that has all that others have is walked for them: what
-        rules do with an endpoint hangs on its own class.
+        rules do with an endpoint hangs on its own class. Of kinds that differ in their protocol as well, or only in that, if
+        all of their ports are of the class `unasked`, at which no rule asks for the protocol.
         """
-        shown = self._shown_by_others()
+        shown = self._shown_by_others(unasked)
         others = {kind: self.kinds.pop(kind) for kind in shown}
         self._share_walks()
         for kind, offers in others.items():
@@ -148,13 +155,13 @@ class SortedOffers(Struct):
             if kind in self.outdated:
                 self.outdated.setdefault(shown[kind], []).extend(self.outdated.pop(kind))
 
-    def _shown_by_others(self) -> Mapping[Kind, Kind]:
+    def _shown_by_others(self, unasked: int | None) -> Mapping[Kind, Kind]:
         """The kinds that need not be walked if another one is, and that one."""
         shown: dict[Kind, Kind] = {}
         wider: dict[object, list[Kind]] = {}
         for kind in sorted(self.kinds, key=lambda kind: -len(kind.classes)):
-            like = wider.setdefault(kind.but_for_classes, [])
-            found = next((other for other in like if kind.classes and kind.classes < other.classes), None)
+            like = wider.setdefault(kind.but_for_classes(unasked), [])
+            found = next((other for other in like if kind.classes <= other.classes), None)
             if found is None:
                 like.append(kind)
             else:

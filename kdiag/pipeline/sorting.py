@@ -177,8 +177,9 @@ class Sorter:
             )
         ):
             return None
-        classes = self._classes_of(item.cluster, item.protocol), self._classes_of(item.local, item.protocol)
-        parts = (kind, at, self.distinctions.of_port(first.port), alike, form, classes)
+        near = self._classes_of(item.local, item.protocol)
+        classes = self.distinctions.of_port(first.port), self._classes_of(item.cluster, item.protocol), near
+        parts = (kind, at, alike, form, item.protocol, classes)
         known = self._kinds.get(parts)
         if known is None:
             known = self._kinds[parts] = Kind(parts)
@@ -306,7 +307,8 @@ class Sorter:
         return tuple(found)
 
     def _classes_of(self, places: Places, protocol: bytes) -> object:
-        """What rules and routes can tell of the endpoints: the classes of their addresses and ports."""
+        """What rules and routes can tell of the endpoints: the classes of their addresses and ports; of their addresses, and
+        of the port, if all have one."""
         if not places.at:
             return ()
         distinctions = self.distinctions

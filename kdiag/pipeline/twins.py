@@ -92,7 +92,7 @@ def sort_offers(
 
             likeness = likeness_of(evidence, context, cut, source, distinctions)
             offers.known = alike.walked_on(likeness) if likeness is not None else {}
-        offers.choose_walked()
+        offers.choose_walked(distinctions.unasked)
         found.append(offers)
     return found
 

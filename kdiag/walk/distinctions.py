@@ -26,12 +26,16 @@ _LITERAL = {
 }
 # `80`, `80:90`, `80-90`, `80:`, `:90`.
 _PORTS = re.compile(rb"(?<![0-9A-Za-z.])(\d{1,5})?([:-])?(?<=[0-9:-])(\d{1,5})?(?![0-9A-Za-z.])")
+# Where a rule asks for a protocol, unless it names the ports for which it does: packets to others it lets by.
+_PROTOCOL = re.compile(rb" (?:-p (?!(?:ipv6-)?icmp )(?![^\n]*[^!] --dports? )|--[a-z]*proto )")
 _LAST_PORT = 65535
 _MASK_DIGITS = 3
 
 
 Numbers = dict[tuple[int, str | None], int]
 """A number for each class: by the sets that its members lie in, a bit for each, and the interface that leads to them."""
+
+_UNNAMED = (0, None)
 
 
 class Distinctions:
@@ -74,13 +78,19 @@ class Distinctions:
         known: Numbers = {} if numbers is None else numbers
         self._starts, self._classes = _stretches([item.ranges for item in told], _ways(network), known)
         self._alone = {number: frozenset((number,)) for number in self._classes}
-        named = [pair for text in texts for pair in _port_literals(text)]
+        plain = [COMMENT.sub(b"", text) for text in texts]
+        named = [pair for text in plain for pair in _port_literals(text)]
         named += [pair for item, _ in read for member in item.members for pair in _port_literals(member.encode())]
         self.named_ports = frozenset(low for low, high in named if low == high)
         """The single numbers in rules that may be ports."""
         if apart:
             named += [(low, _LAST_PORT) for low, _ in named] + [(high, _LAST_PORT) for _, high in named]
-        self._ports, self._port_classes = _stretches([((low, high),) for low, high in sorted({*named})], [], {})
+        numbers_of_ports: Numbers = {}
+        ranges = [((low, high),) for low, high in sorted({*named})]
+        self._ports, self._port_classes = _stretches(ranges, [], numbers_of_ports)
+        asked = apart or any(_PROTOCOL.search(text) for text in plain)
+        self.unasked = None if asked else numbers_of_ports.get(_UNNAMED)
+        """The class of the ports that no rule names; None if rules may ask for a protocol there."""
 
     def of_address(self, address: int) -> int:
         """The class of an address."""
@@ -148,7 +158,7 @@ def _mask_bits(text: str, family: Family) -> int | None:
 
 def _port_literals(text: bytes) -> Iterable[tuple[int, int]]:
     """Every number that may be a port, and every range of such."""
-    for first, between, last in set(_PORTS.findall(COMMENT.sub(b"", text))):
+    for first, between, last in set(_PORTS.findall(text)):
         low = int(first or 0)
         high = int(last or _LAST_PORT) if between else low
         if (first or last) and low <= high <= _LAST_PORT:

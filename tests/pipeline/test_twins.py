@@ -68,20 +68,59 @@ def test_kinds_that_differ_in_where_their_endpoints_are(
 ) -> None:
     """What holds for endpoints on the node and elsewhere holds for those elsewhere alone, unless something is wrong with it."""
     write_snapshot(make_cluster(Options(services=120, endpoints=3, diff=0.02)), tmp_path)
-    snapshot = read_snapshot(tmp_path)
+    changed = with_rule(read_snapshot(tmp_path), rule)
+    assert diagnose(changed, Scope()) == one_by_one(changed)
+    (joined,) = cutting
+    cutting.clear()
+    monkeypatch.setattr(SortedOffers, "_shown_by_others", lambda *_: {})
+    diagnose(changed, Scope())
+    assert len(joined.kinds) < len(cutting[0].kinds)
+
+
+@pytest.mark.parametrize(
+    ("rule", "asks"),
+    [
+        ("-j ACCEPT", False),
+        ("-p tcp -m tcp --dport 22 -j ACCEPT", False),
+        ("-p icmp -j ACCEPT", False),
+        ("-p udp -j DROP", True),
+        ("-p udp -m udp ! --dport 80 -j DROP", True),
+        ("-p tcp -m multiport --ports 80 -j DROP", True),
+        ("! -p tcp -m statistic --mode random --probability 0.5 -j DROP", True),
+        ("-m conntrack --ctproto 17 -j DROP", True),
+    ],
+)
+def test_kinds_that_differ_in_their_protocol(
+    rule: str, asks: bool, cutting: list[SortedOffers], tmp_path: Path
+) -> None:
+    """What holds for TCP holds for UDP, unless a rule asks for the protocol."""
+    write_snapshot(make_cluster(Options(services=60, endpoints=3, udp=0.5, diff=0.02)), tmp_path)
+    snapshot = with_rule(read_snapshot(tmp_path), rule)
+    assert diagnose(snapshot, Scope()) == one_by_one(snapshot)
+    (offers,) = cutting
+    together = [kind for kind, mine in offers.kinds.items() if len({offer.item.protocol for offer in mine}) > 1]
+    assert bool(together) is not asks
+
+
+def test_a_port_that_a_rule_names_for_one_protocol(cutting: list[SortedOffers], tmp_path: Path) -> None:
+    """At that port TCP and UDP are told apart, and at others not."""
+    write_snapshot(make_cluster(Options(services=60, endpoints=3, udp=0.5)), tmp_path)
+    snapshot = with_rule(read_snapshot(tmp_path), "-p udp -m udp --dport 8080 -j DROP")
+    report = diagnose(snapshot, Scope())
+    assert report == one_by_one(snapshot)
+    assert report.findings
+    assert any(len({offer.item.protocol for offer in mine}) > 1 for mine in cutting[0].kinds.values())
+
+
+def with_rule(snapshot: Snapshot, rule: str) -> Snapshot:
+    """The only node of a snapshot with a rule in front of all others in FORWARD."""
     (node,) = snapshot.nodes
     probes = dict(snapshot.nodes[node])
     recording = probes["iptables-save"]
     content = recording.content.replace(b"\n-A FORWARD", f"\n-A FORWARD {rule}\n-A FORWARD".encode(), 1)
     assert content != recording.content
     probes["iptables-save"] = recording.replaced(content=content)
-    changed = replace(snapshot, nodes={node: probes})
-    assert diagnose(changed, Scope()) == one_by_one(changed)
-    (joined,) = cutting
-    cutting.clear()
-    monkeypatch.setattr(SortedOffers, "_shown_by_others", lambda _: {})
-    diagnose(changed, Scope())
-    assert len(joined.kinds) < len(cutting[0].kinds)
+    return replace(snapshot, nodes={node: probes})
 
 
 def edited(snapshot: Snapshot, seed: int, node: str = NODE) -> Snapshot:

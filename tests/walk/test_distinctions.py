@@ -121,3 +121,42 @@ def test_sets_that_matter_besides() -> None:
     network = node_network(Family.IPV4, HOST, NODE, ())
     found = Distinctions(network, [], [addresses("172.16.0.0/16")], (), apart=False)
     assert not same(found, "172.16.0.1", "172.17.0.1")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-A INPUT -j ACCEPT",
+        "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+        "-A INPUT -p udp -m multiport --dports 53,5353 -j ACCEPT",
+        "-A INPUT -p icmp -j ACCEPT",
+        "-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT",
+        '-A INPUT -m comment --comment "all but -p tcp go on" -j ACCEPT',
+    ],
+)
+def test_rules_that_ask_for_no_protocol_at_ports_that_they_do_not_name(rule: str) -> None:
+    found = told(rule)
+    assert found.unasked == found.of_port(8080)
+    assert found.unasked != found.of_port(22) or "22" not in rule
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-A INPUT -p tcp -j ACCEPT",
+        "-A INPUT ! -p tcp -j ACCEPT",
+        "-A INPUT -p tcp -m tcp ! --dport 22 -j ACCEPT",
+        "-A INPUT -p tcp -m tcp --sport 22 -j ACCEPT",
+        "-A INPUT -p tcp -m multiport --ports 22 -j ACCEPT",
+        "-A INPUT -p tcp -m multiport ! --dports 22 -j ACCEPT",
+        '-A INPUT -p tcp -m comment --comment "but --dport 22" -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu',
+        "-A INPUT -m conntrack --ctproto 6 -j ACCEPT",
+        "-A INPUT -p tcp -j ACCEPT\n-A INPUT -j DROP -m tcp --dport 22",
+    ],
+)
+def test_rules_that_ask_for_a_protocol_at_any_port(rule: str) -> None:
+    assert told(rule).unasked is None
+
+
+def test_where_rules_compare_in_other_ways_nothing_is_said_of_protocols() -> None:
+    assert told("ip daddr 10.0.0.1 drop", apart=True).unasked is None
