@@ -129,7 +129,7 @@ def build_view(
 
         alike = AlikeNodes()
     two_readings = before is not cluster
-    changes = last_changes(cluster)
+    changes = last_changes(cluster) if examined else {}
     moved = moved_between(before, cluster)
     # Where few Services are asked about, nothing is told without a walk.
     unlike = may_differ(before, cluster) if not in_part else frozenset()

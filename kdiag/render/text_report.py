@@ -19,7 +19,6 @@ from kdiag.render.phrases import (
     summary_line,
 )
 from kdiag.render.style import Ink, Style
-from kdiag.render.text_map import map_lines
 
 AFFECTED_SHOWN = 10
 AFFECTED_ON_ONE_NODE = 12
@@ -45,6 +44,8 @@ def report_text(report: Report, style: Style) -> str:
             lines.extend(["", style.ink(heading, Ink.WARNING if kind is GapKind.FAILED else Ink.HEADING)])
             lines.extend(_gaps(gaps, style))
     if report.address_ranges is not None:
+        from kdiag.render.text_map import map_lines  # few reports have a map
+
         drawn = map_lines(report.address_ranges, style)
         lines.extend(["", *drawn] if drawn else [])
     lines.extend(["", *_summary(report, style)])

@@ -58,6 +58,11 @@ SNAPSHOT_ONLY = (
     "kdiag.pipeline.watch",
     "kdiag.parse.iptables_format",
     "kdiag.parse.toml_document",
+    "kdiag.model.overview",
+    "kdiag.model.trace",
+    "kdiag.render.text_facts",
+    "kdiag.render.text_map",
+    "kdiag.render.text_trace",
 )
 """What no run of one family on one recorded node in a directory, without a log and without rules that nobody expects, needs."""
 
