@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -87,9 +87,13 @@ def protocol(text: str | None) -> Protocol:
     return found
 
 
-def addresses(texts: Iterable[str], what: str, complain: Complain) -> tuple[Address, ...]:
-    """Those that are addresses."""
-    return tuple([found for text in texts if (found := address(text, what, complain)) is not None])
+def addresses(texts: Iterable[str], what: str, complain: Complain, *, none: Sequence[str] = ()) -> tuple[Address, ...]:
+    """Those that are addresses; what stands for none is passed over."""
+    out = []
+    for text in texts:
+        if text not in none and (found := address(text, what, complain)) is not None:
+            out.append(found)
+    return tuple(out)
 
 
 def address(text: str, what: str, complain: Complain) -> Address | None:

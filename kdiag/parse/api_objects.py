@@ -48,7 +48,7 @@ def service(item: raw.Service, complain: Complain) -> Service:
     """
     spec = item.spec
     texts = spec.cluster_ips or [spec.cluster_ip or ""]
-    cluster_ips = addresses([text for text in texts if text not in ("", "None")], "cluster IP", complain)
+    cluster_ips = addresses(texts, "cluster IP", complain, none=("", "None"))
     balancer = item.status.load_balancer if item.status else None
     ingress = balancer.ingress if balancer else None
     found = Service(

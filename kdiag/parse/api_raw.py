@@ -204,8 +204,8 @@ class Endpoint(Raw):
     target_ref: ObjectReference | None = None
 
 
-class EndpointPort(Raw):
-    """A port of an EndpointSlice or of an Endpoints subset."""
+class EndpointPort(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """A port of an EndpointSlice or of an Endpoints subset. Like the others, but can be looked up: thousands are alike."""
 
     name: str | None = None
     protocol: str | None = None
