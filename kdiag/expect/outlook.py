@@ -113,15 +113,18 @@ class PlainEndpoints:
         self._known: dict[tuple[ServicePortKey, Family], Places | None] = {}
         self._nodes: dict[tuple[ServicePortKey, Family], list[str | None]] = {}
         self._shared: dict[tuple[object, ...], _Shared] = {}
-        self.served: tuple[Served, ...] = tuple(
+
+    @cached_property
+    def served(self) -> tuple[Served, ...]:
+        """The Service ports that proxies serve."""
+        return tuple(
             [
                 (service, port, ServicePortKey(service=service.key, port_name=port.name, protocol=port.protocol))
-                for service in cluster.services
+                for service in self.cluster.services
                 if is_served(service)
                 for port in service.ports
             ]
         )
-        """The Service ports that proxies serve."""
 
     @cached_property
     def node_ports(self) -> frozenset[tuple[Family, Protocol, int]]:
