@@ -170,13 +170,13 @@ class PlainEndpoints:
     ) -> list[tuple[EndpointSlice, int]]:
         """The slices of a family that have the port, and its number in each, as often as it is there."""
         name, protocol = service_port.name, service_port.protocol
-        return [
-            (item, port.port)
-            for item in self.cluster.slices_by_service.get(key.service, ())
-            if item.family is family and IGNORED_LABELS.isdisjoint(item.meta.labels)
-            for port in item.ports
-            if port.name == name and port.protocol is protocol and port.port is not None
-        ]
+        found = []
+        for item in self.cluster.slices_by_service.get(key.service, ()):
+            if item.family is family and IGNORED_LABELS.isdisjoint(item.meta.labels):
+                for port in item.ports:
+                    if port.name == name and port.protocol is protocol and port.port is not None:
+                        found.append((item, port.port))
+        return found
 
 
 class Outlooks:
@@ -336,25 +336,26 @@ def _wants(
 
 def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
     """The endpoints of slices with one port each; None if there is more to them."""
-    addresses: list[int] = []
-    ports: list[int] = []
-    lines: list[str] = []
+    addresses: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
+    texts: list[str] = []
     last: EndpointSlice | None = None
     for item, port in slices:
         ready = item.ready
         if ready is None or item is last:
             return None
         last = item
-        numbers = ready.numbers
+        numbers = tuple(ready.numbers)
         if numbers:
             addresses += numbers
-            ports += [port] * len(numbers)
+            ports += (port,) * len(numbers)
             start, between, end = _around(port, family)
-            lines += (start + ready.text.replace("\n", between) + end).split("\n")
+            texts.append(start + ready.text.replace("\n", between) + end)
     if len(set(addresses)) < len(addresses):
         return None
+    lines = "\n".join(texts).split("\n")
     lines.sort()
-    return Places(tuple(addresses), tuple(ports), "\n".join(lines).encode())
+    return Places(addresses, ports, "\n".join(lines).encode())
 
 
 @lru_cache(64)

@@ -158,32 +158,37 @@ class Sorter:
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
         known = self.known.get(offer.key) if offer.key not in self.differing else None
-        return known[1] if known is not None and is_same(known[0], offer) else self._kind(offer)
-
-    def _kind(self, offer: Offer) -> Kind | None:
-        item, first, value = offer.item, offer.targets[0], offer.spot[0]
-        kind = first.kind
-        if offer.key in self.met or (value is not None and len(offer.targets) > 1):
+        if known is not None and is_same(known[0], offer):
+            return known[1]
+        if offer.key in self.met:
             return None
-        at = self._class_at(value)
-        alike = item.alike(kind, is_local=self._is_local(at))
+        item, first = offer.item, offer.targets[0]
+        at, is_local = self._place_of(offer)
+        if at is not None and len(offer.targets) > 1:
+            return None
+        alike = item.alike(first.kind, is_local=is_local)
         form = self._form(offer) if alike is not None else None
-        if form is None or (
-            self.refused
-            and any(
-                (item.protocol, place) in self.refused
-                for places in (item.cluster, item.local)
-                for place in places.listed
-            )
-        ):
+        if form is None or (self.refused and self._is_refused(item)):
             return None
-        near = self._classes_of(item.local, item.protocol)
-        classes = self.distinctions.of_port(first.port), self._classes_of(item.cluster, item.protocol), near
-        parts = (kind, at, alike, form, item.protocol, classes)
-        known = self._kinds.get(parts)
-        if known is None:
-            known = self._kinds[parts] = Kind(parts)
-        return known
+        distinctions, protocol = self.distinctions, item.protocol
+        near = self._classes_of(item.local, protocol) if item.local.at else ()
+        cluster = self._classes_of(item.cluster, protocol) if item.cluster.at else ()
+        parts = (first.kind, at, alike, form, protocol, (distinctions.of_port(first.port), cluster, near))
+        return self._kinds.get(parts) or self._kinds.setdefault(parts, Kind(parts))
+
+    def _place_of(self, offer: Offer) -> tuple[int | None, bool]:
+        """The class of an offer's address, None for a NodePort's; and whether it is the node's own, as all of a class are or none."""
+        address = offer.spot[0]
+        if address is None:
+            return None, True
+        found = self.distinctions.of_address(address)
+        return found, found in self.local_classes
+
+    def _is_refused(self, item: Outlook) -> bool:
+        """True if a rule refuses packets to one of the endpoints."""
+        return any(
+            (item.protocol, place) in self.refused for places in (item.cluster, item.local) for place in places.listed
+        )
 
     def _outdated(self, offer: Offer) -> tuple[Kind, Outdated] | None:
         """The kind that an offer is of, but for its endpoints. None where that is not enough to tell what its rules do, or
@@ -191,7 +196,7 @@ class Sorter:
         item, first = offer.item, offer.targets[0]
         if not isinstance(self.cut, CutDump) or item.wants is None or not item.cluster.at:
             return None
-        wanted = item.wants[first.kind, self._is_local(self._class_at(offer.spot[0]))]
+        wanted = item.wants[first.kind, self._place_of(offer)[1]]
         if wanted.tells_local:
             return None
         _, numbers = self._lines(offer)
@@ -218,14 +223,6 @@ class Sorter:
     def _place(self, address: int, port: int) -> bytes:
         form = b"[%b]:%d" if self.family is Family.IPV6 else b"%b:%d"
         return form % (address_text(self.family, address), port)
-
-    def _class_at(self, address: int | None) -> int | None:
-        """The class of an offer's address; None for a NodePort's."""
-        return None if address is None else self.distinctions.of_address(address)
-
-    def _is_local(self, class_at: int | None) -> bool:
-        """True for the node's own addresses, where NodePorts are: no class has others, too."""
-        return class_at is None or class_at in self.local_classes
 
     def _form(self, offer: Offer) -> RulesForm | None:
         """The form of an offer's rules; None if it is not a usual one. What is the same on the first node is not worked out
@@ -309,8 +306,6 @@ class Sorter:
     def _classes_of(self, places: Places, protocol: bytes) -> object:
         """What rules and routes can tell of the endpoints: the classes of their addresses and ports; of their addresses, and
         of the port, if all have one."""
-        if not places.at:
-            return ()
         distinctions = self.distinctions
         marked = self.marked.get(protocol)
         if marked is not None and not marked.isdisjoint(places.listed):
