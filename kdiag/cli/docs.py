@@ -18,8 +18,7 @@ from kdiag.cli.commands import PROGRAM, SLUGS, all_commands
 from kdiag.cli.completion_table import completion_table
 from kdiag.cli.man import man_pages
 from kdiag.render.diff_document import DIFF_DOCUMENTS
-from kdiag.render.documents import DOCUMENTS
-from kdiag.render.json import schema_text
+from kdiag.render.json import DOCUMENTS, schema_text
 from kdiag.render.reference import checks_markdown
 
 _COMPLETIONS = (("bash", "kdiag.bash"), ("zsh", "_kdiag"), ("fish", "kdiag.fish"))

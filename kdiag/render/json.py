@@ -6,8 +6,13 @@ import json
 
 import msgspec
 
-from kdiag.render.documents import Document, flags_document, report_document, trace_document
+from kdiag.render.documents import FlagsV1, ReportV1, flags_document, report_document
 from kdiag.render.interface import Format
+from kdiag.render.trace_document import TraceV1, trace_document
+
+Document = ReportV1 | TraceV1 | FlagsV1
+DOCUMENTS: tuple[tuple[str, type[msgspec.Struct]], ...] = (("report", ReportV1), ("trace", TraceV1), ("flags", FlagsV1))
+"""Name and type of every document, as `docs/NAME.schema.json` publishes them."""
 
 
 def schema_text(slug: str, document_type: type[msgspec.Struct]) -> str:

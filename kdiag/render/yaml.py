@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import yaml
 
-from kdiag.render.documents import Document, flags_document, report_document, trace_document
+from kdiag.render.documents import flags_document, report_document
 from kdiag.render.interface import Format
+from kdiag.render.json import Document
+from kdiag.render.trace_document import trace_document
 
 
 def _yaml(document: Document) -> str:

@@ -10,8 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from kdiag.render.documents import DOCUMENTS
-from kdiag.render.json import schema_text
+from kdiag.render.json import DOCUMENTS, schema_text
 from tests.cli.conftest import Kdiag
 
 SCHEMAS: dict[str, Any] = {slug: json.loads(schema_text(slug, document)) for slug, document in DOCUMENTS}

@@ -13,9 +13,8 @@ from kdiag.model.facts import Facts
 from kdiag.model.report import Report
 from kdiag.model.trace import Trace
 from kdiag.render import all_formats, format_named
-from kdiag.render.documents import DOCUMENTS
 from kdiag.render.interface import Format, not_made
-from kdiag.render.json import json_text, schema_text
+from kdiag.render.json import DOCUMENTS, json_text, schema_text
 from kdiag.render.style import Style
 from tests.render.samples import FACTS, GOOD_BRANCH, HEALTHY, PODS, REPORT, TRACE
 
