@@ -46,6 +46,9 @@ class Dispatch(Struct):
     _places: dict[ChainName, Places | None] = field(default_factory=dict)
     _doubled: list[Key] | None = None
     _by_form: dict[object, list[Key]] = field(default_factory=dict)
+    _of_form: dict[LineForm, list[Key]] = field(default_factory=dict)
+    """The keys of all lines that were read, by the form of each; `_several` are those with more than one line."""
+    _several: set[Key] = field(default_factory=set)
 
     def at(self, key: Key) -> tuple[DispatchLine, ...]:
         """The lines for a key, with the places at which they stand in this dump."""
@@ -64,10 +67,23 @@ class Dispatch(Struct):
 
     def by_form(self) -> Mapping[object, list[Key]]:
         """The keys whose lines are not taken over from another dump, by the form of these lines."""
-        if not self._by_form:
-            for key in self.lines if self.like is None else sorted(self.changed & self.lines.keys()):
-                self._by_form.setdefault(tuple([line.form for line in self.lines[key]]), []).append(key)
+        if self._by_form:
+            return self._by_form
+        if self.like is None:
+            for form, keys in self._of_form.items():
+                self._by_form[form,] = [key for key in keys if key not in self._several]
+            left = [key for key in self.lines if key in self._several]
+        else:
+            left = sorted(self.changed & self.lines.keys())
+        for key in left:
+            self._by_form.setdefault(tuple([line.form for line in self.lines[key]]), []).append(key)
         return self._by_form
+
+    def read_in(self, table: bytes) -> set[Key]:
+        """The keys with lines in a table that are not taken over from another dump."""
+        if self.like is None:
+            return {key for form, keys in self._of_form.items() if form.table == table for key in keys}
+        return {key for key in self.changed for line in self.lines.get(key, ()) if line.table == table}
 
     def links(self, key: Key) -> tuple[bytes, ...]:
         """The Services' chains that are named in the lines for a key."""
@@ -115,11 +131,11 @@ def read_dispatch(content: bytes, regions: Mapping[ChainName, Span], like: Dispa
         if found is not None:
             return found
     found = Dispatch(content, regions)
-    several: dict[Key, list[DispatchLine]] = {}
+    lines: dict[Key, tuple[DispatchLine, ...]] = found.lines
     for name, region in regions.items():
         start, stop = region
         behind, first = 0, start
-        forms: dict[tuple[int, bytes], LineForm] = {}
+        forms: dict[tuple[int, bytes], tuple[LineForm, list[Key]]] = {}
         for end, read in read_lines(content, region, without_address=DISPATCH[name]):
             if read is None:
                 behind += 1
@@ -127,19 +143,21 @@ def read_dispatch(content: bytes, regions: Mapping[ChainName, Span], like: Dispa
                 first = end
             else:
                 key, text, links = read
-                form = forms.get((behind, text))
-                if form is None:
-                    form = forms[behind, text] = LineForm(*name, behind, text)
+                known = forms.get((behind, text))
+                if known is None:
+                    form = LineForm(*name, behind, text)
+                    known = forms[behind, text] = form, found._of_form.setdefault(form, [])
+                    found.orderly = found.orderly and not behind
+                form, mine = known
+                mine.append(key)
                 line = DispatchLine((start, end), form, links)
-                if key in found.lines:
-                    several.setdefault(key, [*found.lines[key]]).append(line)
+                if key in lines:
+                    lines[key] = (*lines[key], line)
+                    found._several.add(key)
                 else:
-                    found.lines[key] = (line,)
-                found.orderly = found.orderly and not behind
+                    lines[key] = (line,)
             start = end
         found.taken.append((first, stop))
-    for key, lines in several.items():
-        found.lines[key] = tuple(lines)
     return found
 
 

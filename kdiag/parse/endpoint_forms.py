@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress, count
-from operator import ge, itemgetter
+from operator import itemgetter
 
 from msgspec import Struct, field
 
-from kdiag.parse.chain_merge import chain_at
+from kdiag.parse.chain_merge import Span, chain_at
 from kdiag.parse.service_words import COMMENT, HASH_LENGTH, LINK, NOT_SENT, Sent
 
 Form = tuple[bytes, bytes]
@@ -104,10 +104,11 @@ _ENDPOINT = re.compile(
     rb"-A KUBE-SEP-([A-Z2-7]{16}) -s ([0-9a-f.:]+)/(?:32|128)([^\n]*) -j KUBE-MARK-MASQ\n"
     rb"-A KUBE-SEP-\1 -p (tcp|udp|sctp)([^\n]*) -m \4 -j DNAT --to-destination ((?:\2|\[\2\]):\d+)\n"
 )
-# The name of a chain; address, protocol unless it is tcp, and place if it has nothing else in it, as most have in a large
+_HASH_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+# The name of a chain, of whatever letters; address, protocol unless it is tcp, and place if it has nothing else in it, as most have in a large
 # cluster; or else what stands behind its name.
 _CHAIN = re.compile(
-    rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) (?:"
+    rb"-A KUBE-SEP-((?s:.{16})) (?:"
     rb"-s ([0-9a-f.:]++)/(?:32|128) -j KUBE-MARK-MASQ\n"
     rb"-A KUBE-SEP-\1 -p (?:tcp -m tcp|(udp|sctp) -m \3) -j DNAT --to-destination ((?:\2|\[\2\]):\d++)\n"
     rb"(?!-A KUBE-SEP-\1 )"
@@ -115,13 +116,17 @@ _CHAIN = re.compile(
 )
 _GROUPS = _CHAIN.groups + 1
 _USUAL = (b"", b"tcp")
+_USUAL_LINES = 2
 _PORT_BYTES = len(b":65535")
-_PIECE_BYTES = 500_000
+_PIECE_BYTES = 1 << 16
 """How much is read at once: it is made into many small objects, most of which live no longer than the piece is read."""
 
 
-def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointForms | None:
-    """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others."""
+def endpoint_forms(
+    content: bytes, region: Span | None, counted: list[tuple[Span, int]] | None = None
+) -> EndpointForms | None:
+    """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others. How
+    many lines its pieces have is added to `counted`."""
     usual: dict[bytes, bytes] = {}
     found: dict[Form, dict[bytes, bytes]] = {_USUAL: usual}
     odd: list[bytes] = []
@@ -130,20 +135,27 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointFo
         # What lies between the chains, the names, and so on: one of each for each chain.
         parts = _CHAIN.split(content[start:end])
         names, spoken, others = parts[1::_GROUPS], parts[3::_GROUPS], parts[5::_GROUPS]
-        if any(parts[::_GROUPS]) or last >= names[0] or any(map(ge, names, names[1:])):
+        if any(parts[::_GROUPS]) or b"".join(names).translate(None, _HASH_LETTERS):
+            return None
+        known, lines = len(usual), _USUAL_LINES * len(names)
+        usual.update(zip(names, parts[4::_GROUPS], strict=True))
+        # In order, and none of them twice.
+        if last >= names[0] or names != sorted(names) or len(usual) - known < len(names):
             return None
         last = names[-1]
-        usual.update(zip(names, parts[4::_GROUPS], strict=True))
         for at in compress(count(), spoken):
             found.setdefault((b"", spoken[at]), {})[names[at]] = usual.pop(names[at])
         for at in compress(count(), others):
             name = names[at]
+            lines += others[at].count(b"\n") - _USUAL_LINES
             del usual[name]
             block = b"-A KUBE-SEP-%b %b" % (name, others[at])
             read = _ENDPOINT.fullmatch(block)
             if read is not None:
                 _, _, one, protocol, two, place = read.groups()
-                form = COMMENT.sub(b"", one) + b"\n" + COMMENT.sub(b"", two)
+                form = one + b"\n" + two
+                if b"--comment" in form:
+                    form = COMMENT.sub(b"", form)
                 form = b"" if form == b"\n" else form.replace(b"KUBE-SEP-" + name, b"\0")
                 found.setdefault((form, protocol), {})[name] = place
             elif LINK.search(block):
@@ -151,12 +163,14 @@ def endpoint_forms(content: bytes, region: tuple[int, int] | None) -> EndpointFo
             else:
                 # A chain may have the usual rules and others beside them.
                 odd.append(b"KUBE-SEP-" + name)
+        if counted is not None:
+            counted.append(((start, end), lines))
     # Where most are is looked first.
     largest_first = sorted(found.items(), key=lambda item: -len(item[1]))
     return EndpointForms({key: places for key, places in largest_first if places}, tuple(odd))
 
 
-def _pieces(content: bytes, region: tuple[int, int]) -> Iterator[tuple[int, int]]:
+def _pieces(content: bytes, region: Span) -> Iterator[Span]:
     """The region in pieces that end with a chain."""
     start, stop = region
     while start < stop:

@@ -57,7 +57,7 @@ def cut_dump(
     taken = [*regions.declared.values(), *regions.rules.values(), *dispatch.taken]
     where = regions.rules.get(ENDPOINT_KIND)
     found = Chains(ChainForms(like.forms if like is not None else None), keep_names=not alone)
-    lines: LineNumbers | LineNumbersAfter = LineNumbers(content)
+    lines: LineNumbers | LineNumbersAfter = LineNumbers(content, found.counted)
     if in_part:
         if where is not None and not is_pure(
             content, b"-A " + ENDPOINT_KIND, where, lines.at(where[1]) - lines.at(where[0])
@@ -108,8 +108,7 @@ def cut_dump(
 def _refusing(dispatch: Dispatch, like: CutDump | None) -> frozenset[Key]:
     """The keys with rules in the filter table."""
     taken_over = like.refusing - dispatch.changed if like is not None and dispatch.like is not None else frozenset()
-    keys = dispatch.changed & dispatch.lines.keys() if dispatch.like is not None else dispatch.lines
-    return taken_over.union([key for key in keys for line in dispatch.lines[key] if line.form.table == b"filter"])
+    return taken_over | dispatch.read_in(b"filter")
 
 
 def _crossings(cut: CutDump, come: EndpointForms | None) -> Crossings:

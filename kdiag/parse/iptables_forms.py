@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
+from kdiag.parse.chain_merge import Span
 from kdiag.parse.endpoint_forms import EndpointForms
 from kdiag.parse.service_words import COMMENT, ENDPOINT_KIND, HASH_LENGTH, LINK, Key, Sent
 
 _KEY = re.compile(rb"-d ([0-9a-f.:]+)/(?:32|128) -p (tcp|udp|sctp) -m \2 --dport (\d+)")
-CHAIN = re.compile(
-    rb"-A (KUBE-[A-Z]++-[A-Z2-7]{16}) (?:((?:! -[si] \S++ )?+)-d ([0-9a-f.:]++)/(?:32|128) -p (tcp|udp|sctp)"
-    rb'(?: -m comment --comment "[^"\\\n]*+")?+ -m \4 --dport (\d++)( -j [A-Z-]++)\n|[^\n]*+\n)'
-    rb"((?:-A \1 [^\n]*+\n)*+)"
+CHAIN = re.compile(rb"-A (KUBE-[A-Z]++-[A-Z2-7]{16}) [^\n]*+\n(?:-A \1 [^\n]*+\n)*+")
+"""The lines of one chain, and its name."""
+# How a chain begins of which each rule behind the first ends with an endpoint, as most do: its name; of its first rule what is
+# in front of the key, the key, and where to; and of the second one what is in front of the endpoint. It tells how many follow.
+_USUAL = re.compile(
+    rb"-A (KUBE-[A-Z]++-[A-Z2-7]{16}) ((?:! -[si] \S++ )?+)-d ([0-9a-f.:]++)/(?:32|128) -p (tcp|udp|sctp)"
+    rb'(?: -m comment --comment "[^"\\\n]*+")?+ -m \4 --dport (\d++)( -j [A-Z-]++)\n'
+    rb"-A \1 ((?:-m statistic --mode random --probability [0-9.]++ )?+-j KUBE-SEP-)"
 )
-"""The lines of one chain: its name; of its first rule, if that is the usual one, what is in front of the key, the key, and where
-to; and the other rules."""
 _ODD_NAME = re.compile(rb"\x01[^ \n]|KUBE-(?:EXT|FW|SVC|SVL|XLB|SEP)-")
 _SHARED = re.compile(rb"(.*)-m statistic --mode random --probability ([0-9]+(?:\.[0-9]+)?) -j \x01")
 _SHARE_TOLERANCE = 1e-4
@@ -68,10 +71,11 @@ class ChainText(Struct, frozen=True):
 
 
 class _Usual(Struct, frozen=True):
-    """How the rules of a chain stand behind its first one if each ends with an endpoint, as in most chains: `layout` has
-    turn by turn what is in `others` and the hash in a name, without the beginnings of lines."""
+    """How the rules of a chain stand behind its first one if each ends with an endpoint: `layout` has turn by turn what is in
+    `others` and the hash in a name, without the beginnings and ends of lines."""
 
-    layout: struct.Struct
+    unpack: Callable[[bytes, int], tuple[bytes, ...]]
+    size: int
     others: tuple[bytes, ...]
     form: ChainForm
     kind: bytes
@@ -82,7 +86,7 @@ class ChainForms:
 
     def __init__(self, like: ChainForms | None = None) -> None:
         self._known: dict[bytes, ChainForm] = dict(like._known) if like is not None else {}
-        self._usual: dict[tuple[bytes, int, bytes, bytes], _Usual] = dict(like._usual) if like is not None else {}
+        self._usual: dict[tuple[bytes, ...], _Usual] = dict(like._usual) if like is not None else {}
         self._numbers: dict[object, int] = dict(like._numbers) if like is not None else {}
 
     @property
@@ -102,36 +106,56 @@ class ChainForms:
 
         `endpoints` are the chains of endpoints in the same dump, if they were read.
         """
-        found = CHAIN.match(block)
-        if found is not None and endpoints is not None:
-            return self.read_found(found, endpoints, keep_names=keep_names)
+        if endpoints is not None:
+            for _, _, _, text in self.read_all(block, (0, len(block)), endpoints, keep_names=keep_names):
+                return text
         return self._read_any(name, block, endpoints, keep_names=keep_names)
 
-    def read_found(self, found: re.Match[bytes], endpoints: EndpointForms, *, keep_names: bool) -> ChainText:
-        """The same of what CHAIN found."""
-        name, before, address, protocol, port, after, others = found.groups()
-        if before is None:
-            return self._read_any(name, found[0], endpoints, keep_names=keep_names)
-        kind = name[:-HASH_LENGTH]
-        size = (kind, len(others), before, after)
-        usual = self._usual.get(size)
-        if usual is not None:
-            parts = usual.layout.unpack(others)
-            names = parts[1::2]
-            same = parts[::2] == usual.others and others.count(b"\n") == len(names)
-            sent = endpoints.sent_to(names) if same else None
-            # There are chains of all these names, so they are names.
-            if sent is not None:
-                keys = ((address, protocol, port),)
-                return ChainText(usual.form, names if keep_names else (), (), keys, usual.kind, sent)
-        text = self._read_any(name, found[0], endpoints, keep_names=keep_names)
-        if text.form.regular and len(text.form.runs) == 1:
-            start = len(b"-A ") + len(name) + 1
-            lines = tuple([line[start:-HASH_LENGTH] for line in others[:-1].split(b"\n")])
-            if _is_usual(before + after, lines):
-                layout = [f"{start}x{len(line)}s{HASH_LENGTH}sx" for line in lines]
-                self._usual[size] = _Usual(struct.Struct("".join(layout)), lines, text.form, kind)
-        return text
+    def read_all(
+        self, content: bytes, region: Span, endpoints: EndpointForms, *, keep_names: bool
+    ) -> Iterator[tuple[bytes, int, int, ChainText]]:
+        """The same of the chains that follow each other in a region: the name of each, where it ends, how many lines it has, and
+        what is in it. No more from where none stands."""
+        start, stop = region
+        match, known, sent_to = _USUAL.match, self._usual, endpoints.sent_to
+        while start < stop:
+            found = match(content, start, stop)
+            if found is not None:
+                name, before, address, protocol, port, after, first = found.groups()
+                usual = known.get((name[:-HASH_LENGTH], before, after, first))
+                # From the line break on that is in front of the first of the other rules.
+                behind = found.start(7) - len(name) - 5
+                if usual is not None and (end := behind + usual.size) <= stop:
+                    parts = usual.unpack(content, behind)
+                    beginning, names = parts[0], parts[2::3]
+                    # The chain goes no further: behind it, there is an end of a line, and not another one of the chain.
+                    if (
+                        parts[1::3] == usual.others
+                        and parts[::3].count(beginning) == len(names)
+                        and content.startswith(b"\n", end - 1)
+                        and not content.startswith(beginning, end - 1, stop)
+                        and (sent := sent_to(names)) is not None
+                    ):
+                        # There are chains of all these names, so they are names.
+                        keys = ((address, protocol, port),)
+                        kept = names if keep_names else ()
+                        yield name, end, len(names) + 1, ChainText(usual.form, kept, (), keys, usual.kind, sent)
+                        start = end
+                        continue
+            whole = CHAIN.match(content, start, stop)
+            if whole is None:
+                return
+            name, start = whole[1], whole.end()
+            text = self._read_any(name, whole[0], endpoints, keep_names=keep_names)
+            if found is not None and text.form.regular and len(text.form.runs) == 1:
+                size = len(name) + len(b"\n-A  ")
+                lines = tuple([line[size - 1 : -HASH_LENGTH] for line in whole[0][:-1].split(b"\n")[1:]])
+                if _is_usual(before + after, lines):
+                    layout = struct.Struct("".join([f"{size}s{len(line)}s{HASH_LENGTH}s" for line in lines]))
+                    known[text.kind, before, after, first] = _Usual(
+                        layout.unpack_from, layout.size + 1, lines, text.form, text.kind
+                    )
+            yield name, start, whole[0].count(b"\n"), text
 
     def _read_any(self, name: bytes, block: bytes, endpoints: EndpointForms | None, *, keep_names: bool) -> ChainText:
         form, names, links, keys = self._taken_apart(name, block)

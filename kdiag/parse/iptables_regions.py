@@ -29,13 +29,16 @@ _HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
 _SHORT_BYTES = 4_000
 _BYTES_A_CHANGE = 4_000
 """Where more chains differ than one in so many bytes, reading all of them is as cheap as finding out which."""
+_COUNTED_BYTES = 1 << 16
+"""Of pieces of so many bytes the number of lines is noted."""
 
 
 class Chains(Struct):
     """The chains of Services, where each stands, in order of the dump, and what is in them; and those of endpoints, without
     which no chain is read. `changed` are the names of chains that are not as in another dump, or that lead to such; `come` are the
     endpoints' chains that are not, and `places` where they stand, if the others are taken from there; `differing` are the hashes in
-    the names of endpoints' chains that are not there as in the other dump. `alike` are the regions that were compared."""
+    the names of endpoints' chains that are not there as in the other dump. `alike` are the regions that were compared. `counted` are
+    pieces of the dump, and how many lines each has."""
 
     forms: ChainForms
     keep_names: bool = True
@@ -47,6 +50,7 @@ class Chains(Struct):
     places: dict[bytes, Span] = field(default_factory=dict)
     differing: set[bytes] = field(default_factory=set)
     alike: dict[bytes, Alike] = field(default_factory=dict)
+    counted: list[tuple[Span, int]] = field(default_factory=list)
 
 
 class Regions(Struct):
@@ -179,7 +183,7 @@ def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like
         found.alike[ENDPOINT_KIND] = alike
     places = _places_of_new(content, alike) if alike is not None else None
     if like is None or like.endpoints is None or alike is None or places is None:
-        found.endpoints = endpoint_forms(content, region)
+        found.endpoints = endpoint_forms(content, region, found.counted)
         if like is not None and like.endpoints is not None and found.endpoints is not None:
             found.differing = {*like.endpoints.names(), *found.endpoints.names()}
         return found.endpoints is not None
@@ -273,14 +277,24 @@ def _places_of_new(content: bytes, alike: Alike) -> dict[bytes, Span] | None:
 
 def _add_chains(chains: Chains, content: bytes, region: Span, kind: bytes) -> bool:
     """Note where each chain of a region stands, and read it. False unless chains of the kind follow each other without a line left."""
-    position, endpoints = region[0], chains.endpoints
-    for found in CHAIN.finditer(content, *region):
-        name = found[1]
-        start, end = span = found.span()
-        if start != position or name in chains.spans or not name.startswith(kind):
+    (position, stop), endpoints = region, chains.endpoints
+    if endpoints is None:
+        for found in CHAIN.finditer(content, *region):
+            if found.start() != position or found[1] in chains.spans or not found[1].startswith(kind):
+                return False
+            position = found.end()
+            chains.spans[found[1]] = found.span()
+        return position == stop
+    spans, texts = chains.spans, chains.texts
+    first, lines = position, 0
+    for name, end, size, text in chains.forms.read_all(content, region, endpoints, keep_names=chains.keep_names):
+        if name in spans or not name.startswith(kind):
             return False
+        spans[name] = (position, end)
+        texts[name] = text
         position = end
-        chains.spans[name] = span
-        if endpoints is not None:
-            chains.texts[name] = chains.forms.read_found(found, endpoints, keep_names=chains.keep_names)
-    return position == region[1]
+        lines += size
+        if end - first > _COUNTED_BYTES:
+            chains.counted.append(((first, end), lines))
+            first, lines = end, 0
+    return position == stop

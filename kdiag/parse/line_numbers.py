@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from kdiag.parse.chain_merge import Alike
+from kdiag.parse.chain_merge import Alike, Span
 
 _PIECE_BYTES = 1 << 13
 
 
 class LineNumbers:
-    """Counts the lines of a text once, piece by piece, as far as somebody asks."""
+    """Counts the lines of a text once, piece by piece, as far as somebody asks. Those of `counted` spans are known from the
+    start, but not where they stand."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, counted: Iterable[tuple[Span, int]] = ()) -> None:
         self._content = content
-        self._numbers = [1]
+        self._counted = counted
+        # Where spans begin, and the numbers of the lines there, at the next piece, and so on as far as these are known.
+        self._starts: list[int] = []
+        self._numbers: list[list[int]] = []
 
     def at(self, position: int) -> int:
         """The 1-based number of the line that a byte stands in."""
-        piece = position // _PIECE_BYTES
-        numbers = self._numbers
-        for start in range((len(numbers) - 1) * _PIECE_BYTES, piece * _PIECE_BYTES, _PIECE_BYTES):
-            numbers.append(numbers[-1] + self._content.count(b"\n", start, start + _PIECE_BYTES))
-        return numbers[piece] + self._content.count(b"\n", piece * _PIECE_BYTES, position)
+        if not self._starts:
+            self._put_together()
+        index = bisect_right(self._starts, position) - 1
+        return self._within(self._starts[index], self._numbers[index], position)
+
+    def _within(self, start: int, numbers: list[int], position: int) -> int:
+        known, piece = len(numbers) - 1, (position - start) // _PIECE_BYTES
+        for place in range(start + known * _PIECE_BYTES, start + piece * _PIECE_BYTES, _PIECE_BYTES):
+            numbers.append(numbers[-1] + self._content.count(b"\n", place, place + _PIECE_BYTES))
+        return numbers[piece] + self._content.count(b"\n", start + piece * _PIECE_BYTES, position)
+
+    def _put_together(self) -> None:
+        position, number = 0, 1
+        for (start, end), lines in [*sorted(self._counted), ((len(self._content),) * 2, 0)]:
+            if position < start:
+                number = self._within(position, self._add(position, number), start)
+            self._add(start, number)
+            position, number = end, number + lines
+
+    def _add(self, start: int, number: int) -> list[int]:
+        self._starts.append(start)
+        self._numbers.append([number])
+        return self._numbers[-1]
 
 
 class LineNumbersAfter:
