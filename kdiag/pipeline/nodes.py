@@ -96,35 +96,6 @@ class NodeResult(Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
 
 
-def unexamined(
-    node_name: str,
-    cluster: ClusterState,
-    configs: tuple[ProxyConfig, ...],
-    config: ProxyConfig | None,
-    *,
-    asked: bool,
-) -> tuple[NodeView, Gap]:
-    """A node of which nothing was recorded, or that the user left out."""
-    node = cluster.node_by_name.get(node_name)
-    reason = no_login_reason(node) if node is not None else None
-    if not asked:
-        gap = Gap(node=node_name, subject="rules", reason="the node was left out", kind=GapKind.NOT_ASKED)
-    elif reason is not None:
-        gap = Gap(node=node_name, subject="rules", reason=reason, kind=GapKind.NOT_APPLICABLE)
-    else:
-        state = "" if node is None or node.ready else ", which is not Ready"
-        gap = Gap(node=node_name, subject="rules", reason=f"nothing was recorded from this node{state}")
-    view = NodeView(
-        name=node_name,
-        recorded=False,
-        node=node,
-        proxy_pod=proxy_pod(node_name, cluster),
-        configs=configs,
-        config=config,
-    )
-    return view, gap
-
-
 def examine_node(given: NodeInput) -> NodeResult:
     """Judge one recorded node."""
     evidence, cluster = given.evidence, given.cluster

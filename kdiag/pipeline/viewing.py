@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from kdiag.expect.outlook import PlainEndpoints
+from kdiag.gather.no_login import no_login_reason
 from kdiag.model.addresses import Network
 from kdiag.model.cluster import ClusterState
 from kdiag.model.facts import FactKind, Facts
@@ -20,24 +19,18 @@ from kdiag.model.view import NodeView, View
 from kdiag.parse.api import Known, parse_cluster
 from kdiag.parse.facts import collect_facts
 from kdiag.parse.host import parse_host
-from kdiag.parse.iptables_parts import CutDump
-from kdiag.parse.proxy_config import cluster_config_map, cluster_proxy_config, effective_config, proxy_configs_of_node
-from kdiag.pipeline.evidence import read_evidence
-from kdiag.pipeline.keeping import for_checks, without_ways
-from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node, unexamined
-from kdiag.pipeline.proxy_wanted import asks_rules
-from kdiag.pipeline.rounds import LaterRound, later_rounds
-from kdiag.pipeline.settling import (
-    last_changes,
-    may_differ,
-    moved_between,
-    read_at,
-    services_may_have_passed,
-    young_among,
+from kdiag.parse.proxy_config import (
+    cluster_config_map,
+    cluster_proxy_config,
+    effective_config,
+    proxy_configs_of_node,
+    proxy_pod,
 )
 from kdiag.pipeline.trust import endpoints_are_sound
-from kdiag.planes.detection import config_from_rules
-from kdiag.planes.interface import NodeEvidence
+
+if TYPE_CHECKING:
+    from kdiag.pipeline.nodes import NodeResult
+    from kdiag.pipeline.rounds import LaterRound
 
 
 def read_cluster(
@@ -107,82 +100,49 @@ def build_view(
     cluster_config = cluster_proxy_config(cluster, effective)
     facts = collect_facts(cluster, hosts, configs, snapshot.api)
 
-    examined = dict.fromkeys(name for name in recorded if not nodes or name in nodes)
-    in_part = asked_about is not None
-    # Dumps that are cut in part have nothing to compare.
-    first_cuts: dict[str, CutDump] | None = {} if len(examined) > 1 and not in_part else None
+    rounds: tuple[LaterRound, ...] = ()
+    if snapshot.again:
+        from kdiag.pipeline.rounds import later_rounds
 
-    def evidence_of(name: str) -> NodeEvidence:
-        return read_evidence(name, recorded[name], hosts[name], cut=not every_port, in_part=in_part, like=first_cuts)
-
-    # The rules of a node may take a gigabyte of memory: they are read when it is its turn, unless those of all have to be
-    # known before.
-    kept: dict[str, NodeEvidence] = {}
-    from_rules: ProxyConfig | None = None
-    if any(asks_rules(effective[name], cluster_config) for name in examined):
-        kept = {name: evidence_of(name) for name in examined}
-        from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
-    plain = PlainEndpoints(cluster)
-    alike = None
-    if first_cuts is not None:
-        from kdiag.pipeline.likeness import AlikeNodes
-
-        alike = AlikeNodes()
-    two_readings = before is not cluster
-    changes = last_changes(cluster) if examined else {}
-    moved = moved_between(before, cluster)
-    # Where few Services are asked about, nothing is told without a walk.
-    unlike = may_differ(before, cluster) if not in_part else frozenset()
-    came_and_went = services_may_have_passed(before, cluster)
-    rounds, round_gaps = later_rounds(snapshot, settle_s)
-    gaps += round_gaps
+        rounds, round_gaps = later_rounds(snapshot, settle_s)
+        gaps += round_gaps
     told = {gap.node for gap in snapshot.gaps if gap.kind is not GapKind.NOT_ASKED}
     left_out = nodes_left_out(snapshot)
+    examined = dict.fromkeys(name for name in recorded if not nodes or name in nodes)
+    examine: Callable[[str], NodeResult] | None = None
+    if examined:
+        # What judges nodes is a large part of kdiag, and takes as long to import as a small cluster to read.
+        from kdiag.pipeline.examining import ToExamine, examiner
 
-    def examine(name: str) -> NodeResult:
-        # What is read here is let go before the next node's is read.
-        moment = read_at(hosts[name], snapshot.taken_at, two_readings=two_readings)
-        young = young_among(changes, moment, settle_s)
-        if not two_readings and len(young) * 2 > len(cluster.services):
-            # A cluster of which most is young was built or restored just before, and read when that was done.
-            young = frozenset()
-        young |= moved
-        evidence = kept.pop(name) if name in kept else evidence_of(name)
-        given = NodeInput(
-            evidence=evidence,
-            cluster=cluster,
-            before=before,
-            configs=configs[name],
-            config=effective[name],
-            cluster_config=cluster_config,
-            from_rules=from_rules,
-            service_ranges=facts.networks(FactKind.SERVICE_RANGE),
-            plain=plain,
-            alike=alike,
-            only=asked_about,
-            young=young,
-            may_differ=unlike,
-            # Which Services went together with what changed lately nothing tells but an earlier reading.
-            outrun=bool(young) and not two_readings,
-            came_and_went=came_and_went,
-            in_detail=in_detail,
+        examine = examiner(
+            ToExamine(
+                snapshot=snapshot,
+                nodes=examined,
+                before=before,
+                cluster=cluster,
+                rounds=rounds,
+                hosts=hosts,
+                configs=configs,
+                effective=effective,
+                cluster_config=cluster_config,
+                service_ranges=facts.networks(FactKind.SERVICE_RANGE),
+                told=told,
+                only=asked_about,
+                settle_s=settle_s,
+                every_port=every_port,
+                in_detail=in_detail,
+            )
         )
-        found = examine_node(replace(given, later=tuple(_read_again(given, rounds))))
-        found = replace(found, view=without_ways(found.view) if in_detail else for_checks(found.view, evidence))
-        # Without any rules, all that is missing of them has the reason that is said already.
-        if name in told and not evidence.rulesets:
-            return replace(found, gaps=tuple(gap for gap in found.gaps if not gap.subject.endswith("rules")))
-        return found
 
     views: list[NodeView] = []
     for name in known:
-        if name in examined:
+        if examine is not None and name in examined:
             found = examine(name)
             views.append(found.view)
             gaps += found.gaps
             continue
         asked = not without_nodes and (not nodes or name in nodes) and name not in left_out
-        view, gap = unexamined(name, cluster, configs[name], effective[name], asked=asked)
+        view, gap = _unexamined(name, cluster, configs[name], effective[name], asked=asked)
         views.append(view)
         # Why it could not be read is said already, but not that the cluster has given the node up too.
         ready = view.node is None or view.node.ready
@@ -204,22 +164,33 @@ def build_view(
     )
 
 
-def _read_again(given: NodeInput, rounds: tuple[LaterRound, ...]) -> Iterator[NodeInput]:
-    """The same node as each later round shows it that read it."""
-    name = given.evidence.node_name
-    for item in rounds:
-        if name in item.probes:
-            host, _ = parse_host(item.probes[name], node=name)
-            yield replace(
-                given,
-                evidence=read_evidence(name, item.probes[name], host),
-                cluster=item.cluster,
-                before=item.before,
-                young=item.young,
-                may_differ=item.may_differ,
-                came_and_went=item.came_and_went,
-                plain=PlainEndpoints(item.cluster),
-            )
+def _unexamined(
+    node_name: str,
+    cluster: ClusterState,
+    configs: tuple[ProxyConfig, ...],
+    config: ProxyConfig | None,
+    *,
+    asked: bool,
+) -> tuple[NodeView, Gap]:
+    """A node of which nothing was recorded, or that the user left out."""
+    node = cluster.node_by_name.get(node_name)
+    reason = no_login_reason(node) if node is not None else None
+    if not asked:
+        gap = Gap(node=node_name, subject="rules", reason="the node was left out", kind=GapKind.NOT_ASKED)
+    elif reason is not None:
+        gap = Gap(node=node_name, subject="rules", reason=reason, kind=GapKind.NOT_APPLICABLE)
+    else:
+        state = "" if node is None or node.ready else ", which is not Ready"
+        gap = Gap(node=node_name, subject="rules", reason=f"nothing was recorded from this node{state}")
+    view = NodeView(
+        name=node_name,
+        recorded=False,
+        node=node,
+        proxy_pod=proxy_pod(node_name, cluster),
+        configs=configs,
+        config=config,
+    )
+    return view, gap
 
 
 def settings_of(snapshot: Snapshot) -> Facts:

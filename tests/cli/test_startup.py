@@ -191,6 +191,19 @@ def test_rules_of_one_mode_need_nothing_of_the_others(iptables_cluster: Path) ->
     assert not modules & {"kdiag.checks.range_overlap", "kdiag.cli.preflight", "kdiag.cli.trace", "kdiag.render.text"}
 
 
+def test_what_judges_nodes_is_for_nodes_that_are_judged(iptables_cluster: Path) -> None:
+    _, modules = imported("preflight", "--no-nodes", "--snapshot", str(iptables_cluster), "-o", "json", exit_code=3)
+    assert "kdiag.pipeline.viewing" in modules
+    assert not modules & {
+        "kdiag.expect",
+        "kdiag.parse.iptables_save",
+        "kdiag.pipeline.examining",
+        "kdiag.pipeline.nodes",
+        "kdiag.planes",
+        "kdiag.walk.walker",
+    }
+
+
 def test_yaml_is_for_clusters_that_have_some(iptables_cluster: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(iptables_cluster, bare)

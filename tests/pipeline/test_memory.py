@@ -14,7 +14,7 @@ from kdiag.errors import SnapshotError
 from kdiag.gather import contents
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.parse.iptables_parts import CutDump
-from kdiag.pipeline import evidence, viewing
+from kdiag.pipeline import evidence, examining
 from kdiag.pipeline.flow import Scope, diagnose
 from kdiag.pipeline.viewing import build_view
 from kdiag.planes.interface import NodeEvidence
@@ -52,7 +52,7 @@ def test_a_judged_node_leaves_no_dump_behind(large: Path, monkeypatch: pytest.Mo
         alive.append(sum(isinstance(item, CutDump) for item in gc.get_objects()))
         return real(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(viewing, "read_evidence", counting)
+    monkeypatch.setattr(examining, "read_evidence", counting)
     gc.collect()
     before = sum(isinstance(item, CutDump) for item in gc.get_objects())
     gc.disable()  # nothing may hang on Python's finding a cycle
