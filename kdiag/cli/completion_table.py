@@ -1,4 +1,4 @@
-"""The table that `kdiag.cli.fast_completion` reads, made out of the commands."""
+"""The tables that `kdiag.cli.fast_completion` reads, made out of the commands."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdiag.checks import all_checks
+from kdiag.cli.fast_completion import ROOT
 from kdiag.cli.output_type import OutputType
 
 _NAMES = {
@@ -24,17 +25,18 @@ _NAMES = {
 """What stands for the value of a parameter: the words that `kdiag.cli.fast_completion` knows."""
 
 
-def completion_table(root: click.Group) -> Mapping[str, Any]:
-    """Every command with its options and arguments; `type` says what a value is, `values` are the words to choose from, what to look up (see _NAMES), `files`, `any`
+def completion_tables(root: click.Group) -> Mapping[str, Mapping[str, Any]]:
+    """Every command with its options and arguments, and under ROOT what there is before a command; `type` says what a value is, `values` are the words to choose from, what to look up (see _NAMES), `files`, `any`
     for a value that nobody can guess, and None for an option without a value."""
     context = click.Context(root, info_name=root.name, help_option_names=["-h", "--help"])
+    tables: dict[str, Mapping[str, Any]] = {}
     commands = {}
     for name in root.list_commands(context):
         command = root.get_command(context, name)
         assert command is not None  # it is listed
         within = click.Context(command, info_name=name, parent=context)
-        commands[name] = {
-            "help": command.get_short_help_str(),
+        commands[name] = command.get_short_help_str()
+        tables[name] = {
             "options": _options(command, within),
             "arguments": [
                 {"parameter": item.name, "values": _values(item), "type": _type(item)}
@@ -42,11 +44,12 @@ def completion_table(root: click.Group) -> Mapping[str, Any]:
                 if isinstance(item, click.Argument)
             ],
         }
-    return {
+    tables[ROOT] = {
         "commands": commands,
         "options": _options(root, context),
         "codes": {check.code: check.title for check in all_checks()},
     }
+    return tables
 
 
 def _options(command: click.Command, context: click.Context) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from kdiag.checks.examples import example_of
 from kdiag.cli import pages
 from kdiag.cli.app import COMMAND, built_command
 from kdiag.cli.commands import PROGRAM, SLUGS, all_commands
-from kdiag.cli.completion_table import completion_table
+from kdiag.cli.completion_table import completion_tables
 from kdiag.cli.man import man_pages
 from kdiag.render.diff_document import DIFF_DOCUMENTS
 from kdiag.render.json import DOCUMENTS, schema_text
@@ -31,7 +31,8 @@ def generated_files() -> Mapping[str, str]:
         "docs/checks.md": checks_markdown(all_checks(), {check.code: example_of(check.code) for check in all_checks()}),
         "docs/cli.md": cli_markdown(),
     }
-    files["kdiag/cli/completion.json"] = json.dumps(completion_table(COMMAND), indent=1, ensure_ascii=False) + "\n"
+    for name, table in completion_tables(COMMAND).items():
+        files[f"kdiag/cli/words/{name}.json"] = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
     for slug, document_type in (*DOCUMENTS, *DIFF_DOCUMENTS):
         files[f"docs/{slug}.schema.json"] = schema_text(slug, document_type)
     files.update(man_pages())

@@ -1,6 +1,6 @@
 """Completion for bash, zsh and fish, and for kubectl, without importing the commands: reading all of them takes longer than a prompt may hang.
 
-What there is to offer stands in `completion.json`, which `make docs` writes out of the commands. What is offered is what typer
+What there is to offer stands in `words`, one file a command, which `make docs` writes out of the commands. What is offered is what typer
 and click would offer, and printed as typer's completion scripts want it (tests/cli/test_fast_completion.py compares the two).
 """
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SHELLS = ("complete_bash", "complete_zsh", "complete_fish")
 """The values of _KDIAG_COMPLETE that `answer` speaks for."""
+
+ROOT = "kdiag"
+"""The name of what is offered before there is a command."""
 
 Offer = tuple[str, str]
 """A word, and what it means (may be empty)."""
@@ -50,7 +53,7 @@ def answer(instruction: str) -> int:
 def offered(words: Sequence[str], incomplete: str) -> tuple[list[Offer], bool]:
     """What may stand in the place of `incomplete` after these words (without the program's name), and whether the name of a
     file may."""
-    table = read_table()
+    root = read_table(ROOT)
     words = list(words)
     if incomplete == "=":
         incomplete = ""
@@ -59,11 +62,11 @@ def offered(words: Sequence[str], incomplete: str) -> tuple[list[Offer], bool]:
         words.append(option)
     place = next((at for at, word in enumerate(words) if not word.startswith("-")), None)
     if place is None:
-        found = _option_names(table["options"], {}, incomplete) if incomplete.startswith("-") else []
-        commands = [(name, str(command["help"])) for name, command in table["commands"].items()]
-        return [*(item for item in commands if item[0].startswith(incomplete)), *found], False
-    command = table["commands"].get(words[place])
-    return ([], False) if command is None else _within(command, table["codes"], words[place + 1 :], incomplete)
+        found = _option_names(root["options"], {}, incomplete) if incomplete.startswith("-") else []
+        return [*(item for item in root["commands"].items() if item[0].startswith(incomplete)), *found], False
+    if words[place] not in root["commands"]:
+        return [], False
+    return _within(read_table(words[place]), root["codes"], words[place + 1 :], incomplete)
 
 
 def _within(
@@ -93,7 +96,7 @@ _NAMES = {
     "namespaces": offers.namespaces,
     "contexts": offers.contexts,
 }
-"""What the words in completion.json stand for."""
+"""What the words for values in these files stand for."""
 
 
 def _option_names(options: Sequence[Mapping[str, Any]], given: Mapping[str, Any], incomplete: str) -> list[Offer]:
@@ -147,11 +150,11 @@ def _option(command: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return next((option for option in command["options"] if name in option["names"]), None)
 
 
-def read_table() -> dict[str, Any]:
-    """What `kdiag.cli.completion_table` made of the commands."""
+def read_table(name: str) -> dict[str, Any]:
+    """What `kdiag.cli.completion_table` made of a command, or of all of them (ROOT)."""
     import json
 
-    with open(os.path.join(os.path.dirname(__file__), "completion.json"), encoding="utf-8") as file:
+    with open(os.path.join(os.path.dirname(__file__), "words", f"{name}.json"), encoding="utf-8") as file:
         table: dict[str, Any] = json.load(file)
     return table
 

@@ -31,7 +31,7 @@ def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         return None
     if any(name.endswith("_COMPLETE") for name in os.environ):
         return None
-    declared = read_table()["commands"][arguments[0]]
+    declared = read_table(arguments[0])
     command = command_named(arguments[0])
     try:
         values = _values(command, declared, arguments[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +14,11 @@ from click.shell_completion import ShellComplete, get_completion_class
 from kdiag.cli import fast_completion
 from kdiag.cli.app import COMMAND, built_command
 from kdiag.cli.commands import SLUGS
+
+
+def test_every_command_has_its_words_and_no_others_lie_about() -> None:
+    directory = Path(fast_completion.__file__).parent / "words"
+    assert {path.name for path in directory.iterdir()} == {f"{name}.json" for name in (fast_completion.ROOT, *SLUGS)}
 
 
 def by_click(*typed: str) -> list[tuple[str, str]]:

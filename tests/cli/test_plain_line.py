@@ -66,7 +66,7 @@ def is_read_alike(slug: str, words: Sequence[str]) -> bool:
 
 
 def lines(slug: str) -> Iterator[list[str]]:
-    table = read_table()["commands"][slug]
+    table = read_table(slug)
     targets = ["svc/web"] if slug == "trace" else []
     yield ["--demo"]
     yield ["--demo", "--snapshot", "x", *targets]
@@ -164,7 +164,7 @@ def test_completion_is_for_click(monkeypatch: pytest.MonkeyPatch) -> None:
     service=st.sampled_from((None, "shop/web", "a b")),
 )
 def test_any_line(slug: str, chosen: list[tuple[int, str, str]], service: str | None) -> None:
-    names = sorted(itertools.chain(*(option["names"] for option in read_table()["commands"][slug]["options"])))
+    names = sorted(itertools.chain(*(option["names"] for option in read_table(slug)["options"])))
     words = ["--demo"] if service is None else ["--demo", service]
     for number, word, way in chosen:
         name = names[number % len(names)]
