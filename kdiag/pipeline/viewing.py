@@ -195,7 +195,9 @@ def _unexamined(
 
 def settings_of(snapshot: Snapshot) -> Facts:
     """Every address setting in the snapshot, with its source."""
-    cluster, _ = read_cluster(snapshot)
+    recordings = {**snapshot.api, **snapshot.api_after}
+    # Endpoints state no settings, and are most of what the API lists.
+    cluster, _ = parse_cluster({name: item for name, item in recordings.items() if not name.startswith("endpoint")})
     hosts = {name: parse_host(probes, node=name)[0] for name, probes in snapshot.nodes.items()}
     configs = {
         name: proxy_configs_of_node(name, probes, hosts[name], cluster)[0] for name, probes in snapshot.nodes.items()

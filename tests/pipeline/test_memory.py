@@ -15,7 +15,7 @@ from kdiag.gather import contents
 from kdiag.gather.snapshot_reader import read_snapshot
 from kdiag.parse.iptables_parts import CutDump
 from kdiag.pipeline import evidence, examining
-from kdiag.pipeline.flow import Scope, diagnose
+from kdiag.pipeline.flow import Scope, collect_settings, diagnose
 from kdiag.pipeline.viewing import build_view
 from kdiag.planes.interface import NodeEvidence
 
@@ -42,6 +42,21 @@ def test_of_other_nodes_nothing_large_is_read(large: Path, monkeypatch: pytest.M
     monkeypatch.setattr(contents, "open_regular", told)
     build_view(snapshot, nodes=NODES[1:2])
     assert set(read) == {"cluster", NODES[1]}
+
+
+def test_for_settings_no_endpoints_are_read(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = contents.open_regular
+
+    def told(path: Path) -> object:
+        read.append(path.name)
+        return real(path)
+
+    snapshot = read_snapshot(large)
+    monkeypatch.setattr(contents, "open_regular", told)
+    assert collect_settings(snapshot).facts
+    assert "services.json" in read
+    assert "endpointslices-v1.json" not in read
 
 
 def test_a_judged_node_leaves_no_dump_behind(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
