@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from msgspec import Struct
 
 from kdiag.model.addresses import SocketAddress
-from kdiag.model.dataplane import Disposition, Fate, Masquerade, Outcome
+from kdiag.model.dataplane import TO_BACKEND, Disposition, Fate, Masquerade, Outcome
 from kdiag.model.difference import Symptom
 
 # Probabilities are written with 5 (up to 1.16) or 10 decimals and rounded to 31 bits by the kernel: n endpoints' shares
@@ -137,7 +137,7 @@ def shares_by_backend(outcome: Outcome) -> dict[SocketAddress, float]:
     """Share of each backend that packets are delivered to, in the order of the outcome: by address and port."""
     shares: dict[SocketAddress, float] = {}
     for fate, share in outcome.shares:
-        if fate.disposition is Disposition.BACKEND and fate.backend is not None:
+        if fate.disposition is TO_BACKEND and fate.backend is not None:
             shares[fate.backend] = shares.get(fate.backend, 0.0) + share
     return shares
 
@@ -199,13 +199,13 @@ def _wrong_ends(actual: _Shape, legal: _Shape) -> Iterator[_Wrong]:
 
 def _faults_on_the_way(actual: Outcome, legal: Outcome) -> tuple[Fault, ...]:
     """What is wrong with packets that arrive where they should: their source address, or whether they stick to it."""
-    wanted = {fate.backend: fate for fate, _ in legal.shares if fate.disposition is Disposition.BACKEND}
+    wanted = {fate.backend: fate for fate, _ in legal.shares if fate.disposition is TO_BACKEND}
     lacking: list[Fate] = []
     needless: list[Fate] = []
     unlike: list[Fate] = []
     for fate, _ in actual.shares:
         want = wanted.get(fate.backend)
-        if want is None or fate.disposition is not Disposition.BACKEND:
+        if want is None or fate.disposition is not TO_BACKEND:
             continue
         if want.masquerade is not fate.masquerade:
             if want.masquerade is Masquerade.PROXY and fate.masquerade is Masquerade.NO:
@@ -246,7 +246,7 @@ def describe(outcome: Outcome, limit: int = 4) -> str:
             )
     ends: dict[Disposition, float] = {}
     for fate, weight in outcome.shares:
-        if fate.backend is None or fate.disposition is not Disposition.BACKEND:
+        if fate.backend is None or fate.disposition is not TO_BACKEND:
             ends[fate.disposition] = ends.get(fate.disposition, 0.0) + weight
     if Disposition.BACKEND in ends:
         parts.append("to the proxy process")

@@ -17,6 +17,7 @@ DEFAULT_REFUSALS = ("cluster-ips-check", "KUBE-IPVS-FILTER")
 NOT_OF_ONE_SERVICE = ("KUBE-NODEPORTS", "KUBE-NODE-PORT", *MARKING_CHAINS)
 # The ways to so many ends show a fault, as many as are named in words; those to the others say the same again.
 FATES_LIMIT = 4
+_REFUSED = (Disposition.DROPPED, Disposition.REJECTED)
 
 Paths = Mapping[Fate, Passed]
 """The last step of the way to each fate (`Case.paths`)."""
@@ -78,7 +79,7 @@ class TellingRules:
                 return step.ref()
             if passed.met.is_policy and passed.met.effect is Effect.DROP:
                 return passed.ref()
-            if fate.backend is not None and fate.disposition in (Disposition.DROPPED, Disposition.REJECTED):
+            if fate.backend is not None and fate.disposition in _REFUSED:
                 # Translated and then taken: no rule of a Service does that, whatever its chain is called (an
                 # unconditional DROP in KUBE-FIREWALL, kubernetes issue 114549).
                 return passed.ref()

@@ -15,6 +15,7 @@ from kdiag.expect.situation import LocalDetector, Situation
 from kdiag.model.addresses import Family, Protocol, family_of
 from kdiag.model.cluster import ClusterState, Node, Service, ServicePort
 from kdiag.model.dataplane import (
+    NODE_PORT,
     Behaviour,
     Case,
     ClientSet,
@@ -188,12 +189,12 @@ def frontends_of(
 
 def spot_of(target: ServiceAddress, protocol: Protocol) -> Spot:
     """Where a Service port is offered."""
-    return (None if target.kind is FrontendKind.NODE_PORT else int(target.address), protocol, target.port)
+    return (None if target.kind is NODE_PORT else int(target.address), protocol, target.port)
 
 
 def spot_of_frontend(frontend: Frontend) -> Spot:
     """Where a frontend is offered."""
-    address = None if frontend.kind is FrontendKind.NODE_PORT else int(frontend.address)
+    address = None if frontend.kind is NODE_PORT else int(frontend.address)
     return (address, frontend.protocol, frontend.port)
 
 

@@ -11,7 +11,7 @@ from kdiag.expect.endpoints import IGNORED_LABELS
 from kdiag.expect.selection import ProxyRules
 from kdiag.model.addresses import UNSPECIFIED, Address, Family, Network, address_at, family_of, parse_network
 from kdiag.model.cluster import Service, ServicePort
-from kdiag.model.dataplane import FrontendKind
+from kdiag.model.dataplane import CLUSTER_IP, NODE_PORT, FrontendKind
 from kdiag.model.host import HostFacts
 from kdiag.model.proxy import ProxyConfig, ProxyMode
 from kdiag.walk.network import NodeNetwork
@@ -45,7 +45,7 @@ def addresses_of(
     node_ports_at: Iterable[Address],
 ) -> tuple[ServiceAddress, ...]:
     """Every address of a Service port in one family. A family without a ClusterIP has no address at all."""
-    cluster_ips, kind, port = service.cluster_ips, FrontendKind.CLUSTER_IP, service_port.port
+    cluster_ips, kind, port = service.cluster_ips, CLUSTER_IP, service_port.port
     has_others = service.external_ips or service.ingress or service_port.node_port
     if len(cluster_ips) == 1 and not has_others and family_of(cluster_ips[0]) is family:
         return (ServiceAddress(kind=kind, address=cluster_ips[0], port=port),)  # As most in a large cluster.
@@ -73,8 +73,7 @@ def addresses_of(
     ]
     if service_port.node_port:
         found += [
-            ServiceAddress(kind=FrontendKind.NODE_PORT, address=address, port=service_port.node_port)
-            for address in node_ports_at
+            ServiceAddress(kind=NODE_PORT, address=address, port=service_port.node_port) for address in node_ports_at
         ]
     return tuple(dict.fromkeys(found))
 

@@ -20,7 +20,7 @@ from kdiag.expect.frontends import ANYWHERE, ServiceAddress, addresses_of, is_se
 from kdiag.expect.selection import Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
 from kdiag.model.addresses import Family, Protocol, SocketAddress, address_at, family_of
-from kdiag.model.cluster import ClusterState, Service, ServicePort, TrafficPolicy
+from kdiag.model.cluster import LOCAL_POLICY, ClusterState, Service, ServicePort
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
 
@@ -246,7 +246,7 @@ class Outlooks:
             local=near,
             affinity_s=service.affinity_s,
             wants=self._wants(service, bool(chosen.at), bool(near.at), has_any) if found is not None else None,
-            everywhere=is_plain and TrafficPolicy.LOCAL not in (service.internal_policy, service.external_policy),
+            everywhere=is_plain and LOCAL_POLICY not in (service.internal_policy, service.external_policy),
         )
         if outlook.everywhere:
             self._shared.outlooks[key] = outlook
@@ -259,7 +259,7 @@ class Outlooks:
         but for where they are; None if there are several answers."""
         rules, family, node_name = self._rules, self._family, self._context.node_name
         known = self._plain.of(key, service_port, family)
-        is_local = TrafficPolicy.LOCAL in (service.internal_policy, service.external_policy)
+        is_local = LOCAL_POLICY in (service.internal_policy, service.external_policy)
         inside = is_local and uses_local_internally(service, rules)
         wants_local = inside or (is_local and uses_local_externally(service, rules.version))
         if known is not None and not (inside and rules.version <= (1, 23)):

@@ -24,7 +24,10 @@ class Family(enum.StrEnum):
     @property
     def bits(self) -> int:
         """Length of an address in bits."""
-        return 32 if self is Family.IPV4 else 128
+        return 32 if self is _IPV4 else 128
+
+
+_IPV4 = Family.IPV4
 
 
 class Protocol(enum.StrEnum):
@@ -101,12 +104,12 @@ UNSPECIFIED: dict[Family, Address] = {Family.IPV4: ipaddress.IPv4Address(0), Fam
 
 def address_at(family: Family, number: int) -> Address:
     """An address by its number."""
-    return ipaddress.IPv4Address(number) if family is Family.IPV4 else ipaddress.IPv6Address(number)
+    return ipaddress.IPv4Address(number) if family is _IPV4 else ipaddress.IPv6Address(number)
 
 
 def address_text(family: Family, number: int) -> bytes:
     """An address by its number, as text."""
-    if family is Family.IPV4:  # Many have the same first three octets.
+    if family is _IPV4:  # Many have the same first three octets.
         return _first_octets(number >> 8) + _OCTETS[number & 255]
     return str(ipaddress.IPv6Address(number)).encode()
 

@@ -25,6 +25,9 @@ class TrafficPolicy(enum.StrEnum):
     __hash__ = str.__hash__
 
 
+LOCAL_POLICY = TrafficPolicy.LOCAL
+
+
 class ServicePort(Struct, frozen=True, kw_only=True, gc=False):
     """One port of a Service. `name` is empty for an unnamed port; `target_port` is a number, a name or None."""
 

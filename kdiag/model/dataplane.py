@@ -5,7 +5,8 @@ cuts the clients of that position into cases; in each case one of several `Outco
 several where a rule could not be understood, the expected one where more than one outcome is legal.
 
 What is hashed very often is a Struct that keeps its hash, and its words hash as text: those of `dataclass` and `Enum` run
-Python each time.
+Python each time. To look a member up in its enumeration takes 0.13 µs in Python 3.11: those that are asked for at every
+address or endpoint have a name of their own, here as in other modules.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class FrontendKind(enum.StrEnum):
     LOAD_BALANCER_IP = "LoadBalancerIP"
     NODE_PORT = "NodePort"
     __hash__ = str.__hash__
+
+
+CLUSTER_IP, NODE_PORT = FrontendKind.CLUSTER_IP, FrontendKind.NODE_PORT
 
 
 class Position(enum.StrEnum):
@@ -83,6 +87,9 @@ class Disposition(enum.StrEnum):
     UNKNOWN = "unknown"
     """Taken by a target whose effect is not known."""
     __hash__ = str.__hash__
+
+
+TO_BACKEND = Disposition.BACKEND
 
 
 class Masquerade(enum.StrEnum):

@@ -19,11 +19,11 @@ from kdiag.expect.frontends import ServiceAddress
 from kdiag.expect.situation import LocalDetector
 from kdiag.model.addresses import Family, SocketAddress, address_at
 from kdiag.model.dataplane import (
+    TO_BACKEND,
     Behaviour,
     Case,
     ClientSet,
     DataPlane,
-    Disposition,
     Fate,
     Frontend,
     Met,
@@ -155,7 +155,7 @@ def _behaviours(
     service_port, wanted = outlook.service_port, outlook.cluster.pairs
     fates = {
         (number, port): Fate(
-            disposition=Disposition.BACKEND,
+            disposition=TO_BACKEND,
             backend=SocketAddress(address_at(network.family, number), port),
             affinity_s=outlook.affinity_s,
         )

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from kdiag.model.addresses import AddressSet, socket_address
 from kdiag.model.dataplane import (
+    TO_BACKEND,
     ClientSet,
     Disposition,
     Fate,
@@ -383,7 +384,7 @@ class ChainWalker:
         flow.passed = Passed(flow.passed, met, self._hook, self._kind, flow.weight, depth, unclear)
 
     def _delivered(self, flow: Flow) -> None:
-        self._leaf(flow, Disposition.BACKEND if flow.translated else Disposition.UNTRANSLATED)
+        self._leaf(flow, TO_BACKEND if flow.translated else Disposition.UNTRANSLATED)
 
     def _end(self, flow: Flow, verdict: Verdict) -> None:
         disposition = {
@@ -403,8 +404,8 @@ class ChainWalker:
                 fate=Fate(
                     disposition=disposition,
                     backend=socket_address(flow.family, flow.destination, flow.port) if flow.translated else None,
-                    masquerade=flow.masquerade if disposition is Disposition.BACKEND else Masquerade.NO,
-                    affinity_s=flow.affinity_s if disposition is Disposition.BACKEND else None,
+                    masquerade=flow.masquerade if disposition is TO_BACKEND else Masquerade.NO,
+                    affinity_s=flow.affinity_s if disposition is TO_BACKEND else None,
                 ),
                 passed=flow.passed,
             )
