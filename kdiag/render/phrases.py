@@ -85,11 +85,11 @@ def acceptance_words(acceptance: Acceptance) -> str:
 
 def gap_groups(gaps: Iterable[Gap]) -> list[tuple[str, str, tuple[str, ...]]]:
     """Subject, reason, and the nodes that share them: 500 nodes may have the same trouble."""
-    nodes: dict[tuple[str, str], list[str]] = {}
+    nodes: dict[tuple[str, str], dict[str, None]] = {}
     for gap in sorted(gaps, key=lambda gap: (gap.subject, gap.reason, gap.node or "")):
-        places = nodes.setdefault((gap.subject, gap.reason), [])
-        if gap.node and gap.node not in places:
-            places.append(gap.node)
+        places = nodes.setdefault((gap.subject, gap.reason), {})
+        if gap.node:
+            places[gap.node] = None
     return [(subject, reason, tuple(places)) for (subject, reason), places in nodes.items()]
 
 
