@@ -6,7 +6,8 @@ dump has, too, is taken over from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from itertools import accumulate, count, pairwise
 from operator import add
 
@@ -49,6 +50,8 @@ class Dispatch(Struct):
     _of_form: dict[LineForm, list[Key]] = field(default_factory=dict)
     """The keys of all lines that were read, by the form of each; `_several` are those with more than one line."""
     _several: set[Key] = field(default_factory=set)
+    _named: list[bytes] = field(default_factory=list)
+    """What these lines name."""
 
     def at(self, key: Key) -> tuple[DispatchLine, ...]:
         """The lines for a key, with the places at which they stand in this dump."""
@@ -84,6 +87,14 @@ class Dispatch(Struct):
         if self.like is None:
             return {key for form, keys in self._of_form.items() if form.table == table for key in keys}
         return {key for key in self.changed for line in self.lines.get(key, ()) if line.table == table}
+
+    def named_but(self, keys: Collection[Key]) -> set[bytes]:
+        """The Services' chains that are named in lines for other keys than these."""
+        if self.like is not None:
+            return {name for key in self.lines.keys() - keys for name in self.links(key)}
+        named = Counter(self._named)
+        named.subtract([name for key in keys for name in self.links(key)])
+        return {name for name, times in named.items() if times > 0}
 
     def links(self, key: Key) -> tuple[bytes, ...]:
         """The Services' chains that are named in the lines for a key."""
@@ -150,6 +161,7 @@ def read_dispatch(content: bytes, regions: Mapping[ChainName, Span], like: Dispa
                     found.orderly = found.orderly and not behind
                 form, mine = known
                 mine.append(key)
+                found._named += links
                 line = DispatchLine((start, end), form, links)
                 if key in lines:
                     lines[key] = (*lines[key], line)

@@ -89,6 +89,7 @@ def cut_dump(
         changed=frozenset(found.changed),
         forms=found.forms,
         refusing=_refusing(dispatch, like),
+        leading=found.leading,
         _texts=found.texts,
         _come=found.places,
         _alike={alike.new: alike for alike in found.alike.values()},

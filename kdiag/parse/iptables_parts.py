@@ -53,9 +53,11 @@ class CutDump(Struct, eq=False):
     refusing: frozenset[Key] = frozenset()
     """The keys with rules in the filter table: packets may meet these that were sent to an endpoint."""
     crossings: Crossings = field(default_factory=Crossings)
-    led: tuple[frozenset[Key], frozenset[bytes]] | None = None
-    """Keys, and the chains of Services that they lead to: for dumps that are like this one."""
+    led: tuple[frozenset[Key], set[bytes]] | None = None
+    """Keys, and the chains of Services that the others lead to: for dumps that are like this one."""
     _texts: dict[bytes, ChainText] = {}
+    leading: Mapping[bytes, tuple[bytes, ...]] = {}
+    """The chains of Services that lead to others of these, and to which, if it is cut as a whole."""
     _by_form: dict[object, list[bytes]] = {}
     _come: Mapping[bytes, Span] = {}
     """Where the chains of endpoints stand that are not the same in `like`."""
@@ -130,17 +132,20 @@ class CutDump(Struct, eq=False):
         """The chains of Services and endpoints that the rest leads to."""
         return [self.content[start:end] for name in sorted(self.reached(())) for start, end in self._spans_of(name)]
 
-    def reached(self, keys: Collection[Key], *, endpoints: bool = True) -> set[bytes]:
-        """The chains that packets with these keys may come to, and those that the rest leads to."""
-        if endpoints:
-            return self._reached(keys, endpoints=True)
+    def unreached(self, but: Collection[Key]) -> set[bytes]:
+        """The chains of Services that packets come to with none but these keys, or not at all. Of a dump that was cut as a
+        whole."""
         known = self.like.led if self.like is not None else None
-        if known is not None and known[0] == keys and self._leads_as_before():
-            return set(known[1])
-        found = self._reached(keys, endpoints=False)
+        if known is not None and known[0] == but and self._leads_as_before():
+            return self.chains.keys() - known[1]
+        found = self.placed.named_but(but).union(LINK.findall(self.rest_text()))
+        new = found
+        while new:
+            new = {link for name in self.leading.keys() & new for link in self.leading[name]} - found
+            found |= new
         if self.is_first:
-            self.led = (frozenset(keys), frozenset(found))
-        return found
+            self.led = (frozenset(but), found)
+        return self.chains.keys() - found
 
     def _leads_as_before(self) -> bool:
         """True if what differs from the other dump leads to the same chains of Services as there."""
@@ -153,20 +158,19 @@ class CutDump(Struct, eq=False):
             and set(LINK.findall(self.rest_text())) == set(LINK.findall(like.rest_text()))
         )
 
-    def _reached(self, keys: Iterable[Key], *, endpoints: bool) -> set[bytes]:
+    def reached(self, keys: Collection[Key]) -> set[bytes]:
+        """The chains that packets with these keys may come to, and those that the rest leads to."""
         rest = self.rest_text()
-        looked_up = [name for key in keys for line in self.dispatch.get(key, ()) for name in line.links]
         found: set[bytes] = set()
-        new = [*LINK.findall(rest), *looked_up]
-        behind = set(_ENDPOINT_NAME.findall(rest)) if endpoints else set()
+        new = [*LINK.findall(rest), *[name for key in keys for name in self.placed.links(key)]]
+        behind = set(_ENDPOINT_NAME.findall(rest))
         text_of = self.text_of
         while new or behind:
             # In the order in which they are named: each is read but once.
             new = [name for name in dict.fromkeys(new) if name not in found]
             found.update(new)
-            if endpoints:
-                for name in new:
-                    behind.update(self.endpoint_names(name) if name in self.chains else ())
+            for name in new:
+                behind.update(self.endpoint_names(name) if name in self.chains else ())
             added = {ENDPOINT_KIND + name for name in behind} - found
             found |= added
             texts = [text for text in map(text_of, new) if text is not None]

@@ -44,6 +44,7 @@ class Chains(Struct):
     keep_names: bool = True
     spans: dict[bytes, Span] = field(default_factory=dict)
     texts: dict[bytes, ChainText] = field(default_factory=dict)
+    leading: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     endpoints: EndpointForms | None = None
     changed: set[bytes] = field(default_factory=set)
     come: EndpointForms | None = None
@@ -169,6 +170,10 @@ def add_service_chains(found: Chains, content: bytes, regions: Mapping[bytes, Sp
         for name in found.changed:
             found.texts.pop(name, None)
         found.texts.update(new)
+        found.leading = {
+            **{name: links for name, links in like.leading.items() if name not in found.changed},
+            **found.leading,
+        }
         if found.endpoints is not None and found.differing:
             _send_again(found, found.endpoints)
     return True
@@ -292,6 +297,8 @@ def _add_chains(chains: Chains, content: bytes, region: Span, kind: bytes) -> bo
             return False
         spans[name] = (position, end)
         texts[name] = text
+        if text.links:
+            chains.leading[name] = text.links
         position = end
         lines += size
         if end - first > _COUNTED_BYTES:

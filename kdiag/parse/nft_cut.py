@@ -129,9 +129,16 @@ class CutTable:
         forms = [form for form, _ in self.endpoints.found]
         return (*self.rest, *[spelled(text) for text in (*shared, *sorted(lines), *self.forms.texts, *forms)])
 
-    def reached(self, keys: Iterable[Key], *, endpoints: bool = True) -> set[bytes]:
+    def unreached(self, but: Collection[Key]) -> set[bytes]:
+        """The chains of Services that packets come to with none but these keys, or not at all."""
+        return self.chains.keys() - self._reached(self.dispatch.keys() - but, endpoints=False)
+
+    def reached(self, keys: Iterable[Key]) -> set[bytes]:
         """The chains that packets with these keys may come to, and those that the rest leads to. Endpoints go by their
         names, without what a chain's begins with."""
+        return self._reached(keys, endpoints=True)
+
+    def _reached(self, keys: Iterable[Key], *, endpoints: bool) -> set[bytes]:
         rest = b"\n".join(self.rest)
         queue = LINK.findall(rest)
         found = set(_NAMED.findall(rest)) if endpoints else set()

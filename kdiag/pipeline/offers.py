@@ -275,7 +275,7 @@ class SortedOffers(Struct):
         keys |= self.stray
         chains = self.cut.reached(keys)
         if self.cut.endpoints is not None:
-            chains |= self.cut.chains.keys() - self.cut.reached(self.claims.keys(), endpoints=False)
+            chains |= self.cut.unreached(self.stray)
             chains |= set(self.cut.endpoints.odd)
         return chains, keys
 

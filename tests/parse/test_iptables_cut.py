@@ -75,7 +75,8 @@ def test_what_is_reached_holds_the_chains_of_the_endpoints() -> None:
     key = (b"10.96.0.10", b"udp", b"53")
     reached = found.reached([key])
     assert sorted(name[:9] for name in reached) == [b"KUBE-SEP-", b"KUBE-SEP-", b"KUBE-SVC-"]
-    assert found.reached([key], endpoints=False) < reached
+    assert found.unreached([key]) == reached & found.chains.keys()
+    assert not found.unreached([])
 
 
 @pytest.mark.parametrize(("name", "probe"), DUMPS)
