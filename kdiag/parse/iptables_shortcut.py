@@ -13,16 +13,17 @@ from sys import intern
 from kdiag.model.rules import Option, Rule
 from kdiag.parse.iptables_rule import build_rule, name_match, network_match, option_of
 
+# Nothing that was passed over is looked at again: what may be left out begins as nothing else does.
 _SHAPE = re.compile(
-    r"-A (\S+)"
-    r"(?: (! )?-s ([0-9a-f:./]+))?"
-    r"(?: (! )?-d ([0-9a-f:./]+))?"
-    r"(?: -p (tcp|udp|sctp))?"
-    r'(?: -m comment --comment "([^"\\]*)")?'
-    r"(?: -m (tcp|udp|sctp)(?: --dport (\d+))?)?"
-    r"(?: -m statistic --mode random --probability ([0-9.]+))?"
-    r" -j ([A-Z][\w-]*)"
-    r"(?: --to-destination ([0-9a-f:.\[\]]+))?"
+    r"-A (\S++)"
+    r"(?: (! )?+-s ([0-9a-f:./]++))?+"
+    r"(?: (! )?+-d ([0-9a-f:./]++))?+"
+    r"(?: -p (tcp|udp|sctp))?+"
+    r'(?: -m comment --comment "([^"\\]*+)")?+'
+    r"(?: -m (tcp|udp|sctp)(?: --dport (\d++))?+)?+"
+    r"(?: -m statistic --mode random --probability ([0-9.]++))?+"
+    r" -j ([A-Z][\w-]*+)"
+    r"(?: --to-destination ([0-9a-f:.\[\]]++))?+"
 )
 
 
