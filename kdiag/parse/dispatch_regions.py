@@ -51,7 +51,8 @@ class Dispatch(Struct):
     """The keys of all lines that were read, by the form of each; `_several` are those with more than one line."""
     _several: set[Key] = field(default_factory=set)
     _named: list[bytes] = field(default_factory=list)
-    """What these lines name."""
+    _times: Counter[bytes] = field(default_factory=Counter)
+    """What these lines name, and how many of them each; it is counted where somebody asks."""
 
     def at(self, key: Key) -> tuple[DispatchLine, ...]:
         """The lines for a key, with the places at which they stand in this dump."""
@@ -90,11 +91,22 @@ class Dispatch(Struct):
 
     def named_but(self, keys: Collection[Key]) -> set[bytes]:
         """The Services' chains that are named in lines for other keys than these."""
+        times = Counter(self.named if self.like is None else self.like.named)
+        come = [] if self.like is None else [name for key in self.changed for name in self.links(key)]
+        gone = [name for key in keys for name in self.links(key)]
         if self.like is not None:
-            return {name for key in self.lines.keys() - keys for name in self.links(key)}
-        named = Counter(self._named)
-        named.subtract([name for key in keys for name in self.links(key)])
-        return {name for name, times in named.items() if times > 0}
+            gone += [name for key in self.changed for name in self.like.links(key)]
+        times.update(come)
+        times.subtract(gone)
+        return set(times).difference([name for name in gone if times[name] <= 0])
+
+    @property
+    def named(self) -> Counter[bytes]:
+        """How many lines that were read name each of the Services' chains."""
+        if self._named:
+            self._times.update(self._named)
+            self._named.clear()
+        return self._times
 
     def links(self, key: Key) -> tuple[bytes, ...]:
         """The Services' chains that are named in the lines for a key."""

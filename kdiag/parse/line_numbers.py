@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from kdiag.parse.chain_merge import Alike, Span
 
-_PIECE_BYTES = 1 << 13
+_PIECE_BYTES = 1 << 12
 
 
 class LineNumbers:
