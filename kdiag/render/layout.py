@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 
 ELLIPSIS = "..."
 LINES_OF_ONE = 3
@@ -37,14 +38,19 @@ def paragraphs(text: str, width: int, *, indent: str = "", first: str | None = N
     paths that somebody will want to copy.
     """
     out: list[str] = []
+    width = max(width, 20)
     for raw in text.split("\n"):
-        line = raw.strip(" ")
+        line = visible(raw.strip(" "))
+        before = indent if out or first is None else first
+        if line and len(before) + len(line) <= width:
+            out.append(before + line)  # as most are; looking for places to break takes 20 times as long
+            continue
         hanging = " " * len(_BULLET) if line.startswith(_BULLET) else ""
         out.extend(
             textwrap.wrap(
-                visible(line),
-                width=max(width, 20),
-                initial_indent=indent if out or first is None else first,
+                line,
+                width=width,
+                initial_indent=before,
                 subsequent_indent=indent + hanging,
                 break_long_words=False,
                 break_on_hyphens=False,
@@ -154,8 +160,6 @@ def table_blocks(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, indent: str = "", whole: int = 0
 ) -> list[list[str]]:
     """The same table in blocks, so that headings can be put between: the line of the headers, then the lines of each row."""
-    import tabulate  # costs 65 ms, which `--help` should not pay
-
     cells = [[visible(cell) for cell in row] for row in rows]
     columns = [[header, *(row[index] for row in cells)] for index, header in enumerate(headers)]
     natural = [max(len(cell) for cell in column) for column in columns]
@@ -163,15 +167,14 @@ def table_blocks(
     room = width - len(indent) - 2 * (len(columns) - 1)
     widths = _narrowed(natural, natural[:whole] + words[whole:], room)
     widths = _narrowed(widths, [_NARROWEST_COLUMN] * len(columns), room)
-    wrapped = [["\n".join(_wrap_cell(cell, limit)) for cell, limit in zip(row, widths, strict=True)] for row in cells]
-    # As a row, because tabulate pads headers by two columns.
-    text = tabulate.tabulate([list(headers), *wrapped], tablefmt="plain", disable_numparse=True)
-    lines = [(indent + line).rstrip() for line in text.splitlines()]
-    blocks = []
-    for height in (1, *(max(cell.count("\n") for cell in row) + 1 for row in wrapped)):
-        blocks.append(lines[:height])
-        lines = lines[height:]
-    return blocks
+    wrapped = [[[header] for header in headers]]
+    wrapped += [[_wrap_cell(cell, limit) for cell, limit in zip(row, widths, strict=True)] for row in cells]
+    taken = [max(len(line) for row in wrapped for line in row[index]) for index in range(len(headers))]
+    return [[_joined(line, taken, indent) for line in zip_longest(*row, fillvalue="")] for row in wrapped]
+
+
+def _joined(cells: Sequence[str], widths: Sequence[int], indent: str) -> str:
+    return (indent + "  ".join([cell.ljust(width) for cell, width in zip(cells, widths, strict=True)])).rstrip()
 
 
 def _narrowed(widths: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
@@ -203,4 +206,5 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def _wrap_cell(cell: str, limit: int) -> list[str]:
-    return textwrap.wrap(cell, width=limit, break_on_hyphens=False) or [""]
+    lines = [cell] if len(cell) <= limit else textwrap.wrap(cell, width=limit, break_on_hyphens=False)
+    return [line.strip() for line in lines] or [""]

@@ -20,7 +20,6 @@ HEAVY = (
     "rich",
     "pydantic",
     "pydantic_core",
-    "tabulate",
     "yaml",
     "msgspec",
     "asyncio",

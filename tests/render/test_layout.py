@@ -168,6 +168,10 @@ def test_blocks_of_a_table_are_its_rows() -> None:
     ]
 
 
+def test_a_row_without_words_is_a_row() -> None:
+    assert table_blocks(("A",), [("",), ("x",), ("",)], width=80) == [["A"], [""], ["x"], [""]]
+
+
 def test_paragraphs_of_nothing() -> None:
     assert paragraphs("", 40) == []
 
