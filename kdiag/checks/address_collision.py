@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.addressing import allocated_services, listed, node_addresses, running_pods
 from kdiag.checks.evidence import from_api
@@ -20,8 +21,7 @@ _KUBELET_PORTS = frozenset({22, 10250})
 """Ports that are vital on every node: SSH and the kubelet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class _Claim(Struct, frozen=True, kw_only=True):
     """One Service that claims something, and by which field."""
 
     service: Service

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
@@ -26,8 +27,7 @@ from kdiag.model.report import Evidence, Finding, Severity
 from kdiag.model.view import View
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HalfServed:
+class HalfServed(Struct, frozen=True, kw_only=True):
     """A Service with ports that are served in one of its families and not in the other."""
 
     service: Service

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.addressing import connected_network, contains, node_addresses, overlap
 from kdiag.model.addresses import Address, Network
@@ -33,8 +34,7 @@ class HostNetworkKind(enum.Enum):
     ROUTE = "route"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostNetwork:
+class HostNetwork(Struct, frozen=True, kw_only=True):
     """A network that a node reaches on its own account.
 
     `in_use` is False for a bridge without a running port, `up` for one that is switched off. `text` is the line of the

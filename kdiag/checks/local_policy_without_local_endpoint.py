@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.evidence import from_api
 from kdiag.checks.interface import Check
@@ -25,8 +26,7 @@ from kdiag.model.report import Finding, Severity
 from kdiag.model.view import View
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Homeless:
+class Homeless(Struct, frozen=True, kw_only=True):
     """A Service with a Local policy, the ports that no node serves, and the endpoints that no node calls its own."""
 
     service: Service

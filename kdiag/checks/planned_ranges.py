@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.addressing import PLAN, describe_fact, overlap, service_range_facts
 from kdiag.model.addresses import Network
@@ -13,8 +14,7 @@ from kdiag.model.view import View
 _POD_KINDS = (FactKind.POD_RANGE, FactKind.CNI_RANGE, FactKind.NODE_POD_RANGE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meeting:
+class Meeting(Struct, frozen=True, kw_only=True):
     """Two ranges with an address in common, each with what it is for and who states it; `shared` is the smaller one."""
 
     left: Network

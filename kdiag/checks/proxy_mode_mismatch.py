@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.evidence import from_host, from_statement
 from kdiag.checks.interface import Check
@@ -13,8 +14,7 @@ from kdiag.model.report import Evidence, Finding, Severity
 from kdiag.model.view import NodeView, View
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModeStatement:
+class ModeStatement(Struct, frozen=True, kw_only=True):
     """Somebody says which mode a node's kube-proxy is in."""
 
     who: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.evidence import from_statement
 from kdiag.checks.interface import Check
@@ -18,8 +19,7 @@ from kdiag.model.view import NodeView, View
 DEFAULT_MASQUERADE_BIT = 14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """Something that all nodes should have alike. `read` gives its value in words, None if the node does not say."""
 
     title: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.addressing import (
     CONTROLLERS,
@@ -37,8 +38,7 @@ RANGES_SHOWN = 5
 """Pod ranges whose sources a message names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PodRange:
+class _PodRange(Struct, frozen=True, kw_only=True):
     """A range of pod addresses with those who state it. `weak` if only kube-proxy does, which allocates nothing."""
 
     network: Network

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.checks.addressing import (
     APISERVER,
@@ -27,8 +28,7 @@ from kdiag.parse.cni import AddressSource, recognise_cni
 _DEFAULT_SERVICE_CIDR = "ServiceCIDR kubernetes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dispute:
+class _Dispute(Struct, frozen=True, kw_only=True):
     """Statements that do not go together, and what is wrong with them in one sentence."""
 
     facts: tuple[Fact, ...]

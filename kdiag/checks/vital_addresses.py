@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Address, parse_address
 from kdiag.model.cluster import ClusterState
@@ -18,8 +19,7 @@ _FORWARD = re.compile(r"^\s*(?:forward|proxy)\s+\S+\s+(?P<servers>[^{\n]+)", re.
 """CoreDNS sends what it does not know itself to these (`forward . 192.0.2.1 tls://192.0.2.2:853`); proxy up to 1.4."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VitalAddress:
+class VitalAddress(Struct, frozen=True, kw_only=True):
     """An address, whose it is in words, and the ports that are needed there."""
 
     address: Address

@@ -190,6 +190,15 @@ def test_rules_of_one_mode_need_nothing_of_the_others(iptables_cluster: Path) ->
     assert not modules & {"kdiag.checks.range_overlap", "kdiag.cli.preflight", "kdiag.cli.trace", "kdiag.render.text"}
 
 
+@pytest.mark.parametrize("arguments", [("preflight",), ("trace", "svc/kube-system/kube-dns"), ("flags",)])
+def test_other_commands_need_no_more_of_the_libraries(iptables_cluster: Path, arguments: tuple[str, ...]) -> None:
+    _, modules = imported(
+        *arguments, "--snapshot", str(iptables_cluster), exit_code=3 if arguments[0] == "preflight" else 0
+    )
+    assert "kdiag.render.text" in modules
+    assert not modules & {name for name in SNAPSHOT_ONLY if not name.startswith("kdiag.")}
+
+
 def test_what_judges_nodes_is_for_nodes_that_are_judged(iptables_cluster: Path) -> None:
     _, modules = imported("preflight", "--no-nodes", "--snapshot", str(iptables_cluster), "-o", "json", exit_code=3)
     assert "kdiag.pipeline.viewing" in modules
