@@ -22,16 +22,18 @@ def read_evidence(
     *,
     cut: bool = True,
     in_part: bool = False,
+    counted: bool = True,
     like: dict[str, CutDump] | None = None,
 ) -> NodeEvidence:
     """Everything recorded on a node, with its rule sets and ipsets parsed.
 
-    Unless `cut` is False, large dumps are cut up, and read as far as needed: `in_part` for a few Services. `like` has those
+    Unless `cut` is False, large dumps are cut up, and read as far as needed: `in_part` for a few Services,
+    `counted` if it matters what most rules do. `like` has those
     of another node, of which nothing is read again that is the same; the first node's are put there.
     """
     cuts: dict[str, CutDump] = {}
     rulesets, ruleset_gaps = read_rulesets(
-        node_name, probes, host.iptables_version, cuts if cut else None, in_part=in_part, like=like
+        node_name, probes, host.iptables_version, cuts if cut else None, in_part=in_part, counted=counted, like=like
     )
     ipsets, ipset_gaps = read_ipsets(node_name, probes)
     nft_cuts: list[NftCut] = []

@@ -65,15 +65,24 @@ def examiner(given: ToExamine) -> Callable[[str], NodeResult]:
     # Dumps that are cut in part have nothing to compare.
     first_cuts: dict[str, CutDump] | None = {} if len(given.nodes) > 1 and not in_part else None
 
+    rules_decide = any(asks_rules(effective[name], given.cluster_config) for name in given.nodes)
+
     def evidence_of(name: str) -> NodeEvidence:
-        probes = given.snapshot.nodes[name]
-        return read_evidence(name, probes, hosts[name], cut=not given.every_port, in_part=in_part, like=first_cuts)
+        return read_evidence(
+            name,
+            given.snapshot.nodes[name],
+            hosts[name],
+            cut=not given.every_port,
+            in_part=in_part,
+            counted=rules_decide,
+            like=first_cuts,
+        )
 
     # The rules of a node may take a gigabyte of memory: they are read when it is its turn, unless those of all have to be
     # known before.
     kept: dict[str, NodeEvidence] = {}
     from_rules: ProxyConfig | None = None
-    if any(asks_rules(effective[name], given.cluster_config) for name in given.nodes):
+    if rules_decide:
         kept = {name: evidence_of(name) for name in given.nodes}
         from_rules = config_from_rules([ruleset for item in kept.values() for ruleset in item.rulesets])
     plain = PlainEndpoints(cluster)

@@ -13,42 +13,47 @@ from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.iptables_save import parse_iptables_save, parse_lines, read_rule
 from kdiag.parse.service_words import ENDPOINT_KIND, Key
 
-_SAMPLES = 5
-"""Of each form so many: what is told by most rules must not be outvoted by what was tampered with."""
+_COUNTED = 5
+"""Of each form so many where they are counted: what is told by most rules must not be outvoted by what was tampered with."""
 _T = TypeVar("_T")
 
 
-def sample_of(cut: CutDump, family: Family, backend: Backend, source: str) -> Ruleset:
-    """An excerpt with some chains and some addresses of each form: it shows all that a proxy writes, but not for whom.
+def sample_of(cut: CutDump, family: Family, backend: Backend, source: str, *, counted: bool = True) -> Ruleset:
+    """An excerpt with a chain and an address of each form: it shows all that a proxy writes, but not for whom. `counted` if
+    what most rules do matters: then there are some more.
 
     Of a dump that was cut in part, some chains of each kind.
     """
+    most = _COUNTED if counted else 1
     if cut.endpoints is not None:
-        chains = _few(cut.chains_by_form(), cut.like.chains_by_form() if cut.like is not None else {}, cut.changed)
+        chains = _few(
+            cut.chains_by_form(), cut.like.chains_by_form() if cut.like is not None else {}, cut.changed, most
+        )
         chains += cut.endpoints.odd
         chains += [ENDPOINT_KIND + next(iter(places)) for places in cut.endpoints.found.values()]
     else:
         kinds: dict[object, list[bytes]] = {}
         for name in cut.chains:
             kinds.setdefault(name[: name.rindex(b"-")], []).append(name)
-        chains = _few(kinds, {}, ())
+        chains = _few(kinds, {}, (), _COUNTED)
         if cut.endpoint_region is not None:
             start = cut.endpoint_region[0] + len(b"-A ")
             chains.append(cut.content[start : cut.content.index(b" ", start)])
     placed, like = cut.placed, cut.placed.like
-    keys = _few(placed.by_form(), like.by_form() if like is not None else {}, placed.changed)
+    keys = _few(placed.by_form(), like.by_form() if like is not None else {}, placed.changed, most)
     return parse_lines(cut.excerpt(chains, keys), family=family, backend=backend, source=source)
 
 
-def _few(own: Mapping[object, list[_T]], taken_over: Mapping[object, list[_T]], changed: Collection[_T]) -> list[_T]:
-    """Some of each form: of what was taken over from another dump and did not change, or else of a dump's own."""
+def _few(
+    own: Mapping[object, list[_T]], taken_over: Mapping[object, list[_T]], changed: Collection[_T], most: int
+) -> list[_T]:
+    """So many of each form: of what was taken over from another dump and did not change, or else of a dump's own."""
     chosen = {
-        form: list(islice((item for item in items if item not in changed), _SAMPLES))
-        for form, items in taken_over.items()
+        form: list(islice((item for item in items if item not in changed), most)) for form, items in taken_over.items()
     }
     for form, items in own.items():
         some = chosen.setdefault(form, [])
-        some += items[: _SAMPLES - len(some)]
+        some += items[: most - len(some)]
     return [item for items in chosen.values() for item in items]
 
 

@@ -42,13 +42,14 @@ def read_rulesets(
     cuts: dict[str, CutDump] | None = None,
     *,
     in_part: bool = False,
+    counted: bool = True,
     like: dict[str, CutDump] | None = None,
 ) -> tuple[tuple[Ruleset, ...], tuple[Gap, ...]]:
     """Every rule set recorded on a node, one for each family and backend.
 
     Where `cuts` is given, large dumps are cut up (`in_part` if a few Services are asked about) and put there by source, and
-    their rule sets are excerpts. `like`, for dumps that are cut up as a whole, has one of another node for each probe; where it
-    has none, one is put there.
+    their rule sets are samples (see sample_of, also for `counted`). `like`, for dumps that are cut up as a whole, has one of another
+    node for each probe; where it has none, one is put there.
     """
     rulesets: list[Ruleset] = []
     gaps: list[Gap] = []
@@ -56,7 +57,7 @@ def read_rulesets(
     for family, command in COMMANDS.items():
         for infix, backend in (("", default), ("-nft", Backend.NFT), ("-legacy", Backend.LEGACY)):
             name = f"{command}{infix}"
-            found = _read_one(node_name, probes, name, family, backend, gaps, cuts, in_part, like)
+            found = _read_one(node_name, probes, name, family, backend, gaps, cuts, in_part, counted, like)
             if found is not None and not any(_same_rules(found, other) for other in rulesets):
                 rulesets.append(found)
     return tuple(rulesets), tuple(gaps)
@@ -228,6 +229,7 @@ def _read_one(
     gaps: list[Gap],
     cuts: dict[str, CutDump] | None,
     in_part: bool,
+    counted: bool,
     like: dict[str, CutDump] | None,
 ) -> Ruleset | None:
     whole_name = f"{name}-save"
@@ -249,7 +251,7 @@ def _read_one(
                 alone = like is None or known is not None
                 cut = cut_dump(content, in_part=in_part, like=known, alone=alone)
             if cut is not None and cuts is not None:
-                sample = sample_of(cut, family, backend, whole.source)
+                sample = sample_of(cut, family, backend, whole.source, counted=counted)
                 if not sample.unread:
                     cuts[whole.source] = cut
                     if like is not None:

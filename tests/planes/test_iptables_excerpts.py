@@ -45,3 +45,18 @@ def test_a_sample_shows_what_most_rules_do() -> None:
     assert len(sample.tables["nat"].chains) < len(whole.tables["nat"].chains)
     assert config_from_rules([sample]) == config_from_rules([whole])
     assert not getattr(config_from_rules([whole]), "masquerade_all", True)
+
+
+def test_where_nothing_is_counted_a_sample_has_one_of_each_form() -> None:
+    cut = cut_dump(dump([*[PODS] * 7, *[""] * 2]).encode())
+    assert cut is not None
+    some, few = (
+        [
+            chain.rules[0].source is None
+            for chain in sample_of(cut, Family.IPV4, Backend.NFT, "dump", counted=counted).tables["nat"].chains.values()
+            if chain.name.startswith("KUBE-SVC-")
+        ]
+        for counted in (True, False)
+    )
+    assert (some.count(False), some.count(True)) == (5, 2)
+    assert sorted(few) == [False, True]
