@@ -7,51 +7,46 @@ nft(8) and libnftables-json(5), version 1.0.6; where the two forms differ in wri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 # -- expressions: values that a packet, a set or the rule itself gives ---------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A literal as printed: `tcp`, `10.96.0.1`, `cni0`, `0x4000` (numbers are integers)."""
 
     value: str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Struct, frozen=True):
     """A header field: `ip daddr`, `tcp dport`, `th dport`."""
 
     protocol: str
     field: str
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(Struct, frozen=True):
     """Packet meta data: `mark`, `l4proto`, `iifname`, `oif`, `pkttype`, `skuid`, `nfproto`, …"""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ct:
+class Ct(Struct, frozen=True):
     """A field of the connection: `state`, `status`, `mark`, `direction`, `daddr` … `direction` is None, `original` or `reply`."""
 
     key: str
     direction: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fib:
+class Fib(Struct, frozen=True):
     """A routing lookup: `fib daddr type` is result `type`, flags `("daddr",)`."""
 
     result: str
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Numgen:
+class Numgen(Struct, frozen=True):
     """A number generator: `numgen random mod 3 offset 0`; `mode` is `random` or `inc`."""
 
     mode: str
@@ -59,36 +54,31 @@ class Numgen:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Concat:
+class Concat(Struct, frozen=True):
     """Several expressions side by side: `ip daddr . meta l4proto . th dport`."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(Struct, frozen=True):
     """`10.244.0.0/16`."""
 
     address: str
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """An inclusive range: `30000-32767`, `10.0.0.1-10.0.0.9`."""
 
     low: Expression
     high: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Wildcard:
+class Wildcard(Struct, frozen=True):
     """`*`: anything (the key of a map's default element)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Struct, frozen=True):
     """A bit operation: `&`, `|`, `^`, `<<`, `>>`."""
 
     operator: str
@@ -96,37 +86,32 @@ class Binary:
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class SetReference:
+class SetReference(Struct, frozen=True):
     """`@name`: a named set, map or verdict map of the same table."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetLiteral:
+class SetLiteral(Struct, frozen=True):
     """An anonymous set: `{ 80, 443 }`."""
 
     elements: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MapLiteral:
+class MapLiteral(Struct, frozen=True):
     """An anonymous map or verdict map: `{ 0 : goto a, 1 : goto b }`."""
 
     elements: tuple[tuple[Expression, Expression | Verdict], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MapLookup:
+class MapLookup(Struct, frozen=True):
     """The value that a map has for a key: `numgen random mod 2 map { 0 : 10.0.0.1 . 80, 1 : … }`."""
 
     key: Expression
     table: SetReference | MapLiteral
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownExpression:
+class UnknownExpression(Struct, frozen=True):
     """An expression that the grammar here does not know, as printed."""
 
     text: str
@@ -154,8 +139,7 @@ Expression = (
 # -- statements: what a rule asks and does, in order ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """`LEFT OPERATOR RIGHT`; operator is `==`, `!=`, `<`, `>`, `<=`, `>=` or `in` (any of these flags).
 
     Flags side by side (`established,related`) are a `SetLiteral`, also as the operand of `&` (`tcp flags syn /
@@ -167,32 +151,28 @@ class Match:
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """`accept`, `drop`, `continue`, `return`, `queue`, or `jump`/`goto` with a chain."""
 
     kind: str
     chain: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictMap:
+class VerdictMap(Struct, frozen=True):
     """`KEY vmap TABLE`: the verdict that the map has for the key; none, and the rule ends."""
 
     key: Expression
     table: SetReference | MapLiteral
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(Struct, frozen=True):
     """`meta mark set VALUE`, `ct mark set VALUE`: a field is given a value."""
 
     target: Meta | Ct | Payload | UnknownExpression
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Translate:
+class Translate(Struct, frozen=True):
     """`dnat`, `snat`, `masquerade`, `redirect` (`kind`). `address` and `port` None: not named.
 
     `dnat to ADDR . PORT map …` has one expression in `address` that yields both. `family` (`ip`, `ip6`) is what the rule
@@ -206,8 +186,7 @@ class Translate:
     family: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """`reject with icmp port-unreachable`. `type` is `icmp`, `icmpv6`, `icmpx` or `tcp reset`, which has no code.
 
     The bare word is spelled out as the default of the table's family, for which both forms use it; both None in a
@@ -218,8 +197,7 @@ class Reject:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SetChange:
+class SetChange(Struct, frozen=True):
     """`update @affinity-… { ip saddr timeout 3h }`; `operation` is `add`, `update` or `delete`.
 
     `value` is what a map is given for the element. One that is also a budget (`add @s { ip saddr limit rate … }`) is a
@@ -233,27 +211,23 @@ class SetChange:
     timeout_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Untrack:
+class Untrack(Struct, frozen=True):
     """`notrack`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """`limit rate …`, `quota …`, `connlimit`: matches as long as a budget lasts. `text` as printed."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
+class Aside(Struct, frozen=True):
     """A statement that changes nothing of a packet's way: `counter`, `log`, `comment`, `flow add`, `dup`, …"""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownStatement:
+class UnknownStatement(Struct, frozen=True):
     """A statement that the grammar here does not know (`xt match "recent"`, …), as printed."""
 
     text: str
@@ -264,8 +238,7 @@ Statement = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NftRule:
+class NftRule(Struct, frozen=True, kw_only=True):
     """One rule. `line` is the 1-based line of the dump (JSON dumps are mostly one line), `text` the rule in nft's text
     form without its comment; `handle` is the kernel's number for it, where printed."""
 
@@ -277,8 +250,7 @@ class NftRule:
     handle: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hook:
+class Hook(Struct, frozen=True, kw_only=True):
     """Where a base chain is hooked in. `type` is `filter`, `nat` or `route`; `hook` is lower case (`prerouting`)."""
 
     type: str
@@ -286,8 +258,7 @@ class Hook:
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NftChain:
+class NftChain(Struct, frozen=True, kw_only=True):
     """A chain. `hook` is None for a user chain, `policy` is `accept` or `drop` for a base chain."""
 
     name: str
@@ -297,8 +268,7 @@ class NftChain:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NftSet:
+class NftSet(Struct, frozen=True, kw_only=True):
     """A named set or map: elements as key, value (None in a set).
 
     `key_types` are the parts of its key as printed (`ipv4_addr`, `inet_proto`, `inet_service`); `value_type` is
@@ -310,30 +280,28 @@ class NftSet:
     name: str
     key_types: tuple[str, ...]
     value_type: str | None = None
-    elements: tuple[tuple[Expression, Expression | Verdict | None], ...] = field(default=(), repr=False)
+    elements: tuple[tuple[Expression, Expression | Verdict | None], ...] = ()
     flags: frozenset[str] = frozenset()
     timeout_s: int | None = None
     listed: bool = True
     line: int = 0
-    comments: Mapping[Expression, str] = field(default_factory=dict, repr=False)
+    comments: Mapping[Expression, str] = field(default_factory=dict)
     """Comments of single elements, by key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NftTable:
+class NftTable(Struct, frozen=True, kw_only=True):
     """A table of one address family (`ip`, `ip6`, `inet`, `arp`, `bridge`, `netdev`)."""
 
     family: str
     name: str
-    chains: Mapping[str, NftChain] = field(repr=False)
-    sets: Mapping[str, NftSet] = field(repr=False)
+    chains: Mapping[str, NftChain]
+    sets: Mapping[str, NftSet]
     flags: frozenset[str] = frozenset()
     """`dormant` (its base chains are not hooked in), `owner`, `persist`."""
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NftUnread:
+class NftUnread(Struct, frozen=True, kw_only=True):
     """Something in the dump that is not in the grammar, and where it stood."""
 
     line: int
@@ -341,12 +309,11 @@ class NftUnread:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NftRuleset:
+class NftRuleset(Struct, frozen=True, kw_only=True):
     """Everything that `nft list ruleset` showed. `complete` is False if the text ended inside a table."""
 
     source: str
-    tables: tuple[NftTable, ...] = field(repr=False)
+    tables: tuple[NftTable, ...]
     unread: tuple[NftUnread, ...] = ()
     complete: bool = True
     version: str | None = None

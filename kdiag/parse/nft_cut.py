@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
@@ -85,8 +84,7 @@ _objects = msgspec.json.Decoder(_Objects)
 _items = msgspec.json.Decoder(_Items)
 
 
-@dataclass(slots=True)
-class CutTable:
+class CutTable(msgspec.Struct):
     """Table kube-proxy of one family cut up.
 
     `chains` are those of Services, by name, with the places of their rules in the list of objects. `marked` holds, by
@@ -94,18 +92,18 @@ class CutTable:
     """
 
     family: Family
-    objects: list[msgspec.Raw] = field(repr=False)
-    rest: tuple[bytes, ...] = field(repr=False)
-    dispatch: Mapping[Key, tuple[MapElement, ...]] = field(repr=False)
-    chains: Mapping[bytes, tuple[int, ...]] = field(repr=False)
-    endpoints: EndpointForms = field(repr=False)
-    marked: Mapping[bytes, frozenset[bytes]] = field(repr=False)
+    objects: list[msgspec.Raw]
+    rest: tuple[bytes, ...]
+    dispatch: Mapping[Key, tuple[MapElement, ...]]
+    chains: Mapping[bytes, tuple[int, ...]]
+    endpoints: EndpointForms
+    marked: Mapping[bytes, frozenset[bytes]]
     addresses: tuple[AddressSet, ...]
-    forms: NftChainForms = field(repr=False)
-    texts_read: Mapping[bytes, ChainText] = field(repr=False)
-    endpoint_objects: Mapping[bytes, tuple[int, ...]] = field(repr=False)
-    sets: tuple[OpenSet, ...] = field(repr=False)
-    taken: frozenset[int] = field(repr=False)
+    forms: NftChainForms
+    texts_read: Mapping[bytes, ChainText]
+    endpoint_objects: Mapping[bytes, tuple[int, ...]]
+    sets: tuple[OpenSet, ...]
+    taken: frozenset[int]
 
     @property
     def crossings(self) -> Crossings:
@@ -161,12 +159,11 @@ class CutTable:
         yield from self.endpoint_objects.get(name, ())
 
 
-@dataclass(slots=True)
-class NftCut:
+class NftCut(msgspec.Struct):
     """A whole dump cut up: its objects, and the tables of kube-proxy. `line` is the one that all of it stands on."""
 
-    content: bytes = field(repr=False)
-    objects: list[msgspec.Raw] = field(repr=False)
+    content: bytes
+    objects: list[msgspec.Raw]
     line: int
     tables: Mapping[Family, CutTable]
 

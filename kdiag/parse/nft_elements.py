@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from kdiag.model.addresses import AddressSet, Family, family_of, parse_address
 from kdiag.parse.service_words import Key
@@ -50,8 +50,7 @@ class MapElement(NamedTuple):
         return (self.map, self.text)
 
 
-@dataclass(slots=True)
-class OpenSet:
+class OpenSet(Struct):
     """A set or map that is taken apart: where it stands in the list of objects, and its elements.
 
     Beside each stands what it is looked up by (address, protocol and port; of a set of addresses the address alone), or

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.addresses import Family
 from kdiag.parse.iptables_forms import ChainForm, ChainText
@@ -36,8 +37,7 @@ _TRANSLATED = re.compile(
 _LEFT = re.compile(rb'-[A-Z2-7]{8}-|"(?:numgen|dnat|redirect|tproxy|fwd|dup|synproxy)"')
 
 
-@dataclass(frozen=True, slots=True)
-class ReadChain:
+class ReadChain(Struct, frozen=True):
     """A Service's chain taken apart. `protocol` is set where it sends packets to endpoints itself: then the endpoints of
     `text` are addresses and ports (`10.244.1.5:8080`), else the names of their chains."""
 
@@ -45,8 +45,7 @@ class ReadChain:
     protocol: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadEndpoint:
+class ReadEndpoint(Struct, frozen=True):
     """An endpoint's chain taken apart: its form, and where it sends packets to. `remembers` if it writes into its set of
     clients."""
 

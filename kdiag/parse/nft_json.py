@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from sys import intern
 
 import msgspec
@@ -121,21 +120,19 @@ _first = msgspec.json.Decoder(_First)
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(slots=True)
-class _OpenChain:
+class _OpenChain(msgspec.Struct):
     line: int
     hook: Hook | None = None
     policy: str | None = None
-    rules: list[NftRule] = field(default_factory=list)
+    rules: list[NftRule] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _OpenTable:
+class _OpenTable(msgspec.Struct):
     line: int
     statements: StatementReader
     flags: frozenset[str] = frozenset()
-    chains: dict[str, _OpenChain] = field(default_factory=dict)
-    sets: dict[str, NftSet] = field(default_factory=dict)
+    chains: dict[str, _OpenChain] = msgspec.field(default_factory=dict)
+    sets: dict[str, NftSet] = msgspec.field(default_factory=dict)
 
     def chain(self, name: str, line: int) -> _OpenChain:
         """The chain of that name, made here if the document has not shown it."""
@@ -145,12 +142,11 @@ class _OpenTable:
         return found
 
 
-@dataclass(slots=True)
-class _Reader:
-    expressions: ExpressionReader = field(default_factory=ExpressionReader)
-    statements: dict[str, StatementReader] = field(default_factory=dict)
-    tables: dict[tuple[str, str], _OpenTable] = field(default_factory=dict)
-    unread: list[NftUnread] = field(default_factory=list)
+class _Reader(msgspec.Struct):
+    expressions: ExpressionReader = msgspec.field(default_factory=ExpressionReader)
+    statements: dict[str, StatementReader] = msgspec.field(default_factory=dict)
+    tables: dict[tuple[str, str], _OpenTable] = msgspec.field(default_factory=dict)
+    unread: list[NftUnread] = msgspec.field(default_factory=list)
     version: str | None = None
 
     def table(self, family: str, name: str, line: int) -> _OpenTable:

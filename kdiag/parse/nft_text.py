@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from sys import intern
+
+from msgspec import Struct, field
 
 from kdiag.errors import ParseError
 from kdiag.model.nft import (
@@ -32,16 +33,14 @@ _QUOTED = re.compile(r'"[^"]*"')
 _HINT = "Record the output of `nft list ruleset` as it is."
 
 
-@dataclass(slots=True)
-class _OpenChain:
+class _OpenChain(Struct):
     line: int
     hook: Hook | None = None
     policy: str | None = None
     rules: list[NftRule] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _OpenSet:
+class _OpenSet(Struct):
     line: int
     is_map: bool
     key_hint: Hint = None
@@ -52,8 +51,7 @@ class _OpenSet:
     timeout_s: int | None = None
 
 
-@dataclass(slots=True)
-class _OpenTable:
+class _OpenTable(Struct):
     family: str
     name: str
     line: int
@@ -62,8 +60,7 @@ class _OpenTable:
     sets: dict[str, _OpenSet] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """State while a listing is read line by line."""
 
     tables: list[_OpenTable] = field(default_factory=list)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model.nft import (
     Binary,
@@ -80,8 +81,7 @@ class Unclear(Exception):  # noqa: N818 - not an error: the caller falls back to
     """Words that the grammar does not have at this place."""
 
 
-@dataclass(slots=True)
-class Cursor:
+class Cursor(Struct):
     """Words of a rule and how far they have been read."""
 
     words: list[str]

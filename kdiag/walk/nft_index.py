@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from kdiag.model import nft
 from kdiag.model.addresses import AddressSet, Family
@@ -14,8 +15,7 @@ from kdiag.walk.nft_values import Constant, FieldValue, Lack, Part, holds
 Held = TypeVar("Held")
 
 
-@dataclass(frozen=True, slots=True)
-class Hit(Generic[Held]):
+class Hit(Struct, Generic[Held], frozen=True):
     """An element that has a flow's key, and for which of its sources (None: all of them). Unless `certain` it may not."""
 
     key: nft.Expression

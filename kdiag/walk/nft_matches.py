@@ -7,7 +7,8 @@ it asks for something else (`!=`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model import nft
 from kdiag.model.addresses import AddressSet
@@ -21,8 +22,7 @@ INTERFACES = ("iif", "iifname", "oif", "oifname")
 ORDERINGS = ("<", ">", "<=", ">=")
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct):
     """What a rule asks, as far as it has been read."""
 
     meaning: Compiled = field(default_factory=Compiled)

@@ -7,7 +7,8 @@ not hold. Sources: nft(8) 1.0.6 and the kernel's net/netfilter/nft_*.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from kdiag.model import nft
 from kdiag.model.addresses import Family
@@ -68,8 +69,7 @@ class NftSpace:
         return index_chain(rules, policy or ("ACCEPT" if declared.hook else None), compiler.end(declared))
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     """A rule on its way to being compiled: what it asks so far, and what it does then."""
 
     asked: Asked = field(default_factory=Asked)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kdiag.model import nft
 from kdiag.model.addresses import Family, family_of, parse_address, parse_network
@@ -41,8 +42,7 @@ TCP_FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn"
 FULL = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One part of a key: how it is read from a flow, and how what is compared with it is understood.
 
     `read` None stands for the source address.

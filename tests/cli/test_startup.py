@@ -227,6 +227,7 @@ def test_other_modes_are_imported_where_they_are(tmp_path: Path) -> None:
     _, modules = imported("check-rules", "--snapshot", str(tmp_path), "-o", "json", exit_code=3)
     assert "kdiag.walk.nft_rules" in modules
     assert not modules & {"kdiag.walk.virtual_servers", "kdiag.planes.ipvs_conditions", "kdiag.parse.iptables_list"}
+    assert not modules & {name for name in SNAPSHOT_ONLY if not name.startswith("kdiag.")}
 
 
 def test_when_it_ends_nothing_is_looked_through_for_circles() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+
+from msgspec import structs
 
 from kdiag.model.nft import Aside, NftChain, NftRule, NftRuleset, NftSet, Statement, UnknownStatement
 
@@ -51,7 +52,7 @@ def _differences(json: NftRuleset, text: NftRuleset, only: str | None) -> Iterat
 
 
 def _set(made: NftSet) -> NftSet:
-    return dataclasses.replace(made, flags=made.flags - {"dynamic"}, line=0)
+    return structs.replace(made, flags=made.flags - {"dynamic"}, line=0)
 
 
 def _chain(left: NftChain, right: NftChain) -> Iterator[str]:

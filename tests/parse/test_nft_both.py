@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import os
 import shutil
@@ -10,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from kdiag.model.nft import (
     Aside,
@@ -158,18 +158,18 @@ def _without_texts(text: NftRuleset, like: NftRuleset) -> NftRuleset:
     def table(each: NftTable) -> NftTable:
         other = _table(like, each.family, each.name)
         chains = {
-            name: dataclasses.replace(
+            name: structs.replace(
                 chain,
                 rules=tuple(
-                    dataclasses.replace(rule, text=printed.text)
+                    structs.replace(rule, text=printed.text)
                     for rule, printed in zip(chain.rules, other.chains[name].rules, strict=True)
                 ),
             )
             for name, chain in each.chains.items()
         }
-        return dataclasses.replace(each, chains=chains)
+        return structs.replace(each, chains=chains)
 
-    return dataclasses.replace(text, tables=tuple(table(each) for each in text.tables))
+    return structs.replace(text, tables=tuple(table(each) for each in text.tables))
 
 
 def test_a_budget_inside_a_set_update_is_a_budget() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.model import nft
 from kdiag.model.addresses import Family
@@ -388,12 +387,12 @@ def test_sets_whose_elements_were_left_out() -> None:
     """`nft --terse`: nothing is known of what is in them."""
     ruleset = n.nft(base("ip daddr @s drop", more="\tset s {\n\t\ttype ipv4_addr\n\t}"))
     table = ruleset.tables[0]
-    hidden = dataclasses.replace(table.sets["s"], listed=False)
+    hidden = structs.replace(table.sets["s"], listed=False)
     from kdiag.walk.meaning import Surroundings
     from kdiag.walk.nft_sets import TableSets
     from tests.walk.setting import NETWORKS
 
-    bare = TableSets(dataclasses.replace(table, sets={"s": hidden}), Surroundings(network=NETWORKS[Family.IPV4]))
+    bare = TableSets(structs.replace(table, sets={"s": hidden}), Surroundings(network=NETWORKS[Family.IPV4]))
     assert bare.index((), nft.Value(0), nft.SetReference("s")) is None
     assert bare.pairs(nft.SetReference("s")) is None
     assert bare.words(nft.SetReference("s")) is None

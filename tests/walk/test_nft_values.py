@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from kdiag.model import nft
 from kdiag.model.addresses import Family
@@ -24,10 +23,10 @@ def matched(left: nft.Expression, operator: str, right: nft.Expression) -> str:
     ruleset = parsed(base("drop"))
     (table,) = ruleset.tables
     chain = table.chains["c"]
-    rule = dataclasses.replace(chain.rules[0], statements=(nft.Match(left, operator, right), nft.Verdict("drop")))
-    made = dataclasses.replace(table, chains={"c": dataclasses.replace(chain, rules=(rule,))})
+    rule = structs.replace(chain.rules[0], statements=(nft.Match(left, operator, right), nft.Verdict("drop")))
+    made = structs.replace(table, chains={"c": structs.replace(chain, rules=(rule,))})
     network = NETWORKS[Family.IPV4]
-    space = NftSpace(dataclasses.replace(ruleset, tables=(made,)), Family.IPV4)
+    space = NftSpace(structs.replace(ruleset, tables=(made,)), Family.IPV4)
     walker = Walker(Program((space,), Surroundings(network=network)))
     leaves = walker.walk(frontend(VIP, 80, Position.POD), clients_at(network, Position.POD, VIP, POD))
     (case,) = cases_of(leaves)
