@@ -25,6 +25,8 @@ class EndpointForms(Struct):
 
     found: Mapping[Form, Mapping[bytes, bytes]] = field(default_factory=dict)
     odd: tuple[bytes, ...] = ()
+    declared: bool = False
+    """True if it is known that each of these chains is declared, in the same order, and no other."""
     _endings: dict[Form, frozenset[bytes]] = field(default_factory=dict)
 
     def may_have_port(self, form: Form, port: bytes) -> bool:
@@ -123,14 +125,19 @@ _PIECE_BYTES = 1 << 16
 
 
 def endpoint_forms(
-    content: bytes, region: Span | None, counted: list[tuple[Span, int]] | None = None
+    content: bytes,
+    region: Span | None,
+    counted: list[tuple[Span, int]] | None = None,
+    declarations: Span | None = None,
 ) -> EndpointForms | None:
     """Read the chains of endpoints, which stand together in a region; None if they are not in order or lead on to others. How
-    many lines its pieces have is added to `counted`."""
+    many lines its pieces have is added to `counted`. Their `declarations` are compared with the chains if it is given where they
+    stand."""
     usual: dict[bytes, bytes] = {}
     found: dict[Form, dict[bytes, bytes]] = {_USUAL: usual}
     odd: list[bytes] = []
     last = b""
+    declared = declarations[0] if declarations is not None else -1
     for start, end in _pieces(content, region) if region is not None else ():
         # What lies between the chains, the names, and so on: one of each for each chain.
         parts = _CHAIN.split(content[start:end])
@@ -143,6 +150,9 @@ def endpoint_forms(
         if last >= names[0] or names != sorted(names) or len(usual) - known < len(names):
             return None
         last = names[-1]
+        if declared >= 0:
+            text = b":KUBE-SEP-%b - [0:0]\n" % b" - [0:0]\n:KUBE-SEP-".join(names)
+            declared = declared + len(text) if content.startswith(text, declared) else -1
         for at in compress(count(), spoken):
             found.setdefault((b"", spoken[at]), {})[names[at]] = usual.pop(names[at])
         for at in compress(count(), others):
@@ -167,7 +177,8 @@ def endpoint_forms(
             counted.append(((start, end), lines))
     # Where most are is looked first.
     largest_first = sorted(found.items(), key=lambda item: -len(item[1]))
-    return EndpointForms({key: places for key, places in largest_first if places}, tuple(odd))
+    whole = declarations is not None and declared == declarations[1]
+    return EndpointForms({key: places for key, places in largest_first if places}, tuple(odd), whole)
 
 
 def _pieces(content: bytes, region: Span) -> Iterator[Span]:

@@ -63,7 +63,7 @@ def cut_dump(
             content, b"-A " + ENDPOINT_KIND, where, lines.at(where[1]) - lines.at(where[0])
         ):
             return None
-    elif not add_endpoint_chains(found, content, where, like):
+    elif not add_endpoint_chains(found, content, regions, like):
         return None
     if not add_service_chains(found, content, regions.rules, like):
         return None

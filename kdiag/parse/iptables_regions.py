@@ -179,16 +179,16 @@ def add_service_chains(found: Chains, content: bytes, regions: Mapping[bytes, Sp
     return True
 
 
-def add_endpoint_chains(found: Chains, content: bytes, region: Span | None, like: CutDump | None) -> bool:
+def add_endpoint_chains(found: Chains, content: bytes, regions: Regions, like: CutDump | None) -> bool:
     """Add the chains of endpoints. False if they are not in order or lead on to others."""
-    alike = None
+    alike, region = None, regions.rules.get(ENDPOINT_KIND)
     if region is not None and like is not None and like.endpoints is not None:
         alike = _alike(like, ENDPOINT_KIND, content, region)
     if alike is not None:
         found.alike[ENDPOINT_KIND] = alike
     places = _places_of_new(content, alike) if alike is not None else None
     if like is None or like.endpoints is None or alike is None or places is None:
-        found.endpoints = endpoint_forms(content, region, found.counted)
+        found.endpoints = endpoint_forms(content, region, found.counted, regions.declared.get(ENDPOINT_KIND))
         if like is not None and like.endpoints is not None and found.endpoints is not None:
             found.differing = {*like.endpoints.names(), *found.endpoints.names()}
         return found.endpoints is not None
@@ -208,6 +208,8 @@ def read_declarations(found: Chains, content: bytes, declared: Mapping[bytes, Sp
     in `like` where the rules do."""
     rules = found.alike.get(ENDPOINT_KIND)
     for kind, region in declared.items():
+        if kind == ENDPOINT_KIND and found.endpoints is not None and found.endpoints.declared:
+            continue
         alike = None
         if like is not None and rules is not None and kind == ENDPOINT_KIND and kind in like.declared:
             there, here = Declared(like.content, like.declared[kind]), Declared(content, region)
