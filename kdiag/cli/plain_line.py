@@ -1,6 +1,6 @@
 """Command lines that click and typer need not read: to import them takes an eighth of the time of a small run.
 
-Such a line names a recorded cluster, spells options out, and no settings stand in files or in the environment. It means here
+Such a line looks at no live cluster, spells options out, and no settings stand in files or in the environment. It means here
 what it means to click (tests/cli/test_plain_line.py compares the two). Everything else, above all whatever is wrong, is left
 to click: it knows what to say.
 """
@@ -20,6 +20,8 @@ from kdiag.cli.fast_completion import read_table
 from kdiag.cli.formats import read_target
 
 _SOURCES = ("--snapshot", "--demo")
+_WITHOUT_CLUSTER = ("diff", "explain")
+"""Commands that never look at a live cluster."""
 
 
 def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
@@ -27,7 +29,10 @@ def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
 
     Raises UsageError and ParseError for settings that are wrong.
     """
-    if not arguments or arguments[0] not in SLUGS or not any(word.startswith(_SOURCES) for word in arguments):
+    if not arguments or arguments[0] not in SLUGS:
+        return None
+    with_cluster = arguments[0] not in _WITHOUT_CLUSTER
+    if with_cluster and not any(word.startswith(_SOURCES) for word in arguments):
         return None
     if any(name.endswith("_COMPLETE") for name in os.environ):
         return None
@@ -37,9 +42,11 @@ def read(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         values = _values(command, declared, arguments[1:])
     except _NotPlainError:
         return None
-    if not {"snapshot", "demo"} & values.keys() or "help" in values or "verbose" in values:
+    if (with_cluster and not {"snapshot", "demo"} & values.keys()) or "help" in values or "verbose" in values:
         return None
     _import_msgspec()
+    if not any(option["parameter"] == "no_config" for option in declared["options"]):
+        return command, values  # a command without settings
     from kdiag.gather.settings_file import read_settings
 
     settings = read_settings(

@@ -199,6 +199,14 @@ def test_other_commands_need_no_more_of_the_libraries(iptables_cluster: Path, ar
     assert not modules & {name for name in SNAPSHOT_ONLY if not name.startswith("kdiag.")}
 
 
+def test_diff_and_explain_need_no_more_of_them_either(tmp_path: Path) -> None:
+    report, _ = imported("preflight", "--demo", "-o", "json", exit_code=1)
+    (tmp_path / "report.json").write_text(report)
+    for arguments in (("diff", str(tmp_path / "report.json"), str(tmp_path / "report.json")), ("explain", "KD201")):
+        _, modules = imported(*arguments)
+        assert not modules & {name for name in SNAPSHOT_ONLY if not name.startswith("kdiag.")}
+
+
 def test_what_judges_nodes_is_for_nodes_that_are_judged(iptables_cluster: Path) -> None:
     _, modules = imported("preflight", "--no-nodes", "--snapshot", str(iptables_cluster), "-o", "json", exit_code=3)
     assert "kdiag.pipeline.viewing" in modules

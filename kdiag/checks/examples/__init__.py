@@ -5,14 +5,14 @@ tests/examples holds the clusters, and fails while a file is not what kdiag prin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 DIRECTORY = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckExample:
+class CheckExample(Struct, frozen=True, kw_only=True):
     """`told` says what was done to the cluster (Markdown), `console` is the command after `$ ` and what it printed."""
 
     told: str
