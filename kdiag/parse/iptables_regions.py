@@ -29,7 +29,7 @@ _HASH = re.compile(rb"(?m:^)-A KUBE-SEP-([A-Z2-7]{16}) ")
 _SHORT_BYTES = 4_000
 _BYTES_A_CHANGE = 4_000
 """Where more chains differ than one in so many bytes, reading all of them is as cheap as finding out which."""
-_COUNTED_BYTES = 1 << 16
+_COUNTED_BYTES = 1 << 13
 """Of pieces of so many bytes the number of lines is noted."""
 
 
