@@ -31,7 +31,8 @@ def crossings(
     whatever their port if an address alone may decide.
     """
     node_ports = {key[1:] for key in dispatch if not key[0]}
-    met = {key for key in dispatch if key[0] and key[1:] in node_ports}
+    numbers = {port for _, port in node_ports}
+    met = {key for key in dispatch if key[2] in numbers and key[0] and key[1:] in node_ports}
     met |= {(b"", *key[1:]) for key in met}
     if not refusing or endpoints is None:
         return Crossings(frozenset(met))

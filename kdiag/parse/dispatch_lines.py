@@ -73,7 +73,8 @@ def read_lines(content: bytes, region: Span, *, without_address: bool) -> Iterat
         start, end = usual.span()
         if position < start:
             yield from _one_by_one(content, (position, start), without_address=without_address)
-        yield end, _usual_line(usual, without_address)
+        address, protocol, port, link = usual.groups(b"")
+        yield end, ((address, protocol, port), _USUAL_TEXT, (link,)) if address or without_address else None
         position = end
     yield from _one_by_one(content, (position, stop), without_address=without_address)
 
@@ -86,19 +87,11 @@ def _one_by_one(content: bytes, region: Span, *, without_address: bool) -> Itera
         start = end
 
 
-def _usual_line(usual: re.Match[bytes], without_address: bool) -> Read | None:
-    address, protocol, port, link = usual.groups(b"")
-    return ((address, protocol, port), _USUAL_TEXT, (link,)) if address or without_address else None
-
-
 _USUAL_TEXT = b"\2 -j \3"
 
 
 def read_line(raw: bytes, without_address: bool) -> Read | None:
     """What is in a dispatch line; None if it is for no address of a Service."""
-    usual = _USUAL.fullmatch(raw)
-    if usual is not None:
-        return _usual_line(usual, without_address)
     plain = COMMENT.sub(b"", raw)
     found = _DISPATCHED.fullmatch(plain)
     if found is None or not (found[2] is not None or without_address) or ENDPOINT_KIND in plain:

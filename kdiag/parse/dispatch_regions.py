@@ -158,18 +158,19 @@ def read_dispatch(content: bytes, regions: Mapping[ChainName, Span], like: Dispa
     for name, region in regions.items():
         start, stop = region
         behind, first = 0, start
-        forms: dict[tuple[int, bytes], tuple[LineForm, list[Key]]] = {}
+        forms: dict[bytes, tuple[LineForm, list[Key]]] = {}
         for end, read in read_lines(content, region, without_address=DISPATCH[name]):
             if read is None:
                 behind += 1
+                forms.clear()
                 found.taken.append((first, start))
                 first = end
             else:
                 key, text, links = read
-                known = forms.get((behind, text))
+                known = forms.get(text)
                 if known is None:
                     form = LineForm(*name, behind, text)
-                    known = forms[behind, text] = form, found._of_form.setdefault(form, [])
+                    known = forms[text] = form, found._of_form.setdefault(form, [])
                     found.orderly = found.orderly and not behind
                 form, mine = known
                 mine.append(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -56,3 +57,18 @@ def test_numbers_after_another_text_are_those_of_counting(seed: int) -> None:
     edges = [end for region in alike for _, span in (*region.pairs, (None, region.new)) for end in span]
     for position in (0, len(content), *edges, *(chance.randrange(len(content) + 1) for _ in range(300))):
         assert lines.at(position) == content.count(b"\n", 0, position) + 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_that_were_counted_before_are_not_counted_again(seed: int) -> None:
+    chance = random.Random(seed)
+    content = b"".join(b"x" * chance.choice((0, 1, 70, 3000)) + b"\n" for _ in range(400))
+    ends = sorted(chance.sample([place + 1 for place, byte in enumerate(content) if byte == 10], 40))
+    spans = [(start, end) for start, end in pairwise(ends) if chance.random() < 0.6]
+    counted = [(span, content.count(b"\n", *span)) for span in chance.sample(spans, len(spans))]
+    lines = LineNumbers(content, counted)
+    for position in (len(content), *ends, 0, *(chance.randrange(len(content)) for _ in range(300))):
+        assert lines.at(position) == content.count(b"\n", 0, position) + 1
+    (start, end), known = counted[0]
+    off = LineNumbers(content, [((start, end), known + 5)])
+    assert off.at(len(content)) == content.count(b"\n") + 6
