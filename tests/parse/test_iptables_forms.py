@@ -75,6 +75,8 @@ def test_a_chain_that_is_like_one_before_is_read_alike() -> None:
     between = b"\n-A %b -j" % SVC
     crooked = chain(*rules).replace(between, b" %b -j" % (b"x" * (len(between) - 4)))
     assert forms.read(SVC, crooked, endpoints).form.number != first.form.number
+    for more in (chain(*rules, b"-j RETURN"), chain(*rules)[:-1] + b" --goto\n", chain(*rules, rules[-1])):
+        assert forms.read(SVC, more, endpoints).form is not first.form
     always = chain(MASQ % 1, b"-j KUBE-SEP-" + A, b"-j KUBE-SEP-" + B)
     assert [forms.read(SVC, always, endpoints).sent for _ in range(2)] == [None, None]
     nameless = forms.read(SVC, chain(*rules), endpoints, keep_names=False)
