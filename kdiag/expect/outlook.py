@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import chain, product
 
 from msgspec import Struct
 
@@ -336,26 +336,36 @@ def _wants(
 
 def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
     """The endpoints of slices with one port each; None if there is more to them."""
-    addresses: tuple[int, ...] = ()
-    ports: tuple[int, ...] = ()
-    texts: list[str] = []
+    found: list[Places] = []
     last: EndpointSlice | None = None
     for item, port in slices:
         ready = item.ready
-        if ready is None or item is last:
+        listed = (
+            _listed(tuple(ready.numbers), ready.text, port, family) if ready is not None and item is not last else None
+        )
+        if listed is None:
             return None
+        found.append(listed)
         last = item
-        numbers = tuple(ready.numbers)
-        if numbers:
-            addresses += numbers
-            ports += (port,) * len(numbers)
-            start, between, end = _around(port, family)
-            texts.append(start + ready.text.replace("\n", between) + end)
+    if len(found) == 1:  # As most Service ports have.
+        return found[0]
+    addresses = tuple(chain.from_iterable([item.addresses for item in found]))
     if len(set(addresses)) < len(addresses):
         return None
-    lines = "\n".join(texts).split("\n")
+    ports = tuple(chain.from_iterable([item.ports for item in found]))
+    return Places(addresses, ports, b"\n".join(sorted([line for item in found for line in item.listed])))
+
+
+def _listed(addresses: tuple[int, ...], text: str, port: int, family: Family) -> Places | None:
+    """The endpoints of a slice at a port; None if one is there twice. `text` has their addresses, one a line."""
+    if len(set(addresses)) < len(addresses):
+        return None
+    if not addresses:
+        return NOWHERE
+    start, between, end = _around(port, family)
+    lines = (start + text.replace("\n", between) + end).split("\n")
     lines.sort()
-    return Places(addresses, ports, "\n".join(lines).encode())
+    return Places(addresses, (port,) * len(addresses), "\n".join(lines).encode())
 
 
 @lru_cache(64)

@@ -132,23 +132,23 @@ class Sorter:
         left_over = [first.kinds[key][0] for key in sorted(differing & first.kinds.keys())]
         return [offer for offer in left_over if offer.item.everywhere]
 
-    def _meet(self, offers: Iterable[Offer], unexplained: Iterable[Key], first: FirstNode | None) -> None:
+    def _meet(self, offers: Collection[Offer], unexplained: Iterable[Key], first: FirstNode | None) -> None:
         """Add the keys of these offers, and of those of the first node, that rules for something else may meet: those that some
         rule names that is no Service's, those at an address of which something is there that no Service explains, and those
         with the port of a NodePort, with that."""
-        stray = {key[0] for key in unexplained}
+        stray = {key[0] for key in unexplained if key[0]}
         node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
+        numbers = {port for _, port in node_ports}
         addresses, ports = self.distinctions.named, self.distinctions.named_ports
-        for offer in offers:
-            number, _, port = offer.spot
-            if number is not None:
-                if offer.key[1:] in node_ports:
-                    self.met |= {offer.key, (b"", *offer.key[1:])}
-                named = offer.key[0] in stray or number in addresses
-            else:
-                named = port in ports
-            if named:
-                self.met.add(offer.key)
+        at_node_ports = [
+            offer.key
+            for offer in offers
+            if offer.key[2] in numbers and offer.spot[0] is not None and offer.key[1:] in node_ports
+        ]
+        for key in at_node_ports:
+            self.met |= {key, (b"", *key[1:])}
+        self.met.update([offer.key for offer in offers if offer.key[0] in stray or offer.spot[0] in addresses])
+        self.met.update([offer.key for offer in offers if offer.spot[0] is None and offer.spot[2] in ports])
         if first is not None:
             for key in first.keys_with(node_ports):
                 self.met |= {key, (b"", *key[1:])}
