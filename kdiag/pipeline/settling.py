@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.host import HostFacts
-from kdiag.model.objects import ObjectKey
+from kdiag.model.objects import Metadata, ObjectKey
 from kdiag.parse.host import parse_go_time
 
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -33,22 +33,39 @@ def read_at(host: HostFacts, taken_at: datetime | None, *, two_readings: bool) -
     return min(answered, taken_at)
 
 
-def last_changes(cluster: ClusterState) -> dict[ObjectKey, datetime]:
-    """When each Service, or one of its slices, changed last.
+def followed_until(read_at: datetime | None, settle_s: float) -> datetime | None:
+    """What changed later than this, `settle_s` seconds before a node was read, its proxy need not have followed then."""
+    if read_at is None:
+        return None
+    try:
+        return read_at - timedelta(seconds=settle_s)
+    except OverflowError:  # A clock that is set to the year 1 is no reason to stop.
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def last_changes(cluster: ClusterState, since: datetime) -> dict[ObjectKey, datetime]:
+    """When each Service, or one of its slices, changed last, of those that did after a moment.
 
     The endpoint slice controller notes on each slice when the change happened that it followed last (RFC 3339), and the
     API server who changed an object when.
     """
+    metas = [(item.key, item.meta) for item in cluster.services if _may_have_changed(item.meta, since)]
+    metas += [
+        (item.service, item.meta) for item in cluster.slices if item.service and _may_have_changed(item.meta, since)
+    ]
     found: dict[ObjectKey, datetime] = {}
-    metas = [(service.key, service.meta) for service in cluster.services]
-    metas += [(item.service, item.meta) for item in cluster.slices if item.service is not None]
     for key, meta in metas:
         told = meta.annotations.get(CHANGED_AT)
-        latest = found.get(key)
         for at in (meta.created_at, meta.updated_at, None if told is None else _moment(told)):
-            if at is not None and (latest is None or at > latest):
-                found[key] = latest = at
+            if at is not None and at > found.get(key, since):
+                found[key] = at
     return found
+
+
+def _may_have_changed(meta: Metadata, since: datetime) -> bool:
+    """False for an object that nothing shows to have changed after a moment, as most in a large cluster."""
+    created, updated = meta.created_at, meta.updated_at
+    return bool((created and created > since) or (updated and updated > since) or CHANGED_AT in meta.annotations)
 
 
 @lru_cache(4096)
@@ -57,15 +74,9 @@ def _moment(text: str) -> datetime | None:
     return parse_go_time(text)
 
 
-def young_among(
-    changes: Mapping[ObjectKey, datetime], read_at: datetime | None, settle_s: float
-) -> frozenset[ObjectKey]:
-    """Services that changed less than `settle_s` seconds before the nodes were read, or after; none of them without a
-    time of reading."""
-    if read_at is None:
-        return frozenset()
-    since = read_at - timedelta(seconds=settle_s)
-    return frozenset(key for key, at in changes.items() if at > since)
+def young_among(changes: Mapping[ObjectKey, datetime], since: datetime | None) -> frozenset[ObjectKey]:
+    """Services that changed after a moment (None: there is none that matters)."""
+    return frozenset() if since is None else frozenset(key for key, at in changes.items() if at > since)
 
 
 def moved_between(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey]:
@@ -122,5 +133,6 @@ def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> boo
 
 
 def young_services(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
-    """The young Services of one reading of the API."""
-    return young_among(last_changes(cluster), read_at, settle_s)
+    """The young Services of one reading of the API; none without a time of reading."""
+    since = followed_until(read_at, settle_s)
+    return frozenset() if since is None else frozenset(last_changes(cluster, since))

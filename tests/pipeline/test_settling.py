@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import structs
@@ -10,7 +10,7 @@ from msgspec import structs
 from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Snapshot
 from kdiag.parse.api import parse_cluster
-from kdiag.pipeline.settling import CHANGED_AT, young_services
+from kdiag.pipeline.settling import CHANGED_AT, followed_until, young_services
 from kdiag.pipeline.viewing import build_view
 from tests.corpus_fixtures import cluster, fault, variant_api
 
@@ -70,3 +70,13 @@ def test_the_controllers_note_on_a_slice_counts_and_not_the_age_of_the_slice() -
     assert young_services(state, base.taken_at, 30.0) == {LOCAL_CLUSTER}
     assert young_services(state, base.taken_at, 5.0) == frozenset()
     assert young_services(state, None, 30.0) == frozenset()
+
+
+def test_a_clock_set_to_the_first_year_is_no_reason_to_stop() -> None:
+    """Go prints a time that was never set as 0001-01-01T00:00:00Z."""
+    snapshot = cluster("v1.36.2-iptables-nft")
+    never = datetime.min.replace(tzinfo=UTC)
+    api, gaps = parse_cluster(snapshot.api)
+    assert followed_until(never, 30.0) == never
+    assert young_services(api, never, 30.0) == {service.key for service in api.services}
+    assert not gaps
