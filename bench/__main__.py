@@ -81,7 +81,7 @@ def _compile() -> None:
     """Compile the modules that are measured: a fresh clone has not, and its first process would be measured doing so."""
     for place in kdiag.__path__:
         compileall.compile_dir(place, quiet=2, workers=0)
-    run((PYTHON, "-c", "import kubernetes, paramiko, typer, yaml"))
+    run((PYTHON, "-c", "import kubernetes, paramiko, tabulate, typer, yaml"))
 
 
 def _line(row: Row) -> str:

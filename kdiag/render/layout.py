@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from itertools import zip_longest
 
 ELLIPSIS = "..."
 LINES_OF_ONE = 3
@@ -160,6 +159,8 @@ def table_blocks(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, indent: str = "", whole: int = 0
 ) -> list[list[str]]:
     """The same table in blocks, so that headings can be put between: the line of the headers, then the lines of each row."""
+    import tabulate  # costs 30 ms, which answers without a table should not pay
+
     cells = [[visible(cell) for cell in row] for row in rows]
     columns = [[header, *(row[index] for row in cells)] for index, header in enumerate(headers)]
     natural = [max(len(cell) for cell in column) for column in columns]
@@ -167,14 +168,15 @@ def table_blocks(
     room = width - len(indent) - 2 * (len(columns) - 1)
     widths = _narrowed(natural, natural[:whole] + words[whole:], room)
     widths = _narrowed(widths, [_NARROWEST_COLUMN] * len(columns), room)
-    wrapped = [[[header] for header in headers]]
-    wrapped += [[_wrap_cell(cell, limit) for cell, limit in zip(row, widths, strict=True)] for row in cells]
-    taken = [max(len(line) for row in wrapped for line in row[index]) for index in range(len(headers))]
-    return [[_joined(line, taken, indent) for line in zip_longest(*row, fillvalue="")] for row in wrapped]
-
-
-def _joined(cells: Sequence[str], widths: Sequence[int], indent: str) -> str:
-    return (indent + "  ".join([cell.ljust(width) for cell, width in zip(cells, widths, strict=True)])).rstrip()
+    wrapped = [["\n".join(_wrap_cell(cell, limit)) for cell, limit in zip(row, widths, strict=True)] for row in cells]
+    # As a row, because tabulate pads headers by two columns.
+    text = tabulate.tabulate([list(headers), *wrapped], tablefmt="plain", disable_numparse=True)
+    lines = [(indent + line).rstrip() for line in text.split("\n")]
+    blocks = []
+    for height in (1, *(max(cell.count("\n") for cell in row) + 1 for row in wrapped)):
+        blocks.append(lines[:height])
+        lines = lines[height:]
+    return blocks
 
 
 def _narrowed(widths: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
@@ -206,5 +208,4 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def _wrap_cell(cell: str, limit: int) -> list[str]:
-    lines = [cell] if len(cell) <= limit else textwrap.wrap(cell, width=limit, break_on_hyphens=False)
-    return [line.strip() for line in lines] or [""]
+    return textwrap.wrap(cell, width=limit, break_on_hyphens=False) or [""]

@@ -20,6 +20,7 @@ HEAVY = (
     "rich",
     "pydantic",
     "pydantic_core",
+    "tabulate",
     "yaml",
     "msgspec",
     "asyncio",
@@ -192,11 +193,13 @@ def test_rules_of_one_mode_need_nothing_of_the_others(iptables_cluster: Path) ->
 
 @pytest.mark.parametrize("arguments", [("preflight",), ("trace", "svc/kube-system/kube-dns"), ("flags",)])
 def test_other_commands_need_no_more_of_the_libraries(iptables_cluster: Path, arguments: tuple[str, ...]) -> None:
+    """But for what lays out a table."""
+    _, for_tables = imported(program="import tabulate")
     _, modules = imported(
         *arguments, "--snapshot", str(iptables_cluster), exit_code=3 if arguments[0] == "preflight" else 0
     )
     assert "kdiag.render.text" in modules
-    assert not modules & {name for name in SNAPSHOT_ONLY if not name.startswith("kdiag.")}
+    assert not (modules & {name for name in SNAPSHOT_ONLY if not name.startswith("kdiag.")}) - for_tables
 
 
 def test_diff_and_explain_need_no_more_of_them_either(tmp_path: Path) -> None:
