@@ -21,7 +21,7 @@ ANYWHERE = UNSPECIFIED
 """Stands for all addresses at which NodePorts are open on a node, as it does for a socket."""
 
 
-class ServiceAddress(Struct, frozen=True, kw_only=True):
+class ServiceAddress(Struct, frozen=True, kw_only=True, gc=False):
     """One address of a Service port. `source_ranges` restrict who may use it; empty means anybody."""
 
     kind: FrontendKind

@@ -25,7 +25,7 @@ from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
 
 
-class Places(Struct, frozen=True):
+class Places(Struct, frozen=True, gc=False):
     """Endpoints: their addresses as numbers, and beside each its port; `at` has both as text (`10.244.1.5:8080`), one a line,
     sorted."""
 
@@ -58,7 +58,7 @@ class Wanted(Struct, frozen=True):
     """Who is sent to the endpoints that Cluster policies use, masqueraded or not: a position, and True for its pods."""
 
 
-class Outlook(Struct, frozen=True):
+class Outlook(Struct, frozen=True, gc=False):
     """One Service port in one family.
 
     `cluster` are the endpoints that Cluster policies use, `local` those that Local ones do (none where no policy of the

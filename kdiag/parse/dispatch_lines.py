@@ -47,7 +47,7 @@ class LineForm(NamedTuple):
     text: bytes
 
 
-class DispatchLine(Struct, frozen=True):
+class DispatchLine(Struct, frozen=True, gc=False):
     """A rule of a dispatch chain: where it stands, its form, and the Services' chains that it names."""
 
     span: Span

@@ -56,7 +56,7 @@ class ChainForm(Struct, frozen=True):
         return lists.pop() if len(lists) == 1 else None
 
 
-class ChainText(Struct, frozen=True):
+class ChainText(Struct, frozen=True, gc=False):
     """One chain: its form, and what was taken out."""
 
     form: ChainForm

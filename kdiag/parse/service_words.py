@@ -16,7 +16,7 @@ ENDPOINT_KIND = b"KUBE-SEP-"
 HASH_LENGTH = 16
 
 
-class Sent(Struct, frozen=True):
+class Sent(Struct, frozen=True, gc=False):
     """Where the chains of some endpoints send packets to, one place a line in their order (`10.244.1.5:8080`), and the form
     of these chains."""
 

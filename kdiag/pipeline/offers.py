@@ -58,7 +58,7 @@ def _with_ports(found: Any) -> AbstractSet[tuple[Any, ...]]:
     return {(address, port) for address in addresses}
 
 
-class Offer(Struct):
+class Offer(Struct, gc=False):
     """A Service port at one of its addresses, or as a NodePort (see `SortedOffers.frontends`)."""
 
     key: Key
@@ -96,7 +96,7 @@ class RulesForm(Struct, frozen=True, cache_hash=True):
     chains: tuple[object, ...]
 
 
-class Shape(Struct, frozen=True):
+class Shape(Struct, frozen=True, gc=False):
     """The form of an offer's rules, with the API's endpoints; `names` are those of the chains."""
 
     form: RulesForm

@@ -95,7 +95,9 @@ def _fields(finding: Finding) -> list[tuple[str, str | None]]:
 
 def _says(message: str, value: str | None) -> bool:
     """True if the message holds the value as words of their own, not as a part of a longer name or address."""
-    return value is not None and re.search(rf"(?<![\w.:/-]){re.escape(value)}(?![\w/-]|[.:][\w:])", message) is not None
+    if value is None or value not in message:  # As most: no pattern is made for it.
+        return False
+    return re.search(rf"(?<![\w.:/-]){re.escape(value)}(?![\w/-]|[.:][\w:])", message) is not None
 
 
 def _headline(finding: Finding, style: Style) -> list[str]:
