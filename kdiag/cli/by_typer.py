@@ -36,9 +36,9 @@ def _declared(command: Command) -> Iterator[inspect.Parameter]:
             yield parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _of_group(group: OptionGroup) -> Iterator[inspect.Parameter]:
+def _of_group(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
-    for name, default in group._field_defaults.items():
+    for name, default in group.defaults().items():
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
 
 

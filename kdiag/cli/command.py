@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from kdiag.cli.declared import OptionGroup
 
 
-class Command(NamedTuple):
+class Command:
     """A command: `function` has the options as annotated parameters, by name alone (see `kdiag.cli.declared`), and
     returns the exit code.
 
@@ -18,16 +18,26 @@ class Command(NamedTuple):
     the function that stand for several options: classes of which each field is one.
     """
 
-    slug: str
-    summary: str
-    details: str
-    function: Callable[..., int]
-    examples: tuple[tuple[str, str], ...] = ()
-    groups: Mapping[str, OptionGroup] = MappingProxyType({})
+    def __init__(
+        self,
+        *,
+        slug: str,
+        summary: str,
+        details: str,
+        function: Callable[..., int],
+        examples: Sequence[tuple[str, str]] = (),
+        groups: Mapping[str, type[OptionGroup]] = MappingProxyType({}),
+    ) -> None:
+        self.slug = slug
+        self.summary = summary
+        self.details = details
+        self.function = function
+        self.examples = examples
+        self.groups = groups
 
     def run(self, values: Mapping[str, Any]) -> int:
         """Calls the function with the values of options and arguments, by name; one that is not there has its default."""
         own = dict(values)
         for name, group in self.groups.items():
-            own[name] = group(**{option: own.pop(option) for option in group._field_defaults if option in own})
+            own[name] = group(**{option: own.pop(option) for option in group.defaults() if option in own})
         return self.function(**own)

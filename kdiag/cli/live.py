@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from kdiag.cli.declared import Option, OptionGroup
 from kdiag.cli.options import DEFAULT_SETTLE_S
@@ -47,7 +47,7 @@ class SudoUse(enum.StrEnum):
     NEVER = "never"
 
 
-class LiveOptions(NamedTuple):
+class LiveOptions(OptionGroup):
     """How to get at a live cluster. Each field is an option; its default stands for not given."""
 
     kubeconfig: Annotated[
@@ -221,7 +221,7 @@ class LiveOptions(NamedTuple):
         """The options that have no meaning for a recorded cluster and were given all the same."""
         return tuple(
             f"--{name.replace('_', '-')}"
-            for name, default in self._field_defaults.items()
+            for name, default in self.defaults().items()
             if name != "settle" and getattr(self, name) != default and not _is_setting(name)
         )
 
@@ -234,7 +234,7 @@ def _is_setting(parameter: str) -> bool:
     return context is not None and context.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT_MAP
 
 
-LIVE: Mapping[str, OptionGroup] = {"live": LiveOptions}
+LIVE: Mapping[str, type[OptionGroup]] = {"live": LiveOptions}
 """The group of options of a command that looks at live clusters (see Command)."""
 
 

@@ -138,5 +138,5 @@ def _may_be_read(path: str) -> bool:
 def _defaults(command: Command) -> Mapping[str, Any]:
     """Of the options and arguments that have one. `inspect.signature` says the same, but to import it takes longer than to
     read the line."""
-    groups = (group._field_defaults for group in command.groups.values())
+    groups = (group.defaults() for group in command.groups.values())
     return ChainMap(command.function.__kwdefaults__ or {}, *groups)

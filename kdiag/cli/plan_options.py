@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from kdiag.cli.declared import Option, OptionGroup
 from kdiag.errors import UsageError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLAN_PANEL = "What is not applied yet"
 
 
-class PlanOptions(NamedTuple):
+class PlanOptions(OptionGroup):
     """Manifests and ranges to judge instead of what is there. Each field is an option; its default stands for not given."""
 
     filename: Annotated[
@@ -63,7 +63,7 @@ class PlanOptions(NamedTuple):
     @property
     def given(self) -> bool:
         """Whether there is a plan at all."""
-        return any(getattr(self, name) for name in self._field_defaults)
+        return any(getattr(self, name) for name in self.defaults())
 
     @property
     def ranges_alone(self) -> bool:
@@ -71,7 +71,7 @@ class PlanOptions(NamedTuple):
         return self.given and not self.filename
 
 
-PLAN: Mapping[str, OptionGroup] = {"plan": PlanOptions}
+PLAN: Mapping[str, type[OptionGroup]] = {"plan": PlanOptions}
 """The group of options of a command that takes what is not applied yet (see Command)."""
 
 

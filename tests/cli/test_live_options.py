@@ -41,10 +41,15 @@ def test_defaults_are_those_of_the_order() -> None:
     assert LiveOptions().retries == DEFAULT_RETRIES
 
 
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match="no such option: ssh_usr"):
+        LiveOptions(**{"ssh_usr": "joe"})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("command", LIVE_COMMANDS)
 def test_every_command_has_them_under_their_headings(command: str) -> None:
     parameters = {item.name: item for item in built_command(command).params}
-    for name in LiveOptions._field_defaults:
+    for name in LiveOptions.defaults():
         assert getattr(parameters[name], "rich_help_panel", "") in (live.CLUSTER_PANEL, live.NODE_PANEL)
     assert getattr(parameters["color"], "rich_help_panel", "") is None
 

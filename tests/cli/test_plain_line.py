@@ -49,7 +49,7 @@ def with_defaults(command: Command, values: Mapping[str, Any]) -> Mapping[str, A
         if item.name not in ("live", "plan")
     }
     for group in command.groups.values():
-        defaults |= group._field_defaults
+        defaults |= group.defaults()
     return {**defaults, **values}
 
 
