@@ -43,7 +43,7 @@ def test_defaults_are_those_of_the_order() -> None:
 
 def test_an_option_that_there_is_not() -> None:
     with pytest.raises(TypeError, match="no such option: ssh_usr"):
-        LiveOptions(**{"ssh_usr": "joe"})  # type: ignore[arg-type]
+        LiveOptions(ssh_usr="joe")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("command", LIVE_COMMANDS)
