@@ -7,44 +7,24 @@ each from its own endpoints.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
-from itertools import chain, product
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import product
 
 from msgspec import Struct
 
 from kdiag.expect.behaviour import ways
 from kdiag.expect.dataplane import NodeContext, detector_of, zones_of
-from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, Candidates, candidates_of
+from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, candidates_of
 from kdiag.expect.frontends import ANYWHERE, ServiceAddress, addresses_of, is_served, node_port_addresses
+from kdiag.expect.places import NOWHERE, Places, overlap, places_in, places_of, some_of
 from kdiag.expect.selection import Selection, select, uses_local_externally, uses_local_internally
 from kdiag.expect.situation import Situation
-from kdiag.model.addresses import Family, Protocol, SocketAddress, address_at, family_of
+from kdiag.model.addresses import Family, Protocol, SocketAddress, family_of
 from kdiag.model.cluster import LOCAL_POLICY, ClusterState, Service, ServicePort
 from kdiag.model.dataplane import FrontendKind, Position, ServicePortKey
 from kdiag.model.endpoints import EndpointSlice
 
-
-class Places(Struct, frozen=True, gc=False):
-    """Endpoints: their addresses as numbers, and beside each its port; `at` has both as text (`10.244.1.5:8080`), one a line,
-    sorted."""
-
-    addresses: tuple[int, ...]
-    ports: tuple[int, ...]
-    at: bytes
-
-    @property
-    def pairs(self) -> set[tuple[int, int]]:
-        """Address and port of each."""
-        return set(zip(self.addresses, self.ports, strict=True))
-
-    @property
-    def listed(self) -> list[bytes]:
-        """What `at` has, one by one."""
-        return self.at.split(b"\n") if self.at else []
-
-
-NOWHERE = Places((), (), b"")
 _NOT_YET = Places((), (), b"")
 
 
@@ -84,7 +64,7 @@ class Outlook(Struct, frozen=True, gc=False):
         has_several = len(self.cluster.addresses) > 1
         found = (wanted.number, self.affinity_s, bool(self.cluster.at), has_several)
         if wanted.tells_local:
-            return (*found, min(len(self.local.addresses), 2), _overlap(self.cluster, self.local))
+            return (*found, min(len(self.local.addresses), 2), overlap(self.cluster, self.local))
         return found
 
 
@@ -150,7 +130,7 @@ class PlainEndpoints:
         asked = (key, family)
         found = self._known.get(asked, _NOT_YET)
         if found is _NOT_YET:
-            found = self._known[asked] = _plain(self._with_port(key, service_port, family), family)
+            found = self._known[asked] = places_in(self._with_port(key, service_port, family), family)
         return found
 
     def near(self, key: ServicePortKey, service_port: ServicePort, family: Family, node: str) -> Places:
@@ -163,7 +143,7 @@ class PlainEndpoints:
             slices = self._with_port(key, service_port, family)
             # A name that is there a thousand times is held once.
             self._nodes[asked] = [name and sys.intern(name) for item, _ in slices for name in item.nodes]
-        return _some(places, [index for index, name in enumerate(self._nodes[asked]) if name == node], family)
+        return some_of(places, [index for index, name in enumerate(self._nodes[asked]) if name == node], family)
 
     def _with_port(
         self, key: ServicePortKey, service_port: ServicePort, family: Family
@@ -271,8 +251,8 @@ class Outlooks:
         if len(selections) != 1:
             return None
         selection = selections.pop()
-        near = _places(selection.local) if wants_local else NOWHERE
-        return _places(selection.cluster), near, selection.has_any, False
+        near = places_of(selection.local) if wants_local else NOWHERE
+        return places_of(selection.cluster), near, selection.has_any, False
 
     def _wants(
         self, service: Service, some: bool, some_near: bool, has_any: bool
@@ -332,69 +312,3 @@ def _wants(
         number = numbers.setdefault(tuple(wanted), len(numbers))
         found[kind, is_local] = Wanted(number, _LOCAL in wanted, frozenset(to_cluster))
     return found
-
-
-def _plain(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
-    """The endpoints of slices with one port each; None if there is more to them."""
-    found: list[Places] = []
-    last: EndpointSlice | None = None
-    for item, port in slices:
-        ready = item.ready
-        listed = (
-            _listed(tuple(ready.numbers), ready.text, port, family) if ready is not None and item is not last else None
-        )
-        if listed is None:
-            return None
-        found.append(listed)
-        last = item
-    if len(found) == 1:  # As most Service ports have.
-        return found[0]
-    addresses = tuple(chain.from_iterable([item.addresses for item in found]))
-    if len(set(addresses)) < len(addresses):
-        return None
-    ports = tuple(chain.from_iterable([item.ports for item in found]))
-    return Places(addresses, ports, b"\n".join(sorted([line for item in found for line in item.listed])))
-
-
-def _listed(addresses: tuple[int, ...], text: str, port: int, family: Family) -> Places | None:
-    """The endpoints of a slice at a port; None if one is there twice. `text` has their addresses, one a line."""
-    if len(set(addresses)) < len(addresses):
-        return None
-    if not addresses:
-        return NOWHERE
-    start, between, end = _around(port, family)
-    lines = (start + text.replace("\n", between) + end).split("\n")
-    lines.sort()
-    return Places(addresses, (port,) * len(addresses), "\n".join(lines).encode())
-
-
-@lru_cache(64)
-def _around(port: int, family: Family) -> tuple[str, str, str]:
-    """What stands in front of addresses in a list of endpoints, between, and behind."""
-    start, end = ("[", f"]:{port}") if family is Family.IPV6 else ("", f":{port}")
-    return start, f"{end}\n{start}", end
-
-
-def _some(places: Places, indexes: list[int], family: Family) -> Places:
-    if not indexes:
-        return NOWHERE
-    addresses = tuple([places.addresses[index] for index in indexes])
-    ports = tuple([places.ports[index] for index in indexes])
-    lines = [SocketAddress(address_at(family, address), port) for address, port in zip(addresses, ports, strict=True)]
-    return Places(addresses, ports, b"\n".join(sorted(str(line).encode() for line in lines)))
-
-
-def _places(candidates: Candidates) -> Places:
-    return Places(
-        tuple(int(item.at.address) for item in candidates),
-        tuple(item.at.port for item in candidates),
-        b"\n".join(sorted(str(item.at).encode() for item in candidates)),
-    )
-
-
-def _overlap(chosen: Places, near: Places) -> tuple[bool, bool, bool]:
-    """Whether some endpoints are in both lists, in the first only, in the second only."""
-    if not near.at:
-        return False, bool(chosen.at), False
-    one, other = set(chosen.listed), set(near.listed)
-    return bool(one & other), bool(one - other), bool(other - one)

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from kdiag.compare.telling import TellingRules
 from kdiag.expect.dataplane import LeftOut, Spot, frontends_of, spot_of, spot_of_frontend
 from kdiag.expect.frontends import ServiceAddress
-from kdiag.expect.outlook import Outlook, Places
+from kdiag.expect.outlook import Outlook
+from kdiag.expect.places import Places
 from kdiag.model.addresses import Address, Family, address_text, family_of
 from kdiag.model.dataplane import Behaviour, Case, ClientSet, DataPlane, Frontend, Position
 from kdiag.parse.iptables_parts import CutDump

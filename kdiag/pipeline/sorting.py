@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from kdiag.expect.outlook import Outlook, Outlooks, Places
+from kdiag.expect.outlook import Outlook, Outlooks
+from kdiag.expect.places import Places
 from kdiag.model.addresses import AddressSet, Family, address_text
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.api_fields import ipv4_numbers
