@@ -12,6 +12,7 @@ from kdiag.cli import completion
 from kdiag.cli.command import Command
 from kdiag.cli.declared import Argument, Option, OptionGroup
 from kdiag.cli.output_type import OutputType
+from kdiag.cli.seconds_type import SecondsType
 
 
 def typer_function(command: Command) -> Callable[..., int]:
@@ -44,10 +45,10 @@ def _of_group(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
 
 def _annotation(annotation: Any) -> Any:
     value_type, declared = get_args(annotation)
-    return Annotated[value_type, _typer_words(declared)]
+    return Annotated[value_type, _typer_words(declared, of_seconds=float in (value_type, *get_args(value_type)))]
 
 
-def _typer_words(declared: Option | Argument) -> Any:
+def _typer_words(declared: Option | Argument, *, of_seconds: bool) -> Any:
     words: Mapping[str, Any] = declared.words
     if declared.complete is not None:
         words = {**words, "autocompletion": getattr(completion, f"complete_{declared.complete}")}
@@ -55,4 +56,6 @@ def _typer_words(declared: Option | Argument) -> Any:
         return typer.Argument(**words)
     if declared.formats is not None:
         words = {**words, "click_type": OutputType(declared.formats)}
+    if of_seconds:
+        words = {**words, "click_type": SecondsType(min=declared.words["min"], max=declared.words["max"])}
     return typer.Option(*declared.names, **words)

@@ -15,6 +15,8 @@ from kdiag.cli.commands import all_commands
 from kdiag.errors import KdiagError
 from tests.cli.conftest import Kdiag
 
+TOO_LONG = " is not a number of seconds up to 1000000000"
+
 
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
@@ -32,6 +34,11 @@ from tests.cli.conftest import Kdiag
         ),
         (["preflight", "a", "b"], "got unexpected extra argument (b)", "see 'kdiag preflight --help'"),
         (["preflight", "--settle", "-1"], "invalid value for '--settle': -1.0 is not in the range x>=0", None),
+        *(
+            (["preflight", "--demo", "--settle", text], f"invalid value for '--settle': {text}{TOO_LONG}", None)
+            for text in ("nan", "inf", "1e+300")
+        ),
+        (["watch", "--interval", "nan"], f"invalid value for '--interval': nan{TOO_LONG}", None),
         (["--nonsense"], "there is no option --nonsense", "see 'kdiag --help'"),
         (["-v", "preflight"], "there is no option -v", "it belongs behind the command, as in 'kdiag preflight -v'"),
         (["preflight", "\x1b[2J", "--snapshot"], "option '--snapshot' requires an argument", None),
