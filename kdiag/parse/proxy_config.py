@@ -65,13 +65,17 @@ def cluster_config_map(cluster: ClusterState) -> tuple[ProxyConfig | None, tuple
 
 
 def proxy_configs_of_node(
-    node_name: str, probes: Mapping[str, Recording], host: HostFacts, cluster: ClusterState
+    node_name: str,
+    probes: Mapping[str, Recording],
+    host: HostFacts,
+    cluster: ClusterState,
+    stated: ProxyConfig | None = None,
 ) -> tuple[tuple[ProxyConfig, ...], tuple[Gap, ...]]:
     """All readings of the configuration that one node's kube-proxy has, best first, and what could not be read.
 
     The order: its own /configz; its command line (of the process, else of its pod, else k3s' or RKE2's); the
     configuration file on the node; the ConfigMap. A kube-proxy that is seen to run without `--config` reads neither
-    file nor ConfigMap, so these are then left out.
+    file nor ConfigMap, so these are then left out. `stated` is what the ConfigMap says, if somebody looked already.
     """
     configs: list[ProxyConfig | None] = []
     gaps: list[Gap] = []
@@ -92,7 +96,7 @@ def proxy_configs_of_node(
         for probe in _FILE_PROBES:
             if probe in probes:
                 attempt(parse_config_yaml, probes[probe])
-        configs.append(cluster_config_map(cluster)[0])
+        configs.append(stated or cluster_config_map(cluster)[0])
     return tuple(config for config in configs if config is not None), tuple(gaps)
 
 
@@ -148,7 +152,9 @@ def _with_cluster_cidr(command: ComponentCommand, cluster: ClusterState) -> Comp
 def proxy_pod(node_name: str, cluster: ClusterState) -> Pod | None:
     """The kube-proxy pod bound to a node: a running one before any other, then by name."""
     pods = [pod for pod in cluster.pods_by_node.get(node_name, ()) if is_proxy_pod(pod)]
-    return min(pods, key=lambda pod: (pod.phase != "Running", pod.meta.deleted_at is not None, pod.key), default=None)
+    if not pods:  # as where pods were not asked for
+        return None
+    return min(pods, key=lambda pod: (pod.phase != "Running", pod.meta.deleted_at is not None, pod.key))
 
 
 def is_proxy_pod(pod: Pod) -> bool:
@@ -210,24 +216,30 @@ def _majority(configs: Sequence[ProxyConfig]) -> ProxyConfig | None:
     if not configs:
         return None
     values: dict[str, Any] = {"source": f"what most of {len(configs)} nodes run with"}
-    modes = [(config.mode, config.mode_text) for config in configs if config.mode_text is not None]
+    # Of most nodes nothing is known but the ConfigMap, which is one object.
+    times = Counter(map(id, configs))
+    distinct = [(config, times[key]) for key, config in {id(config): config for config in configs}.items()]
+    modes = [((config.mode, config.mode_text), nodes) for config, nodes in distinct if config.mode_text is not None]
     if modes:
         values["mode"], values["mode_text"] = _most_common(modes)
     for name in ProxyConfig.__struct_fields__:
         if name in _PER_NODE_FIELDS or name in ("mode", "mode_text"):
             continue
         if name == "feature_gates":
-            chosen = _most_common([tuple(sorted(config.feature_gates.items())) for config in configs])
+            chosen = _most_common([(tuple(sorted(config.feature_gates.items())), nodes) for config, nodes in distinct])
             values[name] = dict(chosen)
             continue
-        said = [value for value in (getattr(config, name) for config in configs) if value is not None]
+        said = [(value, nodes) for config, nodes in distinct if (value := getattr(config, name)) is not None]
         if said:
             values[name] = _most_common(said)
     return ProxyConfig(**values)
 
 
-def _most_common(values: Sequence[Any]) -> Any:
-    counts = Counter(values)
+def _most_common(values: Iterable[tuple[Any, int]]) -> Any:
+    """Of values, each with how many nodes have it, that of most nodes."""
+    counts: Counter[Any] = Counter()
+    for value, nodes in values:
+        counts[value] += nodes
     return min(counts, key=lambda value: (-counts[value], repr(value)))
 
 

@@ -85,7 +85,8 @@ def build_view(
         without_nodes, reason = True, reason if without_nodes else "when the cluster was read"
     before, cluster, gaps_found, asked_about = _readings(snapshot, only)
     gaps: list[Gap] = [*snapshot.gaps, *gaps_found]
-    gaps += cluster_config_map(cluster)[1]
+    stated, config_map_gaps = cluster_config_map(cluster)
+    gaps += config_map_gaps
 
     known = sorted({*cluster.node_by_name, *snapshot.nodes})
     recorded = {} if without_nodes else {name: snapshot.nodes[name] for name in known if name in snapshot.nodes}
@@ -94,7 +95,7 @@ def build_view(
     for name in known:
         probes = recorded.get(name, {})
         hosts[name], host_gaps = parse_host(probes, node=name)
-        configs[name], config_gaps = proxy_configs_of_node(name, probes, hosts[name], cluster)
+        configs[name], config_gaps = proxy_configs_of_node(name, probes, hosts[name], cluster, stated)
         gaps += (*host_gaps, *config_gaps)
     effective = {name: effective_config(found) for name, found in configs.items()}
     cluster_config = cluster_proxy_config(cluster, effective)
