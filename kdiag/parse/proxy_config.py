@@ -65,17 +65,13 @@ def cluster_config_map(cluster: ClusterState) -> tuple[ProxyConfig | None, tuple
 
 
 def proxy_configs_of_node(
-    node_name: str,
-    probes: Mapping[str, Recording],
-    host: HostFacts,
-    cluster: ClusterState,
-    stated: ProxyConfig | None = None,
+    node_name: str, probes: Mapping[str, Recording], host: HostFacts, cluster: ClusterState
 ) -> tuple[tuple[ProxyConfig, ...], tuple[Gap, ...]]:
     """All readings of the configuration that one node's kube-proxy has, best first, and what could not be read.
 
     The order: its own /configz; its command line (of the process, else of its pod, else k3s' or RKE2's); the
     configuration file on the node; the ConfigMap. A kube-proxy that is seen to run without `--config` reads neither
-    file nor ConfigMap, so these are then left out. `stated` is what the ConfigMap says, if somebody looked already.
+    file nor ConfigMap, so these are then left out.
     """
     configs: list[ProxyConfig | None] = []
     gaps: list[Gap] = []
@@ -96,7 +92,7 @@ def proxy_configs_of_node(
         for probe in _FILE_PROBES:
             if probe in probes:
                 attempt(parse_config_yaml, probes[probe])
-        configs.append(stated or cluster_config_map(cluster)[0])
+        configs.append(cluster_config_map(cluster)[0])
     return tuple(config for config in configs if config is not None), tuple(gaps)
 
 
@@ -152,9 +148,7 @@ def _with_cluster_cidr(command: ComponentCommand, cluster: ClusterState) -> Comp
 def proxy_pod(node_name: str, cluster: ClusterState) -> Pod | None:
     """The kube-proxy pod bound to a node: a running one before any other, then by name."""
     pods = [pod for pod in cluster.pods_by_node.get(node_name, ()) if is_proxy_pod(pod)]
-    if not pods:  # as where pods were not asked for
-        return None
-    return min(pods, key=lambda pod: (pod.phase != "Running", pod.meta.deleted_at is not None, pod.key))
+    return min(pods, key=lambda pod: (pod.phase != "Running", pod.meta.deleted_at is not None, pod.key), default=None)
 
 
 def is_proxy_pod(pod: Pod) -> bool:

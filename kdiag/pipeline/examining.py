@@ -93,12 +93,7 @@ def examiner(given: ToExamine) -> Callable[[str], NodeResult]:
 
         alike = AlikeNodes()
     two_readings = before is not cluster
-    since = {
-        name: followed_until(read_at(hosts[name], given.snapshot.taken_at, two_readings=two_readings), given.settle_s)
-        for name in given.nodes
-    }
-    first_moment = min((moment for moment in since.values() if moment is not None), default=None)
-    changes = last_changes(cluster, first_moment) if first_moment is not None else {}
+    changes = last_changes(cluster)
     moved = moved_between(before, cluster)
     # Where few Services are asked about, nothing is told without a walk.
     unlike = may_differ(before, cluster) if not in_part else frozenset()
@@ -106,7 +101,8 @@ def examiner(given: ToExamine) -> Callable[[str], NodeResult]:
 
     def examine(name: str) -> NodeResult:
         # What is read here is let go before the next node's is read.
-        young = young_among(changes, since[name])
+        moment = read_at(hosts[name], given.snapshot.taken_at, two_readings=two_readings)
+        young = young_among(changes, followed_until(moment, given.settle_s))
         if not two_readings and len(young) * 2 > len(cluster.services):
             # A cluster of which most is young was built or restored just before, and read when that was done.
             young = frozenset()

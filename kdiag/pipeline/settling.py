@@ -9,7 +9,7 @@ from functools import lru_cache
 from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.host import HostFacts
-from kdiag.model.objects import Metadata, ObjectKey
+from kdiag.model.objects import ObjectKey
 from kdiag.parse.host import parse_go_time
 
 CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -43,29 +43,22 @@ def followed_until(read_at: datetime | None, settle_s: float) -> datetime | None
         return datetime.min.replace(tzinfo=UTC)
 
 
-def last_changes(cluster: ClusterState, since: datetime) -> dict[ObjectKey, datetime]:
-    """When each Service, or one of its slices, changed last, of those that did after a moment.
+def last_changes(cluster: ClusterState) -> dict[ObjectKey, datetime]:
+    """When each Service, or one of its slices, changed last.
 
     The endpoint slice controller notes on each slice when the change happened that it followed last (RFC 3339), and the
     API server who changed an object when.
     """
-    metas = [(item.key, item.meta) for item in cluster.services if _may_have_changed(item.meta, since)]
-    metas += [
-        (item.service, item.meta) for item in cluster.slices if item.service and _may_have_changed(item.meta, since)
-    ]
     found: dict[ObjectKey, datetime] = {}
+    metas = [(service.key, service.meta) for service in cluster.services]
+    metas += [(item.service, item.meta) for item in cluster.slices if item.service is not None]
     for key, meta in metas:
         told = meta.annotations.get(CHANGED_AT)
+        latest = found.get(key)
         for at in (meta.created_at, meta.updated_at, None if told is None else _moment(told)):
-            if at is not None and at > found.get(key, since):
-                found[key] = at
+            if at is not None and (latest is None or at > latest):
+                found[key] = latest = at
     return found
-
-
-def _may_have_changed(meta: Metadata, since: datetime) -> bool:
-    """False for an object that nothing shows to have changed after a moment, as most in a large cluster."""
-    created, updated = meta.created_at, meta.updated_at
-    return bool((created and created > since) or (updated and updated > since) or CHANGED_AT in meta.annotations)
 
 
 @lru_cache(4096)
@@ -134,5 +127,4 @@ def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> boo
 
 def young_services(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
     """The young Services of one reading of the API; none without a time of reading."""
-    since = followed_until(read_at, settle_s)
-    return frozenset() if since is None else frozenset(last_changes(cluster, since))
+    return young_among(last_changes(cluster), followed_until(read_at, settle_s))

@@ -85,8 +85,7 @@ def build_view(
         without_nodes, reason = True, reason if without_nodes else "when the cluster was read"
     before, cluster, gaps_found, asked_about = _readings(snapshot, only)
     gaps: list[Gap] = [*snapshot.gaps, *gaps_found]
-    stated, config_map_gaps = cluster_config_map(cluster)
-    gaps += config_map_gaps
+    gaps += cluster_config_map(cluster)[1]
 
     known = sorted({*cluster.node_by_name, *snapshot.nodes})
     recorded = {} if without_nodes else {name: snapshot.nodes[name] for name in known if name in snapshot.nodes}
@@ -95,7 +94,7 @@ def build_view(
     for name in known:
         probes = recorded.get(name, {})
         hosts[name], host_gaps = parse_host(probes, node=name)
-        configs[name], config_gaps = proxy_configs_of_node(name, probes, hosts[name], cluster, stated)
+        configs[name], config_gaps = proxy_configs_of_node(name, probes, hosts[name], cluster)
         gaps += (*host_gaps, *config_gaps)
     effective = {name: effective_config(found) for name, found in configs.items()}
     cluster_config = cluster_proxy_config(cluster, effective)
