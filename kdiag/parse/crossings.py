@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -23,6 +23,13 @@ class Crossings(Struct, frozen=True):
         return Crossings(self.met.union(*met), self.refused.union(*refused))
 
 
+def with_node_ports(keys: Iterable[Key], node_ports: Collection[tuple[bytes, bytes]]) -> set[Key]:
+    """Those of some keys that have an address, and the protocol and port of a NodePort; and the keys of these NodePorts."""
+    ports = {port for _, port in node_ports}  # asked first: few keys have one of these
+    met = {key for key in keys if key[2] in ports and key[0] and key[1:] in node_ports}
+    return met | {(b"", *key[1:]) for key in met}
+
+
 def crossings(
     dispatch: Mapping[Key, object], refusing: Collection[Key], endpoints: EndpointForms | None, *, by_address: bool
 ) -> Crossings:
@@ -31,9 +38,7 @@ def crossings(
     whatever their port if an address alone may decide.
     """
     node_ports = {key[1:] for key in dispatch if not key[0]}
-    numbers = {port for _, port in node_ports}
-    met = {key for key in dispatch if key[2] in numbers and key[0] and key[1:] in node_ports}
-    met |= {(b"", *key[1:]) for key in met}
+    met = with_node_ports(dispatch, node_ports)
     if not refusing or endpoints is None:
         return Crossings(frozenset(met))
     if endpoints.odd:

@@ -52,7 +52,7 @@ class Kind(Struct, frozen=True, cache_hash=True):
 
 
 def _with_ports(found: Any) -> AbstractSet[tuple[Any, ...]]:
-    """The classes of some endpoints (`Sorter.classes_of`), one by one."""
+    """The classes of some endpoints (`Sorter._classes_of`), one by one."""
     if isinstance(found, frozenset):
         return found
     addresses, port = found or ((), None)

@@ -16,6 +16,7 @@ from kdiag.expect.places import Places
 from kdiag.model.addresses import AddressSet, Family, address_text
 from kdiag.model.objects import ObjectKey
 from kdiag.parse.api_fields import ipv4_numbers
+from kdiag.parse.crossings import with_node_ports
 from kdiag.parse.iptables_forms import ChainText
 from kdiag.parse.iptables_parts import CutDump
 from kdiag.parse.service_words import Key, Sent
@@ -139,20 +140,12 @@ class Sorter:
         with the port of a NodePort, with that."""
         stray = {key[0] for key in unexplained if key[0]}
         node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
-        numbers = {port for _, port in node_ports}
         addresses, ports = self.distinctions.named, self.distinctions.named_ports
-        at_node_ports = [
-            offer.key
-            for offer in offers
-            if offer.key[2] in numbers and offer.spot[0] is not None and offer.key[1:] in node_ports
-        ]
-        for key in at_node_ports:
-            self.met |= {key, (b"", *key[1:])}
+        self.met |= with_node_ports([offer.key for offer in offers], node_ports)
         self.met.update([offer.key for offer in offers if offer.key[0] in stray or offer.spot[0] in addresses])
         self.met.update([offer.key for offer in offers if offer.spot[0] is None and offer.spot[2] in ports])
         if first is not None:
-            for key in first.keys_with(node_ports):
-                self.met |= {key, (b"", *key[1:])}
+            self.met |= with_node_ports(first.keys_with(node_ports), node_ports)
             self.met.update(first.keys_at(stray, addresses))
             self.met.update(first.node_ports(ports))
 
@@ -172,8 +165,7 @@ class Sorter:
         if form is None or (self.refused and self._is_refused(item)):
             return None
         distinctions, protocol = self.distinctions, item.protocol
-        near = self._classes_of(item.local, protocol) if item.local.at else ()
-        cluster = self._classes_of(item.cluster, protocol) if item.cluster.at else ()
+        cluster, near = self._classes_of(item.cluster, protocol), self._classes_of(item.local, protocol)
         parts = (first.kind, at, alike, form, protocol, (distinctions.of_port(first.port), cluster, near))
         return self._kinds.get(parts) or self._kinds.setdefault(parts, Kind(parts))
 
@@ -306,7 +298,9 @@ class Sorter:
 
     def _classes_of(self, places: Places, protocol: bytes) -> object:
         """What rules and routes can tell of the endpoints: the classes of their addresses and ports; of their addresses, and
-        of the port, if all have one."""
+        of the port, if all have one; nothing without endpoints."""
+        if not places.at:
+            return ()
         distinctions = self.distinctions
         marked = self.marked.get(protocol)
         if marked is not None and not marked.isdisjoint(places.listed):
