@@ -26,8 +26,11 @@ _NAMES = {
 
 
 def completion_tables(root: click.Group) -> Mapping[str, Mapping[str, Any]]:
-    """Every command with its options and arguments, and under ROOT what there is before a command; `type` says what a value is, `values` are the words to choose from, what to look up (see _NAMES), `files`, `any`
-    for a value that nobody can guess, and None for an option without a value."""
+    """Every command with its options and arguments, and under ROOT what there is before a command.
+
+    `type` says what a value is, `values` are the words to choose from, what to look up (see _NAMES), `files`, `any` for a
+    value that nobody can guess, and None for an option without a value.
+    """
     context = click.Context(root, info_name=root.name, help_option_names=["-h", "--help"])
     tables: dict[str, Mapping[str, Any]] = {}
     commands = {}

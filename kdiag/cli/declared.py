@@ -12,7 +12,7 @@ from typing import Any, dataclass_transform
 
 class Option:
     """An option. `complete` says what is offered after TAB (`nodes` for `kdiag.cli.completion.complete_nodes`), `formats`
-    what `-o` may name."""
+    what `-o` may name. A value that is a float is a number of seconds (`kdiag.cli.seconds_type`)."""
 
     def __init__(
         self,
@@ -55,10 +55,11 @@ class OptionGroup:
     """
 
     def __init__(self, **given: Any) -> None:
-        unknown = given.keys() - self.defaults()
+        defaults = self.defaults()
+        unknown = given.keys() - defaults
         if unknown:
             raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
-        self.__dict__.update(self.defaults() | given)
+        self.__dict__.update(defaults | given)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
