@@ -152,7 +152,7 @@ class PlainEndpoints:
         name, protocol = service_port.name, service_port.protocol
         found = []
         for item in self.cluster.slices_by_service.get(key.service, ()):
-            if item.family is family and IGNORED_LABELS.isdisjoint(item.meta.labels):
+            if item.address_type == family and IGNORED_LABELS.isdisjoint(item.meta.labels):
                 for port in item.ports:
                     if port.name == name and port.protocol is protocol and port.port is not None:
                         found.append((item, port.port))
@@ -183,6 +183,7 @@ class Outlooks:
             family, context.networks[family], context.host, context.config, self._rules
         )
         """The addresses at which NodePorts are open on the node."""
+        self._node_ports = (ANYWHERE[family],) if self.node_ports_at else ()
         reads_slices = self._rules.version > (1, 18) or "endpoints" not in cluster.seen
         self._reads = endpoints and reads_slices
         self._shared = plain.shared(context, family, reads_slices=self._reads, node_ports=bool(self.node_ports_at))
@@ -210,13 +211,13 @@ class Outlooks:
 
     def _of(self, service: Service, service_port: ServicePort, key: ServicePortKey) -> Outlook | None:
         """The outlook of a Service port; None if it is not offered."""
-        node_ports_at = (ANYWHERE[self._family],) if self.node_ports_at else ()
-        targets = addresses_of(service, service_port, self._family, self._rules, node_ports_at)
+        targets = addresses_of(service, service_port, self._family, self._rules, self._node_ports)
         if not targets:
             return None
+        is_local = service.internal_policy is LOCAL_POLICY or service.external_policy is LOCAL_POLICY
         found = None
         if self._reads and not service.source_ranges:
-            found = self._selected(service, service_port, key)
+            found = self._selected(service, service_port, key, is_local=is_local)
         chosen, near, has_any, is_plain = found or (NOWHERE, NOWHERE, False, False)
         outlook = Outlook(
             service_port=key,
@@ -226,20 +227,22 @@ class Outlooks:
             local=near,
             affinity_s=service.affinity_s,
             wants=self._wants(service, bool(chosen.at), bool(near.at), has_any) if found is not None else None,
-            everywhere=is_plain and LOCAL_POLICY not in (service.internal_policy, service.external_policy),
+            everywhere=is_plain and not is_local,
         )
         if outlook.everywhere:
             self._shared.outlooks[key] = outlook
         return outlook
 
     def _selected(
-        self, service: Service, service_port: ServicePort, key: ServicePortKey
+        self, service: Service, service_port: ServicePort, key: ServicePortKey, *, is_local: bool
     ) -> tuple[Places, Places, bool, bool] | None:
         """The endpoints for Cluster and for Local policies, whether any is usable, and whether they are the same on all nodes
-        but for where they are; None if there are several answers."""
-        rules, family, node_name = self._rules, self._family, self._context.node_name
+        but for where they are; None if there are several answers. `is_local` tells whether a policy is Local."""
+        family = self._family
         known = self._plain.of(key, service_port, family)
-        is_local = LOCAL_POLICY in (service.internal_policy, service.external_policy)
+        if known is not None and not is_local:
+            return known, NOWHERE, bool(known.at), True
+        rules, node_name = self._rules, self._context.node_name
         inside = is_local and uses_local_internally(service, rules)
         wants_local = inside or (is_local and uses_local_externally(service, rules.version))
         if known is not None and not (inside and rules.version <= (1, 23)):

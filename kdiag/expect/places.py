@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from kdiag.expect.endpoints import Candidates
 from kdiag.model.addresses import Family, SocketAddress, address_at
-from kdiag.model.endpoints import EndpointSlice
+from kdiag.model.endpoints import EndpointSlice, ReadyEndpoints
 
 
 class Places(Struct, frozen=True, gc=False):
@@ -35,21 +35,19 @@ class Places(Struct, frozen=True, gc=False):
 NOWHERE = Places((), (), b"")
 
 
-def places_in(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Places | None:
+def places_in(slices: Sequence[tuple[EndpointSlice, int]], family: Family) -> Places | None:
     """The endpoints of slices with one port each; None if there is more to them."""
     found: list[Places] = []
     last: EndpointSlice | None = None
     for item, port in slices:
-        ready = item.ready
-        listed = (
-            _listed(tuple(ready.numbers), ready.text, port, family) if ready is not None and item is not last else None
-        )
+        ready = item.ready if item is not last else None
+        listed = _listed(ready, port, family) if ready is not None else None
         if listed is None:
             return None
+        if len(slices) == 1:  # As most Service ports have.
+            return listed
         found.append(listed)
         last = item
-    if len(found) == 1:  # As most Service ports have.
-        return found[0]
     addresses = tuple(chain.from_iterable([item.addresses for item in found]))
     if len(set(addresses)) < len(addresses):
         return None
@@ -57,16 +55,18 @@ def places_in(slices: Iterable[tuple[EndpointSlice, int]], family: Family) -> Pl
     return Places(addresses, ports, b"\n".join(sorted([line for item in found for line in item.listed])))
 
 
-def _listed(addresses: tuple[int, ...], text: str, port: int, family: Family) -> Places | None:
-    """The endpoints of a slice at a port; None if one is there twice. `text` has their addresses, one a line."""
-    if len(set(addresses)) < len(addresses):
+def _listed(ready: ReadyEndpoints, port: int, family: Family) -> Places | None:
+    """The endpoints of a slice at a port; None if one is there twice."""
+    addresses = tuple(ready.numbers)
+    count = len(addresses)
+    if len(set(addresses)) < count:
         return None
-    if not addresses:
+    if not count:
         return NOWHERE
     start, between, end = _around(port, family)
-    lines = (start + text.replace("\n", between) + end).split("\n")
+    lines = (start + ready.text.replace("\n", between) + end).split("\n")
     lines.sort()
-    return Places(addresses, (port,) * len(addresses), "\n".join(lines).encode())
+    return Places(addresses, (port,) * count, "\n".join(lines).encode())
 
 
 @lru_cache(64)

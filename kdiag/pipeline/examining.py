@@ -25,13 +25,12 @@ from kdiag.pipeline.nodes import NodeInput, NodeResult, examine_node
 from kdiag.pipeline.proxy_wanted import asks_rules
 from kdiag.pipeline.rounds import LaterRound
 from kdiag.pipeline.settling import (
+    changes_since,
     followed_until,
-    last_changes,
     may_differ,
     moved_between,
     read_at,
     services_may_have_passed,
-    young_among,
 )
 from kdiag.planes.detection import config_from_rules
 from kdiag.planes.interface import NodeEvidence
@@ -93,7 +92,11 @@ def examiner(given: ToExamine) -> Callable[[str], NodeResult]:
 
         alike = AlikeNodes()
     two_readings = before is not cluster
-    changes = last_changes(cluster)
+    followed = {
+        name: followed_until(read_at(hosts[name], given.snapshot.taken_at, two_readings=two_readings), given.settle_s)
+        for name in given.nodes
+    }
+    changes = changes_since(cluster, min([moment for moment in followed.values() if moment is not None], default=None))
     moved = moved_between(before, cluster)
     # Where few Services are asked about, nothing is told without a walk.
     unlike = may_differ(before, cluster) if not in_part else frozenset()
@@ -101,8 +104,8 @@ def examiner(given: ToExamine) -> Callable[[str], NodeResult]:
 
     def examine(name: str) -> NodeResult:
         # What is read here is let go before the next node's is read.
-        moment = read_at(hosts[name], given.snapshot.taken_at, two_readings=two_readings)
-        young = young_among(changes, followed_until(moment, given.settle_s))
+        since = followed[name]
+        young = frozenset([key for key, at in changes.items() if since is not None and at > since])
         if not two_readings and len(young) * 2 > len(cluster.services):
             # A cluster of which most is young was built or restored just before, and read when that was done.
             young = frozenset()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -43,21 +42,23 @@ def followed_until(read_at: datetime | None, settle_s: float) -> datetime | None
         return datetime.min.replace(tzinfo=UTC)
 
 
-def last_changes(cluster: ClusterState) -> dict[ObjectKey, datetime]:
-    """When each Service, or one of its slices, changed last.
+def changes_since(cluster: ClusterState, since: datetime | None) -> dict[ObjectKey, datetime]:
+    """When each Service changed last that did, or one of its slices, after a moment (None: there is none that matters).
 
     The endpoint slice controller notes on each slice when the change happened that it followed last (RFC 3339), and the
     API server who changed an object when.
     """
     found: dict[ObjectKey, datetime] = {}
-    metas = [(service.key, service.meta) for service in cluster.services]
-    metas += [(item.service, item.meta) for item in cluster.slices if item.service is not None]
-    for key, meta in metas:
+    if since is None:
+        return found
+    for item in (*cluster.services, *cluster.slices):
+        meta = item.meta
         told = meta.annotations.get(CHANGED_AT)
-        latest = found.get(key)
         for at in (meta.created_at, meta.updated_at, None if told is None else _moment(told)):
-            if at is not None and (latest is None or at > latest):
-                found[key] = latest = at
+            if at is not None and at > since:
+                key = item.service if isinstance(item, EndpointSlice) else item.key
+                if key is not None:
+                    found[key] = max(at, found.get(key, at))
     return found
 
 
@@ -65,11 +66,6 @@ def last_changes(cluster: ClusterState) -> dict[ObjectKey, datetime]:
 def _moment(text: str) -> datetime | None:
     """Thousands of slices follow one change."""
     return parse_go_time(text)
-
-
-def young_among(changes: Mapping[ObjectKey, datetime], since: datetime | None) -> frozenset[ObjectKey]:
-    """Services that changed after a moment (None: there is none that matters)."""
-    return frozenset() if since is None else frozenset(key for key, at in changes.items() if at > since)
 
 
 def moved_between(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey]:
@@ -127,4 +123,4 @@ def services_may_have_passed(before: ClusterState, cluster: ClusterState) -> boo
 
 def young_services(cluster: ClusterState, read_at: datetime | None, settle_s: float) -> frozenset[ObjectKey]:
     """The young Services of one reading of the API; none without a time of reading."""
-    return young_among(last_changes(cluster), followed_until(read_at, settle_s))
+    return frozenset(changes_since(cluster, followed_until(read_at, settle_s)))

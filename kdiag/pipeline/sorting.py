@@ -37,7 +37,7 @@ class Sorter:
     """
 
     def __init__(self, cut: Cut, distinctions: Distinctions, local: AddressSet, first: FirstNode | None = None) -> None:
-        self.cut = cut
+        self.cut, self.dispatch = cut, cut.dispatch
         self.distinctions = distinctions
         self.family = distinctions.family
         self.marked, self.text_of = cut.marked, cut.text_of
@@ -74,7 +74,7 @@ class Sorter:
             offers += first.others
             found.claims.update(first.claims)  # Before others: to fill an empty one takes a fourth of the time.
         found.claims.update(claimed)
-        found.stray = self.cut.dispatch.keys() - found.claims.keys()
+        found.stray = self.dispatch.keys() - found.claims.keys()
         self._meet(offers, found.stray, first)
         if first is not None:
             offers += self._take_over(found, first)
@@ -83,14 +83,19 @@ class Sorter:
             self._sort_few(found, offers, only)
             return
         taken_over = {kind: len(ofkind) for kind, ofkind in found.kinds.items()}
+        contested = {key for key, claims in found.claims.items() if claims > 1}
         for offer in offers:
             service = offer.item.service_port.service
-            usual = found.claims[offer.key] == 1 and service not in alone
+            usual = offer.key not in contested and service not in alone
             kind = self.kind(offer) if usual else None
-            outdated = self._outdated(offer) if usual and kind is None and service not in moving else None
             if kind is not None:
-                found.kinds.setdefault(kind, []).append(offer)
-            elif outdated is not None:
+                if kind in found.kinds:
+                    found.kinds[kind].append(offer)
+                else:
+                    found.kinds[kind] = [offer]
+                continue
+            outdated = self._outdated(offer) if usual and service not in moving else None
+            if outdated is not None:
                 found.outdated.setdefault(outdated[0], []).append(outdated[1])
             else:
                 found.apart.append(offer)
@@ -114,7 +119,7 @@ class Sorter:
         for offer in offers:
             asked = offer.item.service_port.service in only or offer.key in self.met
             # One for each table or map: that nothing is in it would be a fault.
-            forms = {line.form[0] for line in self.cut.dispatch.get(offer.key, ())}
+            forms = {line.form[0] for line in self.dispatch.get(offer.key, ())}
             asked = asked or not forms <= shown
             if asked:
                 shown |= forms
@@ -139,7 +144,7 @@ class Sorter:
         rule names that is no Service's, those at an address of which something is there that no Service explains, and those
         with the port of a NodePort, with that."""
         stray = {key[0] for key in unexplained if key[0]}
-        node_ports = {key[1:] for key in self.cut.dispatch if not key[0]}
+        node_ports = {key[1:] for key in self.dispatch if not key[0]}
         addresses, ports = self.distinctions.named, self.distinctions.named_ports
         self.met |= with_node_ports([offer.key for offer in offers], node_ports)
         self.met.update([offer.key for offer in offers if offer.key[0] in stray or offer.spot[0] in addresses])
@@ -151,9 +156,10 @@ class Sorter:
 
     def kind(self, offer: Offer) -> Kind | None:
         """What an offer has in common with its twins; None if it has to be judged by itself."""
-        known = self.known.get(offer.key) if offer.key not in self.differing else None
-        if known is not None and is_same(known[0], offer):
-            return known[1]
+        if self.known and offer.key not in self.differing:
+            known = self.known.get(offer.key)
+            if known is not None and is_same(known[0], offer):
+                return known[1]
         if offer.key in self.met:
             return None
         item, first = offer.item, offer.targets[0]
@@ -235,20 +241,22 @@ class Sorter:
     def _usual_form(self, offer: Offer) -> tuple[RulesForm, tuple[bytes, ...]] | None:
         """The form of an offer's rules if they are as most are, and the names of the chains; None if they are not: one line, and
         one chain with the endpoints for Cluster policies, where none is Local."""
-        item, found = offer.item, self.cut.dispatch.get(offer.key, ())
-        if len(found) != 1 or len(found[0].links) != 1 or len(offer.keys) != 1:
+        item, key = offer.item, offer.key
+        found = self.dispatch.get(key, ())
+        if len(found) != 1 or len(found[0].links) != 1:
             return None
         (line,) = found
         text = self.text_of(line.links[0])
-        if text is None or text.links or text.keys != offer.keys or not text.form.regular:
+        if text is None or text.links or text.keys != (key,) or not text.form.regular:
             return None
         sent, wanted = text.sent, item.cluster.at
         if sent is None or not wanted or item.local.at or sent.places != wanted or sent.protocol != item.protocol:
             return None
-        asked = (line.form, text.kind, text.form.number, sent.form)
+        mine = offer.keys.index(key)
+        asked = (line.form, text.kind, text.form.number, sent.form, mine)
         form = self._usual.get(asked)
         if form is None:
-            chain = (text.kind, text.form.number, (), (0,), (sent.form, True, False))
+            chain = (text.kind, text.form.number, (), (mine,), (sent.form, True, False))
             form = self._usual[asked] = RulesForm(((line.form, (0,)),), (chain,))
         return form, line.links
 
@@ -263,14 +271,14 @@ class Sorter:
         item, key = offer.item, offer.key
         if item.cluster is not known.cluster or item.local is not known.local:
             return False
-        lines, others = self.cut.dispatch.get(key, ()), like.dispatch.get(key, ())
+        lines, others = self.dispatch.get(key, ()), like.dispatch.get(key, ())
         if [(line.form, line.links) for line in lines] != [(line.form, line.links) for line in others]:
             return False
         return self.changed.isdisjoint(known.names)
 
     def _lines(self, offer: Offer) -> tuple[tuple[object, ...], dict[bytes, int]]:
         """The form of the lines for an offer's address, and the chains that they name, numbered."""
-        found = self.cut.dispatch.get(offer.key, ())
+        found = self.dispatch.get(offer.key, ())
         numbers: dict[bytes, int] = {}
         lines = [(line.form, tuple([numbers.setdefault(name, len(numbers)) for name in line.links])) for line in found]
         return tuple(lines), numbers
@@ -302,7 +310,7 @@ class Sorter:
         if not places.at:
             return ()
         distinctions = self.distinctions
-        marked = self.marked.get(protocol)
+        marked = self.marked.get(protocol) if self.marked else None
         if marked is not None and not marked.isdisjoint(places.listed):
             return frozenset(
                 (
