@@ -80,7 +80,7 @@ def candidates_of(
         slices = [
             item
             for item in cluster.slices_by_service.get(service.key, ())
-            if item.family is family and IGNORED_LABELS.isdisjoint(item.meta.labels)
+            if item.family is family and not item.left_alone
         ]
         found = list(_from_slices(slices, service_port, version))
     # By address alone up to 1.21: of two ports of one address only one is kept.

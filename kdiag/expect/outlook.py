@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from kdiag.expect.behaviour import ways
 from kdiag.expect.dataplane import NodeContext, detector_of, zones_of
-from kdiag.expect.endpoints import IGNORED_LABELS, Candidate, candidates_of
+from kdiag.expect.endpoints import Candidate, candidates_of
 from kdiag.expect.frontends import ANYWHERE, ServiceAddress, addresses_of, is_served, node_port_addresses
 from kdiag.expect.places import NOWHERE, Places, overlap, places_in, places_of, some_of
 from kdiag.expect.selection import Selection, select, uses_local_externally, uses_local_internally
@@ -152,7 +152,7 @@ class PlainEndpoints:
         name, protocol = service_port.name, service_port.protocol
         found = []
         for item in self.cluster.slices_by_service.get(key.service, ()):
-            if item.address_type == family and IGNORED_LABELS.isdisjoint(item.meta.labels):
+            if item.address_type == family and not item.left_alone:
                 for port in item.ports:
                     if port.name == name and port.protocol is protocol and port.port is not None:
                         found.append((item, port.port))

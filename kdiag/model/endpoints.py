@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import overload
 
 from msgspec import Struct
@@ -137,7 +138,11 @@ class SlicePort(Struct, frozen=True, kw_only=True):
 
 
 class EndpointSlice(Struct, frozen=True, kw_only=True, gc=False):
-    """An EndpointSlice. `service` comes from the label kubernetes.io/service-name; None without it."""
+    """An EndpointSlice. `service` comes from the label kubernetes.io/service-name; None without it.
+
+    Its labels and annotations are not kept but for what they say: `left_alone` is True if a label tells kube-proxy to leave it
+    alone, `changed_at` is when the change happened that its controller followed last.
+    """
 
     meta: Metadata
     service: ObjectKey | None
@@ -145,6 +150,8 @@ class EndpointSlice(Struct, frozen=True, kw_only=True, gc=False):
     endpoints: Sequence[Endpoint] = ()
     ports: tuple[SlicePort, ...] = ()
     managed_by: str | None = None
+    left_alone: bool = False
+    changed_at: datetime | None = None
 
     @property
     def ready(self) -> ReadyEndpoints | None:

@@ -35,4 +35,3 @@ class Metadata(Struct, frozen=True, kw_only=True, gc=False):
     uid: str = ""
     resource_version: str = ""
     """metadata.resourceVersion: another one means that the object was written meanwhile. Not a number (API conventions)."""
-    owner_kinds: tuple[str, ...] = ()

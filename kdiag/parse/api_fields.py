@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from sys import intern
+from types import MappingProxyType
 
 import msgspec
 
@@ -29,46 +30,43 @@ _OCTETS = {str(number): number for number in range(256)}
 _LENGTHS = {str(number): number for number in range(33)}
 _NUMBERS = msgspec.json.Decoder(list[int])
 _COMMAS = bytes.maketrans(b".\n", b",,")
+_NONE: Mapping[str, str] = MappingProxyType({})
 _LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
 def metadata(item: raw.ObjectMeta) -> Metadata:
     """What all objects have. Raises ValueError without a name."""
+    return bare_metadata(item, item.labels or {}, item.annotations or {})
+
+
+def bare_metadata(
+    item: raw.BareMeta, labels: Mapping[str, str] = _NONE, annotations: Mapping[str, str] = _NONE
+) -> Metadata:
+    """The same with these labels and annotations."""
     if not item.name:
         raise ValueError("it has no name")
     created = item.creation_timestamp
     return Metadata(
         key=ObjectKey(namespace=intern(item.namespace or ""), name=item.name),
-        labels=item.labels or {},
-        annotations=item.annotations or {},
+        labels=labels,
+        annotations=annotations,
         created_at=created if created is None or created.tzinfo is UTC else _utc(created),
         updated_at=_latest(item.managed_fields) if item.managed_fields else None,
         deleted_at=_utc(item.deletion_timestamp) if item.deletion_timestamp else None,
         uid=item.uid or "",
         resource_version=item.resource_version or "",
-        owner_kinds=_kinds(item.owner_references) if item.owner_references else (),
     )
-
-
-def _kinds(owners: list[raw.OwnerReference]) -> tuple[str, ...]:
-    """One object where thousands have one owner of the same kind."""
-    return _one(owners[0].kind) if len(owners) == 1 else tuple([owner.kind for owner in owners])
-
-
-@lru_cache(64)
-def _one(kind: str) -> tuple[str]:
-    return (kind,)
 
 
 def _latest(changes: list[raw.ManagedFields]) -> datetime | None:
     """When an object was changed last: times of one form (`2026-01-02T03:04:05Z`) sort as text."""
     text = changes[0].time if len(changes) == 1 else max([item.time for item in changes if item.time], default=None)
-    return _moment(text) if text else None
+    return moment(text) if text else None
 
 
 @lru_cache(4096)
-def _moment(text: str) -> datetime | None:
-    """Thousands of objects are changed in one second."""
+def moment(text: str) -> datetime | None:
+    """A time as the API writes it; None if it is none. Thousands of objects are changed in one second."""
     try:
         return _utc(datetime.fromisoformat(text))
     except ValueError:

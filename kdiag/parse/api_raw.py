@@ -15,31 +15,29 @@ class Raw(msgspec.Struct, rename="camel", gc=False):
     """Base of all wire types: JSON names in camelCase, not tracked by the garbage collector (they hold no cycles)."""
 
 
-class OwnerReference(Raw):
-    """metadata.ownerReferences[]."""
-
-    kind: str = ""
-
-
 class ManagedFields(Raw):
     """Who changed an object when; which fields is not read. The time is text: what is odd about it harms nothing else."""
 
     time: str | None = None
 
 
-class ObjectMeta(Raw):
-    """metadata of an object."""
+class BareMeta(Raw):
+    """metadata of an object without its labels and annotations."""
 
     name: str = ""
     namespace: str | None = None
     uid: str | None = None
     resource_version: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
-    owner_references: list[OwnerReference] | None = None
     managed_fields: list[ManagedFields] | None = None
+
+
+class ObjectMeta(BareMeta):
+    """metadata of an object."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class NameOnly(Raw):
@@ -212,10 +210,32 @@ class EndpointPort(msgspec.Struct, rename="camel", gc=False, frozen=True):
     port: int | None = None
 
 
+class SliceLabels(Raw):
+    """The labels of an EndpointSlice that are looked at: there are thousands of slices, and no two have the same labels."""
+
+    service: str | None = msgspec.field(name="kubernetes.io/service-name", default=None)
+    managed_by: str | None = msgspec.field(name="endpointslice.kubernetes.io/managed-by", default=None)
+    proxy: str | None = msgspec.field(name="service.kubernetes.io/service-proxy-name", default=None)
+    headless: str | None = msgspec.field(name="service.kubernetes.io/headless", default=None)
+
+
+class SliceAnnotations(Raw):
+    """The one of its annotations that is looked at."""
+
+    changed: str | None = msgspec.field(name="endpoints.kubernetes.io/last-change-trigger-time", default=None)
+
+
+class SliceMeta(BareMeta):
+    """metadata of an EndpointSlice."""
+
+    labels: SliceLabels | None = None
+    annotations: SliceAnnotations | None = None
+
+
 class EndpointSlice(Raw):
     """An EndpointSlice of discovery.k8s.io/v1 or v1beta1. `endpoints`, a list of `Endpoint` or null, stay encoded."""
 
-    metadata: ObjectMeta
+    metadata: SliceMeta
     address_type: str
     endpoints: msgspec.Raw = msgspec.Raw(b"null")
     ports: list[EndpointPort] | None = None
@@ -224,7 +244,7 @@ class EndpointSlice(Raw):
 class WholeEndpointSlice(Raw):
     """The same with its endpoints decoded."""
 
-    metadata: ObjectMeta
+    metadata: SliceMeta
     address_type: str
     endpoints: list[Endpoint] | None = None
     ports: list[EndpointPort] | None = None

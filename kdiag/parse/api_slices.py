@@ -20,14 +20,22 @@ from kdiag.model.endpoints import Endpoint, EndpointSlice, LazyEndpoints, Legacy
 from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Part, Stored
 from kdiag.parse import api_raw as raw
-from kdiag.parse.api_fields import Complain, address, ipv4_numbers, metadata, protocol, sloppy_address
+from kdiag.parse.api_fields import (
+    Complain,
+    address,
+    bare_metadata,
+    ipv4_numbers,
+    metadata,
+    moment,
+    protocol,
+    sloppy_address,
+)
 from kdiag.parse.api_lines import Line
 
 _OUTLINE_DECODER = msgspec.json.Decoder(raw.EndpointSlice)
 _SLICE_DECODER = msgspec.json.Decoder(raw.WholeEndpointSlice)
 _ENDPOINTS_DECODER = msgspec.json.Decoder(list[raw.Endpoint] | None)
-_LABEL_SERVICE = "kubernetes.io/service-name"
-_LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_NO_LABELS = raw.SliceLabels()
 _LABEL_HOSTNAME = "kubernetes.io/hostname"
 _LABEL_ZONE = "topology.kubernetes.io/zone"
 _LABEL_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
@@ -133,15 +141,20 @@ def _say_nothing(_: str) -> None:
 
 
 def _slice(item: raw.EndpointSlice | raw.WholeEndpointSlice, endpoints: Sequence[Endpoint]) -> EndpointSlice:
-    meta = metadata(item.metadata)
-    owner = meta.labels.get(_LABEL_SERVICE)
+    meta = bare_metadata(item.metadata)
+    labels, changed = (
+        item.metadata.labels or _NO_LABELS,
+        item.metadata.annotations and item.metadata.annotations.changed,
+    )
     return EndpointSlice(
         meta=meta,
-        service=ObjectKey(namespace=meta.key.namespace, name=owner) if owner else None,
+        service=ObjectKey(namespace=meta.key.namespace, name=labels.service) if labels.service else None,
         address_type=intern(item.address_type),
         endpoints=endpoints,
         ports=_ports(*item.ports) if item.ports else (),
-        managed_by=meta.labels.get(_LABEL_MANAGED_BY),
+        managed_by=intern(labels.managed_by) if labels.managed_by is not None else None,
+        left_alone=labels.proxy is not None or labels.headless is not None,
+        changed_at=moment(changed) if changed else None,
     )
 
 

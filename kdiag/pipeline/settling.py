@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from kdiag.model.cluster import ClusterState
 from kdiag.model.endpoints import EndpointSlice
 from kdiag.model.host import HostFacts
-from kdiag.model.objects import ObjectKey
-from kdiag.parse.host import parse_go_time
-
-CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
+from kdiag.model.objects import Metadata, ObjectKey
 
 # A node's clock that is further off than this tells nothing about when the node was read.
 TRUSTED_SKEW = timedelta(minutes=10)
@@ -51,21 +47,13 @@ def changes_since(cluster: ClusterState, since: datetime | None) -> dict[ObjectK
     found: dict[ObjectKey, datetime] = {}
     if since is None:
         return found
-    for item in (*cluster.services, *cluster.slices):
-        meta = item.meta
-        told = meta.annotations.get(CHANGED_AT)
-        for at in (meta.created_at, meta.updated_at, None if told is None else _moment(told)):
+    told: list[tuple[ObjectKey, Metadata, datetime | None]] = [(item.key, item.meta, None) for item in cluster.services]
+    told += [(item.service, item.meta, item.changed_at) for item in cluster.slices if item.service is not None]
+    for key, meta, followed in told:
+        for at in (meta.created_at, meta.updated_at, followed):
             if at is not None and at > since:
-                key = item.service if isinstance(item, EndpointSlice) else item.key
-                if key is not None:
-                    found[key] = max(at, found.get(key, at))
+                found[key] = max(at, found.get(key, at))
     return found
-
-
-@lru_cache(4096)
-def _moment(text: str) -> datetime | None:
-    """Thousands of slices follow one change."""
-    return parse_go_time(text)
 
 
 def moved_between(before: ClusterState, cluster: ClusterState) -> frozenset[ObjectKey]:

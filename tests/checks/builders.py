@@ -231,7 +231,7 @@ def endpoint_slice(
     ports: Iterable[SlicePort | int] = (80,),
     managed_by: str | None = CONTROLLER,
     address_type: str | None = None,
-    labels: Mapping[str, str] | None = None,
+    left_alone: bool = False,
     created_at: datetime | None = LONG_AGO,
 ) -> EndpointSlice:
     """A slice of Service `owner`; a plain number stands for an unnamed TCP port."""
@@ -241,7 +241,7 @@ def endpoint_slice(
         address_type = str(family_of(endpoints[0].address)) if endpoints else "IPv4"
     label = name or f"{owner_key.name if owner_key else 'orphan'}-{address_type.lower()}"
     return EndpointSlice(
-        meta=meta(ObjectKey(namespace=namespace, name=label), labels=labels, created_at=created_at),
+        meta=meta(ObjectKey(namespace=namespace, name=label), created_at=created_at),
         service=owner_key,
         address_type=address_type,
         endpoints=endpoints,
@@ -250,6 +250,7 @@ def endpoint_slice(
             for item in ports
         ),
         managed_by=managed_by,
+        left_alone=left_alone,
     )
 
 

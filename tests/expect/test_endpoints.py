@@ -61,9 +61,8 @@ def test_slices_of_the_other_family_and_of_names_are_left_out() -> None:
     assert [[str(item.at) for item in way] for way in ways(v6, family=Family.IPV6)] == [["[fd00::5]:80"]]
 
 
-@pytest.mark.parametrize("label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"])
-def test_slices_of_other_proxies_are_left_out(label: str) -> None:
-    assert found(b.endpoint_slice("web", b.endpoint(), labels={label: ""})) == [[]]
+def test_slices_of_other_proxies_are_left_out() -> None:
+    assert found(b.endpoint_slice("web", b.endpoint(), left_alone=True)) == [[]]
 
 
 def test_slices_of_other_services_and_without_one_are_left_out() -> None:

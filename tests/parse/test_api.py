@@ -243,7 +243,6 @@ class TestService:
                 labels={"a": "b"},
                 creationTimestamp="2026-11-23T01:00:00+01:00",
                 deletionTimestamp="2026-11-23T00:00:00",
-                ownerReferences=[{"kind": "Thing", "name": "t", "controller": True}],
                 managedFields=[{"fieldsV1": {"f:x": {}}}],
             ),
             "spec": {},
@@ -254,10 +253,31 @@ class TestService:
         assert found.meta.created_at == found.meta.deleted_at == datetime(2026, 11, 23, tzinfo=UTC)
         assert found.meta.deleted_at is not None
         assert found.meta.deleted_at.tzinfo is UTC
-        assert found.meta.owner_kinds == ("Thing",)
 
 
 class TestEndpointSlice:
+    @pytest.mark.parametrize("label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"])
+    def test_labels_tell_kube_proxy_to_leave_a_slice_alone_whatever_they_are_set_to(self, label: str) -> None:
+        for value in ("", "mine"):
+            assert endpoint_slice(metadata=meta("web-abc", labels={label: value, "app": "web"})).left_alone
+        assert not endpoint_slice(metadata=meta("web-abc", labels={"app": "web"})).left_alone
+        assert not endpoint_slice(metadata=meta("web-abc")).left_alone
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("2026-11-23T01:02:03Z", datetime(2026, 11, 23, 1, 2, 3, tzinfo=UTC)),
+            ("2026-11-23T01:02:03.123456789Z", datetime(2026, 11, 23, 1, 2, 3, 123456, tzinfo=UTC)),
+            ("2026-11-23T02:02:03+01:00", datetime(2026, 11, 23, 1, 2, 3, tzinfo=UTC)),
+            ("", None),
+            ("lately", None),
+        ],
+    )
+    def test_when_the_change_was_that_its_controller_followed(self, text: str, expected: datetime | None) -> None:
+        annotations = {"endpoints.kubernetes.io/last-change-trigger-time": text, "other": "x"}
+        assert endpoint_slice(metadata=meta("web-abc", annotations=annotations)).changed_at == expected
+        assert endpoint_slice(metadata=meta("web-abc", annotations={"other": "x"})).changed_at is None
+
     def test_v1(self) -> None:
         found = endpoint_slice(
             metadata=meta(
@@ -790,7 +810,7 @@ ODD_ADDRESSES = (
 def test_addresses_of_a_slice_are_read_together_as_they_are_one_by_one(texts: list[str]) -> None:
     encoded = json.dumps([{"addresses": [text]} for text in texts]).encode()
     wire = api_raw.EndpointSlice(
-        metadata=api_raw.ObjectMeta(name="web"), address_type="IPv4", endpoints=msgspec.Raw(encoded)
+        metadata=api_raw.SliceMeta(name="web"), address_type="IPv4", endpoints=msgspec.Raw(encoded)
     )
     told: list[str] = []
     complaints: list[str] = []

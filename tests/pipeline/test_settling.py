@@ -10,12 +10,13 @@ from msgspec import structs
 from kdiag.model.objects import ObjectKey
 from kdiag.model.snapshot import Snapshot
 from kdiag.parse.api import parse_cluster
-from kdiag.pipeline.settling import CHANGED_AT, followed_until, young_services
+from kdiag.pipeline.settling import followed_until, young_services
 from kdiag.pipeline.viewing import build_view
 from tests.corpus_fixtures import cluster, fault, variant_api
 
 WRONG_PORT = "s-wrong-port"
 LOCAL_CLUSTER = ObjectKey(namespace="default", name="local-cluster")
+CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 def _read_twice(snapshot: Snapshot, seconds_later: float) -> Snapshot:
