@@ -52,7 +52,8 @@ class LoadBalancerIngress(Struct, frozen=True, kw_only=True):
 
 
 class Service(Struct, frozen=True, kw_only=True, gc=False):
-    """A Service. `cluster_ips` is empty for headless, ExternalName and pending Services."""
+    """A Service. `cluster_ips` is empty for headless, ExternalName and pending Services. Of its labels and annotations there
+    are those that somebody looks at (`ServiceLabels` and `ServiceAnnotations` in kdiag.parse.api_raw)."""
 
     meta: Metadata
     type: str = "ClusterIP"

@@ -6,11 +6,13 @@ makes no sense as a whole raises ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from sys import intern
+from types import MappingProxyType
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from kdiag.model.addresses import Family, family_of
 from kdiag.model.cluster import (
@@ -27,7 +29,7 @@ from kdiag.model.cluster import (
     TrafficPolicy,
 )
 from kdiag.parse import api_raw as raw
-from kdiag.parse.api_fields import Complain, address, addresses, metadata, networks, protocol
+from kdiag.parse.api_fields import Complain, address, addresses, bare_metadata, metadata, networks, protocol
 
 DEFAULT_AFFINITY_S = 10800
 """Session affinity time-out where the API states none: 3 hours (core/v1 DefaultClientIPServiceAffinitySeconds)."""
@@ -52,24 +54,13 @@ def service(item: raw.Service, complain: Complain) -> Service:
     balancer = item.status.load_balancer if item.status else None
     ingress = balancer.ingress if balancer else None
     found = Service(
-        meta=metadata(item.metadata),
+        meta=bare_metadata(item.metadata, _set(item.metadata.labels), _set(item.metadata.annotations)),
         type=intern(spec.type or "ClusterIP"),
         headless=spec.cluster_ip == "None" or "None" in texts,
         cluster_ips=cluster_ips,
         ip_families=_families(*(spec.ip_families or ())) or tuple(dict.fromkeys(map(family_of, cluster_ips))),
         ip_family_policy=intern(spec.ip_family_policy) if spec.ip_family_policy is not None else None,
-        ports=tuple(
-            [
-                ServicePort(
-                    name=port.name or "",
-                    protocol=protocol(port.protocol),
-                    port=port.port,
-                    target_port=port.target_port or None,
-                    node_port=port.node_port or None,
-                )
-                for port in spec.ports or ()
-            ]
-        ),
+        ports=_ports(*spec.ports) if spec.ports else (),
         external_ips=addresses(spec.external_ips, "external IP", complain) if spec.external_ips else (),
         ingress=tuple(
             [
@@ -101,6 +92,31 @@ def service(item: raw.Service, complain: Complain) -> Service:
         publish_not_ready=bool(spec.publish_not_ready_addresses),
         traffic_distribution=spec.traffic_distribution,
         load_balancer_class=spec.load_balancer_class,
+    )
+
+
+@lru_cache(1024)
+def _set(item: raw.ServiceLabels | raw.ServiceAnnotations | None) -> Mapping[str, str]:
+    """What is set of these, by its name in the API. One object for all Services with the same, as most have none."""
+    if item is None:
+        return {}
+    said = zip(item.__struct_encode_fields__, astuple(item), strict=True)
+    return MappingProxyType({name: value for name, value in said if value is not None})
+
+
+@lru_cache(4096)
+def _ports(*ports: raw.ServicePort) -> tuple[ServicePort, ...]:
+    return tuple(
+        [
+            ServicePort(
+                name=port.name or "",
+                protocol=protocol(port.protocol),
+                port=port.port,
+                target_port=port.target_port or None,
+                node_port=port.node_port or None,
+            )
+            for port in ports
+        ]
     )
 
 

@@ -89,8 +89,34 @@ class VersionInfo(Raw):
     git_version: str | None = None
 
 
-class ServicePort(Raw):
-    """spec.ports[] of a Service. `target_port` and `node_port` are 0 or absent where they do not apply."""
+class ServiceLabels(msgspec.Struct, gc=False, frozen=True):
+    """The labels of a Service that are looked at. Can be looked up: most have none of them."""
+
+    app: str | None = msgspec.field(name="k8s-app", default=None)
+    proxy: str | None = msgspec.field(name="service.kubernetes.io/service-proxy-name", default=None)
+    headless: str | None = msgspec.field(name="service.kubernetes.io/headless", default=None)
+
+
+class ServiceAnnotations(msgspec.Struct, gc=False, frozen=True):
+    """Its annotations that are looked at. What `kubectl apply` notes in another one is as large as all the rest."""
+
+    hints: str | None = msgspec.field(name="service.kubernetes.io/topology-aware-hints", default=None)
+    mode: str | None = msgspec.field(name="service.kubernetes.io/topology-mode", default=None)
+    tolerates_unready: str | None = msgspec.field(
+        name="service.alpha.kubernetes.io/tolerate-unready-endpoints", default=None
+    )
+
+
+class ServiceMeta(BareMeta):
+    """metadata of a Service."""
+
+    labels: ServiceLabels | None = None
+    annotations: ServiceAnnotations | None = None
+
+
+class ServicePort(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """spec.ports[] of a Service. `target_port` and `node_port` are 0 or absent where they do not apply. Can be looked up:
+    thousands of Services have the same ports."""
 
     port: int
     name: str | None = None
@@ -156,7 +182,7 @@ class ServiceStatus(Raw):
 class Service(Raw):
     """A core/v1 Service."""
 
-    metadata: ObjectMeta
+    metadata: ServiceMeta
     spec: ServiceSpec
     status: ServiceStatus | None = None
 

@@ -47,6 +47,12 @@ class _Template(raw.Raw):
     spec: raw.PodSpec | None = None
 
 
+class _Described(raw.Raw):
+    """Any object, for all of its metadata."""
+
+    metadata: raw.ObjectMeta
+
+
 class _WorkloadSpec(raw.Raw):
     replicas: int | None = None
     template: _Template | None = None
@@ -141,6 +147,8 @@ class _Reader:
 
     def _keep(self, kind: str, key: ObjectKey, place: Place, content: Mapping[str, Any]) -> None:
         encoded = msgspec.json.encode(content)
+        # Of some kinds not all labels and annotations are read below, but what is wrong in any of them the API server refuses.
+        msgspec.json.decode(encoded, type=_Described)
         left_out: list[str] = []
         if kind == "Service":
             item = msgspec.json.decode(encoded, type=raw.Service)
