@@ -14,11 +14,11 @@ from kdiag.model.endpoints import EndpointSlice, ReadyEndpoints
 
 
 class Places(Struct, frozen=True, gc=False):
-    """Endpoints: their addresses as numbers, and beside each its port; `at` has both as text (`10.244.1.5:8080`), one a line,
-    sorted."""
+    """Endpoints: their addresses as numbers (those of a slice where they are kept already, which may be an array), and beside
+    each its port; `at` has both as text (`10.244.1.5:8080`), one a line, sorted."""
 
-    addresses: tuple[int, ...]
-    ports: tuple[int, ...]
+    addresses: Sequence[int]
+    ports: Sequence[int]
     at: bytes
 
     @property
@@ -57,7 +57,7 @@ def places_in(slices: Sequence[tuple[EndpointSlice, int]], family: Family) -> Pl
 
 def _listed(ready: ReadyEndpoints, port: int, family: Family) -> Places | None:
     """The endpoints of a slice at a port; None if one is there twice."""
-    addresses = tuple(ready.numbers)
+    addresses = ready.numbers
     count = len(addresses)
     if len(set(addresses)) < count:
         return None
@@ -66,7 +66,13 @@ def _listed(ready: ReadyEndpoints, port: int, family: Family) -> Places | None:
     start, between, end = _around(port, family)
     lines = (start + ready.text.replace("\n", between) + end).split("\n")
     lines.sort()
-    return Places(addresses, (port,) * count, "\n".join(lines).encode())
+    return Places(addresses, _times(port, count), "\n".join(lines).encode())
+
+
+@lru_cache(1024)
+def _times(port: int, count: int) -> tuple[int, ...]:
+    """A port so many times: thousands of Service ports have as many endpoints at the same one."""
+    return (port,) * count
 
 
 @lru_cache(64)

@@ -13,6 +13,9 @@ from kdiag.expect.endpoints import Candidates
 from kdiag.model.cluster import Node, Service, TrafficPolicy
 from kdiag.model.proxy import ProxyMode, Version
 
+HINT_ANNOTATIONS = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
+"""Those by which a Service asks for its endpoints to be chosen by zone: the old one and the new one."""
+
 
 class Selection(Struct, frozen=True, kw_only=True):
     """`cluster` serves Cluster policies (and the short cut of Local ones), `local` serves Local policies.
@@ -119,10 +122,10 @@ def _zone_hints_count(service: Service, rules: ProxyRules) -> bool:
         return True
     if not rules.gate("TopologyAwareHints", on_from=(1, 24)) or rules.version < (1, 21):
         return False
-    annotations = service.meta.annotations
-    asked = annotations.get("service.kubernetes.io/topology-aware-hints")
+    annotations, (hints, mode) = service.meta.annotations, HINT_ANNOTATIONS
+    asked = annotations.get(hints)
     if asked is None and rules.version >= (1, 27):
-        asked = annotations.get("service.kubernetes.io/topology-mode")
+        asked = annotations.get(mode)
     if rules.version >= (1, 27):
         return bool(asked) and asked not in ("Disabled", "disabled")
     return asked in ("Auto", "auto")

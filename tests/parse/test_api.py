@@ -13,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdiag.checks.service_endpoints import TOLERATE_UNREADY
+from kdiag.expect.endpoints import IGNORED_LABELS
+from kdiag.expect.selection import HINT_ANNOTATIONS
 from kdiag.model.addresses import Family, Protocol
 from kdiag.model.cluster import (
     ClusterState,
@@ -222,7 +225,19 @@ class TestService:
         item = {"metadata": meta(annotations=annotations), "spec": {}}
         (found,) = read(services=listed("services", item)).services
         assert found.source_ranges == ()
+
+    def test_labels_and_annotations_that_somebody_looks_at_are_kept(self) -> None:
+        labels = dict.fromkeys(("k8s-app", *IGNORED_LABELS), "x")
+        annotations = dict.fromkeys((TOLERATE_UNREADY, *HINT_ANNOTATIONS), "true")
+        item = {"metadata": meta(labels={**labels, "app": "web"}, annotations={**annotations, "a": "b"}), "spec": {}}
+        (found,) = read(services=listed("services", item)).services
+        assert found.meta.labels == labels
         assert found.meta.annotations == annotations
+
+    def test_ports_are_one_object_where_they_are_the_same(self) -> None:
+        one, other = service({"ports": [{"port": 80}]}), service({"ports": [{"port": 80, "protocol": "UDP"}]})
+        assert one.ports is service({"ports": [{"port": 80}]}).ports
+        assert one.ports != other.ports
 
     def test_addresses_are_read_as_kubernetes_reads_them(self) -> None:
         found = service(
@@ -245,9 +260,8 @@ class TestService:
                 deletionTimestamp="2026-11-23T00:00:00",
                 managedFields=[{"fieldsV1": {"f:x": {}}}],
             ),
-            "spec": {},
         }
-        (found,) = read(services=listed("services", item)).services
+        (found,) = read(configmaps=listed("configmaps", item)).config_maps
         assert found.meta.uid == "u"
         assert found.meta.labels == {"a": "b"}
         assert found.meta.created_at == found.meta.deleted_at == datetime(2026, 11, 23, tzinfo=UTC)

@@ -158,6 +158,17 @@ def test_what_the_api_server_refuses(spec: str, words: str) -> None:
     assert words in found[0]
 
 
+@pytest.mark.parametrize("kind", ["Service", "EndpointSlice"])
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_labels_and_annotations_are_text_whoever_looks_at_them(kind: str, field: str) -> None:
+    version = "v1" if kind == "Service" else "discovery.k8s.io/v1"
+    text = (
+        f"{{apiVersion: {version}, kind: {kind}, metadata: {{name: web, {field}: {{release: 1}}}}, addressType: IPv4}}"
+    )
+    found = plan(text).refusals
+    assert [item.reason for item in found if f"$.metadata.{field}" in item.reason]
+
+
 def test_a_name_that_is_no_label() -> None:
     assert "metadata.name 'Web'" in reasons("ports: [{port: 80}]", "Web")[0]
 
