@@ -65,7 +65,7 @@ class Offer(Struct, gc=False):
     key: Key
     spot: Spot
     item: Outlook
-    targets: list[ServiceAddress]
+    targets: Sequence[ServiceAddress]
     keys: Sequence[Key]
     """Those of all offers of the port."""
 
@@ -300,14 +300,10 @@ def offers_of(item: Outlook) -> Iterable[Offer]:
     if len(item.targets) == 1:  # As most have.
         (target,) = item.targets
         key, spot = _key_and_spot(item, target)
-        return (Offer(key, spot, item, [target], (key,)),)
-    found: dict[Key, Offer] = {}
-    keys: list[Key] = []
+        return (Offer(key, spot, item, item.targets, (key,)),)
+    found: dict[Key, tuple[Spot, list[ServiceAddress]]] = {}
     for target in item.targets:
         key, spot = _key_and_spot(item, target)
-        if key in found:
-            found[key].targets.append(target)
-        else:
-            found[key] = Offer(key, spot, item, [target], keys)
-            keys.append(key)
-    return found.values()
+        found.setdefault(key, (spot, []))[1].append(target)
+    keys = tuple(found)
+    return [Offer(key, spot, item, targets, keys) for key, (spot, targets) in found.items()]

@@ -67,14 +67,16 @@ class Sorter:
         first, set_apart = self.first, (doubtful, alone)
         if first is not None and not first.serves(self.cut, self.distinctions, self.refused, outlooks, set_apart):
             first = None
-        items = outlooks if first is None else outlooks.others()
-        offers = [offer for item in items if item.service_port.service not in doubtful for offer in offers_of(item)]
-        claimed = [offer.key for offer in offers]
+        items: Iterable[Outlook] = outlooks if first is None else outlooks.others()
+        if doubtful:
+            items = [item for item in items if item.service_port.service not in doubtful]
+        offers = [offer for item in items for offer in offers_of(item)]
+        claimed, claims = [offer.key for offer in offers], found.claims
         if first is not None:
             offers += first.others
-            found.claims.update(first.claims)  # Before others: to fill an empty one takes a fourth of the time.
-        found.claims.update(claimed)
-        found.stray = self.dispatch.keys() - found.claims.keys()
+            claims.update(first.claims)  # Before others: to fill an empty one takes a fourth of the time.
+        claims.update(claimed)
+        found.stray = {key for key in self.dispatch if key not in claims}
         self._meet(offers, found.stray, first)
         if first is not None:
             offers += self._take_over(found, first)
@@ -83,7 +85,7 @@ class Sorter:
             self._sort_few(found, offers, only)
             return
         taken_over = {kind: len(ofkind) for kind, ofkind in found.kinds.items()}
-        contested = {key for key, claims in found.claims.items() if claims > 1}
+        contested = {key for key, times in claims.items() if times > 1}
         for offer in offers:
             service = offer.item.service_port.service
             usual = offer.key not in contested and service not in alone
@@ -103,10 +105,11 @@ class Sorter:
             found.apart += [item.offer for item in found.outdated.pop(unknown)]
         for kind, ofkind in found.kinds.items():
             # The one with the fewest endpoints is walked: of those taken over it is in front.
-            places = [0, *range(max(taken_over.get(kind, 0), 1), len(ofkind))]
-            sizes = [ofkind[place].size for place in places]
-            least = places[sizes.index(min(sizes))]
-            ofkind[0], ofkind[least] = ofkind[least], ofkind[0]
+            known = max(taken_over.get(kind, 0), 1)
+            sizes = [offer.size for offer in (ofkind[0], *ofkind[known:])]
+            least = sizes.index(min(sizes))
+            place = least + known - 1 if least else 0
+            ofkind[0], ofkind[place] = ofkind[place], ofkind[0]
         if self.first is not None and self.first.distinctions is self.distinctions:
             self.first.keep(found, outlooks, set_apart)
 
