@@ -91,6 +91,8 @@ class Dispatch(Struct):
 
     def named_but(self, keys: Collection[Key]) -> set[bytes]:
         """The Services' chains that are named in lines for other keys than these."""
+        if self.like is None and not keys:
+            return {*self._named, *self._times}
         times = Counter(self.named if self.like is None else self.like.named)
         come = [] if self.like is None else [name for key in self.changed for name in self.links(key)]
         gone = [name for key in keys for name in self.links(key)]

@@ -145,7 +145,7 @@ class CutDump(Struct, eq=False):
             found |= new
         if self.is_first:
             self.led = (frozenset(but), found)
-        return self.chains.keys() - found
+        return {name for name in self.chains if name not in found}
 
     def _leads_as_before(self) -> bool:
         """True if what differs from the other dump leads to the same chains of Services as there."""
