@@ -265,7 +265,7 @@ def _compare(
         gaps=(*cached_gaps(whole, cached), *reading.gaps, *contradiction_gaps(expected)),
         rulesets=evidence.rulesets,
         nft=evidence.nft,
-        twins=frozenset().union(*[without[offers.family].services for offers in families if not offers.left_out]),
+        twins=frozenset().union(*[without[offers.family].services for offers in families if not offers.in_part]),
         known=frozenset(known),
         unlike=late.unlike,
     )

@@ -116,7 +116,7 @@ class Walked(Struct, frozen=True):
 
 
 class SortedOffers(Struct):
-    """All offers of one family, by kind. `apart` are judged each by itself, `left_out` are those nobody asks about.
+    """All offers of one family, by kind. `apart` are judged each by itself. `in_part` is True if no others are judged.
 
     `outdated` are those whose endpoints are not the API's, by the kind that their rules make them.
     """
@@ -127,7 +127,7 @@ class SortedOffers(Struct):
     node_ports_at: tuple[Address, ...] = ()
     kinds: dict[Kind, list[Offer]] = field(default_factory=dict)
     apart: list[Offer] = field(default_factory=list)
-    left_out: list[Offer] = field(default_factory=list)
+    in_part: bool = False
     outdated: dict[Kind, list[Outdated]] = field(default_factory=dict)
     known: dict[Kind, Walked] = field(default_factory=dict)
     """Kinds that were walked on a node like this one (`kdiag.pipeline.likeness`) and are right: they are not walked again."""

@@ -5,7 +5,7 @@ See `kdiag.pipeline.twins` for what that is good for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -113,20 +113,23 @@ class Sorter:
         if self.first is not None and self.first.distinctions is self.distinctions:
             self.first.keep(found, outlooks, set_apart)
 
-    def _sort_few(self, found: SortedOffers, offers: Iterable[Offer], only: Collection[ObjectKey]) -> None:
+    def _sort_few(self, found: SortedOffers, offers: Sequence[Offer], only: Collection[ObjectKey]) -> None:
         """Judge the offers of a few Services by themselves, and leave out the others."""
+        found.in_part = True
         if isinstance(self.cut, CutDump):
             mine = [offer.key for offer in offers if offer.item.service_port.service in only]
             self.met.update(self.cut.refusals_behind(mine))
-        shown: set[object] = set()
-        for offer in offers:
-            asked = offer.item.service_port.service in only or offer.key in self.met
-            # One for each table or map: that nothing is in it would be a fault.
-            forms = {line.form[0] for line in self.dispatch.get(offer.key, ())}
-            asked = asked or not forms <= shown
-            if asked:
-                shown |= forms
-            (found.apart if asked else found.left_out).append(offer)
+        met = self.met
+        found.apart = [offer for offer in offers if offer.item.service_port.service in only or offer.key in met]
+        # One for each table or map: that nothing is in it would be a fault.
+        shown = {line.form[0] for offer in found.apart for line in self.dispatch.get(offer.key, ())}
+        examples: dict[object, Key] = {}
+        for key, lines in self.dispatch.items():
+            for line in lines:
+                if line.form[0] not in examples and key in found.claims:
+                    examples[line.form[0]] = key
+        others = {key for place, key in examples.items() if place not in shown}
+        found.apart += [offer for offer in offers if offer.key in others] if others else []
 
     def _take_over(self, found: SortedOffers, first: FirstNode) -> list[Offer]:
         """Put each offer that is the same on all nodes where it is on the first one; those that differ are left over."""
