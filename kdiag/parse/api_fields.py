@@ -94,13 +94,18 @@ def addresses(texts: Iterable[str], what: str, complain: Complain, *, none: Sequ
     return tuple(out)
 
 
-def address(text: str, what: str, complain: Complain) -> Address | None:
-    """An address; None, and a complaint, if it is none."""
+def usual_address(text: str) -> Address | None:
+    """An IPv4 address that is written as usual; None if it is not."""
     try:
         head, _, last = text.rpartition(".")
         return IPv4Address(_HEADS[head] | _OCTETS[last])
     except (KeyError, ValueError):
-        found = sloppy_address(text)
+        return None
+
+
+def address(text: str, what: str, complain: Complain) -> Address | None:
+    """An address; None, and a complaint, if it is none."""
+    found = usual_address(text) or sloppy_address(text)
     if found is None:
         complain(f"{what} {text!r} is not an IP address")
     return found

@@ -29,7 +29,16 @@ from kdiag.model.cluster import (
     TrafficPolicy,
 )
 from kdiag.parse import api_raw as raw
-from kdiag.parse.api_fields import Complain, address, addresses, bare_metadata, metadata, networks, protocol
+from kdiag.parse.api_fields import (
+    Complain,
+    address,
+    addresses,
+    bare_metadata,
+    metadata,
+    networks,
+    protocol,
+    usual_address,
+)
 
 DEFAULT_AFFINITY_S = 10800
 """Session affinity time-out where the API states none: 3 hours (core/v1 DefaultClientIPServiceAffinitySeconds)."""
@@ -50,7 +59,9 @@ def service(item: raw.Service, complain: Complain) -> Service:
     """
     spec = item.spec
     texts = spec.cluster_ips or [spec.cluster_ip or ""]
-    cluster_ips = addresses(texts, "cluster IP", complain, none=("", "None"))
+    # As most Services have one.
+    only = usual_address(texts[0]) if len(texts) == 1 else None
+    cluster_ips = (only,) if only is not None else addresses(texts, "cluster IP", complain, none=("", "None"))
     balancer = item.status.load_balancer if item.status else None
     ingress = balancer.ingress if balancer else None
     found = Service(
@@ -78,9 +89,10 @@ def service(item: raw.Service, complain: Complain) -> Service:
         if spec.load_balancer_source_ranges
         else (),
         selector=spec.selector,
-        affinity_s=_affinity_s(spec),
-        internal_policy=_policy(spec.internal_traffic_policy),
-        external_policy=_policy(spec.external_traffic_policy),
+        affinity_s=_affinity_s(spec) if spec.session_affinity == "ClientIP" else None,
+        # Everything but Local is Cluster, as in kube-proxy.
+        internal_policy=_LOCAL if spec.internal_traffic_policy == "Local" else _CLUSTER,
+        external_policy=_LOCAL if spec.external_traffic_policy == "Local" else _CLUSTER,
     )
     # Few Services have one of these, and a call with more than 15 arguments by name takes four times as long (CPython 3.11).
     rare = (spec.health_check_node_port, spec.publish_not_ready_addresses)
@@ -126,9 +138,7 @@ def _families(*texts: str) -> tuple[Family, ...]:
     return tuple([Family(text) for text in texts])
 
 
-def _affinity_s(spec: raw.ServiceSpec) -> int | None:
-    if spec.session_affinity != "ClientIP":
-        return None
+def _affinity_s(spec: raw.ServiceSpec) -> int:
     config = spec.session_affinity_config
     stated = config.client_ip.timeout_seconds if config and config.client_ip else None
     return DEFAULT_AFFINITY_S if stated is None else stated
@@ -231,8 +241,3 @@ def _condition(conditions: list[raw.Condition] | None, wanted: str) -> bool | No
         if item.type == wanted:
             return item.status == "True"
     return None
-
-
-def _policy(text: str | None) -> TrafficPolicy:
-    """Everything but Local is Cluster, as in kube-proxy."""
-    return _LOCAL if text == "Local" else _CLUSTER
