@@ -84,6 +84,7 @@ def judging(family: str) -> Callable[..., int]:
             settle_s=live.settle,
             with_ranges=family == RANGES_FAMILY or any(item.output_format is OutputFormat.SVG for item in targets),
             with_overview=any(item.output_format is OutputFormat.HTML for item in targets),
+            last=True,
         )
         refuse_if_nothing_is_left(scope.select, scope.ignore)
         if plan.given:

@@ -91,7 +91,7 @@ def trace(
         service_port=service_port,
     )
     gathered = open_wanted(snapshot, demo=demo, live=live, nodes=[node] if node is not None else ())
-    found = pipeline.trace(gathered, wanted, pipeline.Scope(settle_s=live.settle))
+    found = pipeline.trace(gathered, wanted, pipeline.Scope(settle_s=live.settle, last=True))
     answer(targets, color, lambda form, style: form.trace(found, style))
     return exit_code(found)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -12,8 +15,11 @@ from kdiag.errors import TargetError, UsageError
 from kdiag.gather.snapshot_writer import write_snapshot
 from kdiag.model.facts import FactKind
 from kdiag.model.objects import ObjectKey
-from kdiag.model.report import GapKind, Report
+from kdiag.model.report import Gap, GapKind, Report
+from kdiag.model.view import View
+from kdiag.pipeline import flow
 from kdiag.pipeline.flow import Scope, collect_settings, diagnose, open_snapshot
+from kdiag.pipeline.viewing import build_view
 from tests.corpus_fixtures import cluster, fault
 
 STALE = "a-stale-node"
@@ -98,3 +104,25 @@ def test_opening_a_snapshot(tmp_path: Path) -> None:
     where = tmp_path / "snapshot"
     write_snapshot(cluster("v1.30.3-iptables-nft"), where)
     assert open_snapshot(where, demo=False).nodes.keys() == cluster("v1.30.3-iptables-nft").nodes.keys()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_the_last_run_made_is_left_for_whoever_looks_for_circles(
+    last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    def watched(*given: Any, **options: Any) -> tuple[View, tuple[Gap, ...]]:
+        view, gaps = build_view(*given, **options)
+        seen.append(weakref.ref(next(item.cluster_ips[0] for item in view.cluster.services if item.cluster_ips)))
+        return view, gaps
+
+    monkeypatch.setattr(flow, "build_view", watched)
+    gc.disable()
+    try:
+        diagnose(cluster("v1.36.2-iptables-nft"), Scope(last=last))
+        assert (seen[0]() is not None) is last
+        gc.collect()
+        assert seen[0]() is None
+    finally:
+        gc.enable()
