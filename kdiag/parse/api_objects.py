@@ -110,14 +110,13 @@ def service(item: raw.Service, complain: Complain) -> Service:
 @lru_cache(1024)
 def _set(item: raw.ServiceLabels | raw.ServiceAnnotations | None) -> Mapping[str, str]:
     """What is set of these, by its name in the API. One object for all Services with the same, as most have none."""
-    if item is None:
-        return {}
-    said = zip(item.__struct_encode_fields__, astuple(item), strict=True)
+    said = zip(item.__struct_encode_fields__, astuple(item), strict=True) if item is not None else ()
     return MappingProxyType({name: value for name, value in said if value is not None})
 
 
 @lru_cache(4096)
 def _ports(*ports: raw.ServicePort) -> tuple[ServicePort, ...]:
+    """Thousands of Services have the same."""
     return tuple(
         [
             ServicePort(

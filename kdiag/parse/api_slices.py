@@ -142,10 +142,8 @@ def _say_nothing(_: str) -> None:
 
 def _slice(item: raw.EndpointSlice | raw.WholeEndpointSlice, endpoints: Sequence[Endpoint]) -> EndpointSlice:
     meta = bare_metadata(item.metadata)
-    labels, changed = (
-        item.metadata.labels or _NO_LABELS,
-        item.metadata.annotations and item.metadata.annotations.changed,
-    )
+    labels, annotations = item.metadata.labels or _NO_LABELS, item.metadata.annotations
+    changed = annotations.changed if annotations is not None else None
     return EndpointSlice(
         meta=meta,
         service=ObjectKey(namespace=meta.key.namespace, name=labels.service) if labels.service else None,
