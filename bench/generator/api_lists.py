@@ -141,10 +141,11 @@ def service_cidrs() -> Iterator[Json]:
 def config_maps(cluster: Cluster) -> Iterator[Json]:
     """kube-proxy's and kubeadm's ConfigMaps."""
     mode = cluster.options.mode
+    node_ports = "\n- primary" if mode == "nftables" else " null"
     proxy = (
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nbindAddress: 0.0.0.0\n"
         f"clusterCIDR: {CLUSTER_CIDR}\nmode: {mode}\niptables:\n  masqueradeAll: false\n  masqueradeBit: null\n"
-        f"ipvs:\n  scheduler: ''\nnodePortAddresses: {'[primary]' if mode == 'nftables' else 'null'}\n"
+        f"ipvs:\n  scheduler: ''\nnodePortAddresses:{node_ports}\n"
     )
     kubeadm = (
         "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\nclusterName: kubernetes\n"

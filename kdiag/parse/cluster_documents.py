@@ -8,6 +8,7 @@ from typing import Any
 from kdiag.model.cluster import ClusterState, ConfigMap
 from kdiag.model.facts import Fact, FactKind
 from kdiag.parse.fact_values import make_fact
+from kdiag.parse.plain_yaml import read_plain
 
 
 def kubeadm_facts(cluster: ClusterState) -> Iterator[Fact]:
@@ -63,8 +64,10 @@ def _mapping(text: str) -> Mapping[str, Any]:
     """The YAML mapping in the text; empty if it holds none (the document is then no evidence of anything)."""
     if not text.strip():
         return {}
-    # Most of the libraries that kdiag starts with are smaller than this one, and many clusters have no such document.
-    import yaml
+    plain = read_plain(text)
+    if plain is not None:
+        return plain
+    import yaml  # it takes long
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:

@@ -12,6 +12,7 @@ from kdiag.errors import ParseError
 from kdiag.model.addresses import Network, parse_network
 from kdiag.model.proxy import DetectLocalMode, ProxyConfig, ProxyMode
 from kdiag.parse.flags import ComponentCommand, parse_command
+from kdiag.parse.plain_yaml import read_plain
 
 _CONFIGZ_KEY = "kubeproxy.config.k8s.io"
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
@@ -29,19 +30,24 @@ def parse_config_yaml(text: str, source: str) -> ProxyConfig | None:
     """
     if not text.strip():
         return None
-    import yaml  # it takes long, and where no ConfigMap or file holds a configuration it is not needed
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        documents = [document for document in yaml.load_all(text, Loader=loader) if document is not None]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ParseError(f"{source} is not YAML", hint="it ought to be a KubeProxyConfiguration") from error
+    plain = read_plain(text)
+    documents = [plain] if plain is not None else _documents(text, source)
     if not documents:
         return None
     for document in documents:
         if isinstance(document, dict) and document.get("kind", "KubeProxyConfiguration") == "KubeProxyConfiguration":
             return _from_mapping(document, source)
     raise ParseError(f"{source} holds no KubeProxyConfiguration")
+
+
+def _documents(text: str, source: str) -> list[Any]:
+    import yaml  # it takes long
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return [document for document in yaml.load_all(text, Loader=loader) if document is not None]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParseError(f"{source} is not YAML", hint="it ought to be a KubeProxyConfiguration") from error
 
 
 def parse_configz(text: str, source: str) -> ProxyConfig | None:
