@@ -203,6 +203,8 @@ def _kdiag(directory: Path, number_of_nodes: int, parallel: int) -> tuple[int, t
         known_hosts=(directory / "known_hosts",),
         config_file=directory / "ssh_config",
         use_agent=False,
+        # Two processors may be at 32 handshakes for longer than the usual ten seconds: that is not what is measured.
+        connect_timeout_s=60,
     )
     transport = transport_of("ssh", settings)
     nodes = [
