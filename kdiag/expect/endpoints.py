@@ -16,7 +16,6 @@ from kdiag.model.cluster import ClusterState, Service, ServicePort
 from kdiag.model.endpoints import Endpoint, EndpointSlice
 from kdiag.model.proxy import Version
 
-IGNORED_LABELS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
 # With more ways than this to settle the contradictions of one Service port, nothing is expected of it.
 MAX_WAYS = 256
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from kdiag.expect.endpoints import IGNORED_LABELS
 from kdiag.expect.selection import ProxyRules
 from kdiag.model.addresses import UNSPECIFIED, Address, Family, Network, address_at, family_of, parse_network
 from kdiag.model.cluster import Service, ServicePort
@@ -16,6 +15,7 @@ from kdiag.model.host import HostFacts
 from kdiag.model.proxy import ProxyConfig, ProxyMode
 from kdiag.walk.network import NodeNetwork
 
+IGNORED_LABELS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
 LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
 ANYWHERE = UNSPECIFIED
 """Stands for all addresses at which NodePorts are open on a node, as it does for a socket."""

@@ -36,7 +36,7 @@ _LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 def metadata(item: raw.ObjectMeta) -> Metadata:
     """What all objects have. Raises ValueError without a name."""
-    return bare_metadata(item, item.labels or {}, item.annotations or {})
+    return bare_metadata(item, item.labels or _NONE, item.annotations or _NONE)
 
 
 def bare_metadata(

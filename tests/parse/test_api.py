@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdiag.checks.service_endpoints import TOLERATE_UNREADY
-from kdiag.expect.endpoints import IGNORED_LABELS
+from kdiag.expect.frontends import IGNORED_LABELS
 from kdiag.expect.selection import HINT_ANNOTATIONS
 from kdiag.model.addresses import Family, Protocol
 from kdiag.model.cluster import (
